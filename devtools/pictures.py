@@ -1,0 +1,80 @@
+"""Pictures of the demo: read any photograph, find what changed, lay out the sheet."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
+
+CHANGED = 24  # of 255; what a VAE does to an untouched pixel stays below
+
+
+class PictureError(Exception):
+    """One sentence for the user: which file, and what is wrong with it."""
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Any picture as upright RGB: EXIF rotation, grey, palette, 16 bit, transparency (on white)."""
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except FileNotFoundError:
+        raise PictureError(f"there is no picture {path}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise PictureError(f"{path} is not a picture that can be read: {error}") from None
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16 bit grey
+        picture = picture.convert("F").point(lambda value: value / 257).convert("L")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def shrink(picture: Image.Image, longest: int) -> Image.Image:
+    """At most this long, in proportion; smaller pictures stay as they are."""
+    factor = longest / max(picture.size)
+    if factor >= 1:
+        return picture
+    size = tuple(max(1, round(side * factor)) for side in picture.size)
+    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def changed(scene: Image.Image, result: Image.Image) -> Image.Image:
+    """White where the result differs from the scene.
+
+    The rule: the largest absolute difference of the three channels, smoothed by a Gaussian of 1/128
+    of the longest side, above 24 of 255. A result of another size is first brought to the scene's.
+    """
+    if result.size != scene.size:
+        result = result.resize(scene.size, Image.Resampling.LANCZOS)
+    red, green, blue = ImageChops.difference(scene, result).split()
+    largest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    smooth = largest.filter(ImageFilter.GaussianBlur(max(scene.size) / 128))
+    return smooth.point([255 * (value > CHANGED) for value in range(256)])
+
+
+def sheet(pictures: dict[str, Image.Image]) -> Image.Image:
+    """The pictures side by side, each with its name below."""
+    cell, line = 320, 28
+    page = Image.new("RGB", (cell * len(pictures), cell + line), "white")
+    draw = ImageDraw.Draw(page)
+    for column, (name, picture) in enumerate(pictures.items()):
+        factor = (cell - 16) / max(picture.size)
+        enlarged = picture.convert("RGB").resize(
+            (max(1, round(picture.width * factor)), max(1, round(picture.height * factor))),
+            Image.Resampling.LANCZOS,
+        )
+        left = column * cell + (cell - enlarged.width) // 2
+        page.paste(enlarged, (left, (cell - enlarged.height) // 2))
+        middle = (column * cell + cell // 2, cell + line // 2 - 4)
+        draw.text(middle, name, fill="black", anchor="mm", font_size=16)
+    return page

@@ -1,0 +1,15 @@
+"""ComfyUI's face on the methods: schemas and a few lines that call `pipelines` or the host."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import embedding_optimizer, guidance, object_image, pix2pix, playroom
+from .host.folders import register_model_folders
+
+
+class VisualInsertionExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register_model_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        families = (object_image, embedding_optimizer, guidance, pix2pix, playroom)
+        return [node for family in families for node in family.NODES]

@@ -1,0 +1,1 @@
+"""The only room that touches ComfyUI's insides: guiders, managed modules, small models, folders."""

@@ -1,0 +1,91 @@
+"""Three-branch guidance as a host GUIDER, so that stock samplers, sigmas, previews and cancel work with it."""
+
+from __future__ import annotations
+
+import comfy.samplers
+import node_helpers
+import torch
+
+from ...pipelines.visual_insertion.guidance import Guidance, combine, needed_branches, scales_at
+
+CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance branch -> the host's name for it
+
+
+class ThreeBranchGuider(comfy.samplers.CFGGuider):
+    """Evaluates only the branches that count; equals the host's regular dual CFG at constant scales.
+
+    The host's CFG-function patches see two branches and do not apply; post-CFG patches get the combined prediction.
+    """
+
+    def __init__(self, model_patcher, guidance: Guidance):
+        super().__init__(model_patcher)
+        self.guidance = guidance
+        self.set_cfg(guidance.object_scale)
+        self.evaluations = 0  # UNet evaluations of the last run, one per branch and model call
+
+    def set_branches(self, full, scene, empty) -> None:
+        """Conditioning of e(I,O), e(I,0) and e(0,0)."""
+        scene = node_helpers.conditioning_set_values(scene, {"prompt_type": "negative"})
+        self.inner_set_conds({CONDS["full"]: full, CONDS["scene"]: scene, CONDS["empty"]: empty})
+
+    def sample(self, *args, **kwargs):
+        self.evaluations = 0
+        return super().sample(*args, **kwargs)
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):
+        percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma
+        scales = scales_at(self.guidance, float(timestep.max()), percent_to_sigma)
+        branches = needed_branches(self.guidance, scales)
+        conds = {branch: self.conds.get(CONDS[branch]) for branch in branches}
+        out = comfy.samplers.calc_cond_batch(self.inner_model, list(conds.values()), x, timestep, model_options)
+        self.evaluations += len(branches)
+        predictions = dict(zip(branches, out, strict=True))
+        guided = combine(self.guidance, scales, predictions)
+        weaker = predictions.get("scene", predictions.get("empty", guided))
+        for patch in model_options.get("sampler_post_cfg_function", []):
+            guided = patch(
+                {
+                    "denoised": guided,
+                    "cond": self.conds.get("positive"),
+                    "uncond": self.conds.get("middle"),
+                    "cond_scale": scales.object,
+                    "cond_denoised": predictions.get("full", guided),
+                    "uncond_denoised": weaker,
+                    "model": self.inner_model,
+                    "sigma": timestep,
+                    "model_options": model_options,
+                    "input": x,
+                }
+            )
+        return guided
+
+
+def check_pix2pix_model(model) -> None:
+    """Raise ValueError when MODEL cannot take a scene beside the noise."""
+    config = model.model.model_config.unet_config
+    found = config.get("in_channels")
+    wanted = 2 * model.model.latent_format.latent_channels
+    if found == wanted:
+        return
+    kind = {4: "a text-to-image model", 9: "an inpainting model"}.get(found, "another kind of model")
+    raise ValueError(
+        f"This sampler needs an InstructPix2Pix model whose UNet takes {wanted} channels (noise and scene); the one "
+        f"connected takes {found}, which is {kind}. Use instruct-pix2pix-00-22000.safetensors (stock checkpoint "
+        "loader), a Paint by Inpaint UNet, or the Playroom Models node."
+    )
+
+
+def check_context(model, **conditionings) -> None:
+    """Raise ValueError when a conditioning is empty, not finite, or of another width than the UNet's context."""
+    wanted = model.model.model_config.unet_config.get("context_dim")
+    for name, conditioning in conditionings.items():
+        if not conditioning:
+            raise ValueError(f"'{name}' is an empty conditioning; connect the Embedding Optimizer's {name}.")
+        for context, _ in conditioning:
+            if wanted is not None and context.shape[-1] != wanted:
+                raise ValueError(
+                    f"'{name}' has width {context.shape[-1]}, but this model's cross-attention reads width {wanted} "
+                    "(768 is SD1.5; the playroom's is 128). The embedding optimizer and the model do not belong together."
+                )
+            if not torch.isfinite(context).all():
+                raise ValueError(f"'{name}' holds values that are not finite (NaN or infinity).")

@@ -1,0 +1,33 @@
+"""The shipped playroom models as host types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.latent_formats
+
+from .diffusers_models import load_clip_vision, load_pix2pix_unet, load_vae, read_json
+from .managed import ManagedEmbeddingOptimizer
+
+FOLDER = Path(__file__).parents[2] / "playroom_models"
+
+
+class PlayroomLatent(comfy.latent_formats.LatentFormat):
+    """Four channels, eight-fold, unit variance; live previews use factors fitted to the VAE."""
+
+    def __init__(self):
+        facts = read_json(FOLDER / "playroom.json")
+        self.latent_rgb_factors = facts["latent_rgb_factors"]
+        self.latent_rgb_factors_bias = facts["latent_rgb_factors_bias"]
+
+
+def load_playroom_models():
+    """(MODEL, VAE, CLIP_VISION, EMBEDDING_OPTIMIZER). Raises FileNotFoundError when the checkout is incomplete."""
+    if not (FOLDER / "unet" / "config.json").is_file():
+        raise FileNotFoundError(f"The playroom models are missing from {FOLDER}; install the pack again.")
+    return (
+        load_pix2pix_unet(FOLDER, PlayroomLatent),
+        load_vae(FOLDER),
+        load_clip_vision(FOLDER),
+        ManagedEmbeddingOptimizer(FOLDER / "embedding_optimizer.safetensors"),
+    )

@@ -1,0 +1,70 @@
+"""The scene as conditioning and latent, and one call that samples like the host's custom sampler does."""
+
+from __future__ import annotations
+
+import node_helpers
+import torch
+from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
+from torch import Tensor
+
+from ...pipelines.visual_insertion.guidance import Guidance
+from ...pipelines.visual_insertion.scene import check_scene, pad_to_multiple
+from .guider import ThreeBranchGuider, check_context, check_pix2pix_model
+
+LATENT_CELL = 8  # px per latent cell
+
+
+def _check_batch(scene: Tensor, positive) -> None:
+    objects = max(context.shape[0] for context, _ in positive)
+    if objects not in (1, scene.shape[0]) and scene.shape[0] != 1:
+        raise ValueError(
+            f"{scene.shape[0]} scenes and {objects} objects do not pair up: give one of either, or equally many. "
+            "Several pictures of one object are joined with views = average or concatenate."
+        )
+
+
+def _allowed_region(mask: Tensor, scene: Tensor) -> Tensor:
+    """MASK as a noise mask [B,1,H,W] in the padded scene's frame."""
+    mask = mask if mask.ndim == 3 else mask[None]
+    if mask.shape[-2:] != scene.shape[1:3]:
+        raise ValueError(
+            f"The mask is {mask.shape[-1]}x{mask.shape[-2]} px, the scene {scene.shape[2]}x{scene.shape[1]} px. "
+            "Resize the mask to the scene first."
+        )
+    if not mask.any():
+        raise ValueError("The mask is empty: there is no place where the object may go. Paint one, or disconnect it.")
+    return pad_to_multiple(mask[..., None], LATENT_CELL).movedim(-1, 1)
+
+
+def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | None, mask=None, keep_scene=False):
+    """(guider, latent) for scenes [B,H,W,C].
+
+    The latent starts empty, or with the scene where the noise must not hide it: under a mask, or at denoise < 1.
+    """
+    check_pix2pix_model(model)
+    check_context(model, positive=positive, negative=negative)
+    scene = check_scene(scene)
+    _check_batch(scene, positive)
+    encoded = vae.encode(pad_to_multiple(scene, LATENT_CELL))
+    if scene.shape[0] == 1:
+        count = max(context.shape[0] for context, _ in positive)
+        encoded = encoded.repeat(count, *[1] * (encoded.ndim - 1))
+    shown = {"concat_latent_image": encoded}
+    guider = ThreeBranchGuider(model, guidance or Guidance())
+    guider.set_branches(
+        full=node_helpers.conditioning_set_values(positive, shown),
+        scene=node_helpers.conditioning_set_values(negative, shown),
+        empty=negative,
+    )
+    latent = {"samples": encoded if keep_scene or mask is not None else torch.zeros_like(encoded)}
+    if mask is not None:
+        latent["noise_mask"] = _allowed_region(mask, scene)
+    return guider, latent
+
+
+def sample(model, guider, latent, seed: int, steps: int, sampler_name: str, scheduler: str, denoise: float):
+    """LATENT after sampling; live preview, progress and cancel are the host's."""
+    noise = RandomNoise.execute(seed)[0]
+    sampler = KSamplerSelect.execute(sampler_name)[0]
+    sigmas = BasicScheduler.execute(model, scheduler, steps, denoise)[0]
+    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)[0]

@@ -1,0 +1,47 @@
+"""The object's picture as vision features."""
+
+from comfy_api.latest import io
+
+from ..pipelines.visual_insertion.object_picture import BACKGROUNDS, FRAMINGS, prepare_object
+
+
+class ObjectImageEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ObjectImageEncode",
+            display_name="Object Image Encode",
+            category="visual insertion",
+            description="Looks at a picture of the object with a CLIP vision model. Several pictures are several views.",
+            search_aliases=["clip vision encode object", "exemplar encode", "reference object"],
+            inputs=[
+                io.ClipVision.Input("clip_vision", tooltip="The encoder the embedding optimizer was trained with."),
+                io.Image.Input("image", tooltip="The object, large in the frame. A batch is several views of it."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Where the object is. Needed to paint the background away."
+                ),
+                io.Combo.Input(
+                    "framing",
+                    options=list(FRAMINGS),
+                    default="squash",
+                    optional=True,
+                    tooltip="How a picture that is not square becomes square: squash (as in training), pad, or crop.",
+                ),
+                io.Combo.Input(
+                    "background",
+                    options=list(BACKGROUNDS),
+                    default="keep",
+                    optional=True,
+                    tooltip="What is seen outside the mask: the picture itself, the encoder's mean colour, white or grey.",
+                ),
+            ],
+            outputs=[io.ClipVisionOutput.Output(display_name="clip_vision_output")],
+        )
+
+    @classmethod
+    def execute(cls, clip_vision, image, mask=None, framing="squash", background="keep") -> io.NodeOutput:
+        picture = prepare_object(image, mask, framing, background, mean_colour=clip_vision.image_mean)
+        return io.NodeOutput(clip_vision.encode_image(picture, crop=False))
+
+
+NODES = [ObjectImageEncode]

@@ -1,0 +1,147 @@
+"""Sampling with an InstructPix2Pix model that is shown an object instead of told an instruction."""
+
+import comfy_extras.nodes_custom_sampler as custom_sampler
+from comfy_api.latest import io
+
+from ..pipelines.visual_insertion.scene import crop_to
+from .guidance import GuidanceType
+from .host import sampling
+
+
+def _options(node, name: str) -> list[str]:
+    return next(i.options for i in node.define_schema().inputs if i.id == name)
+
+
+def _conditioning_inputs() -> list:
+    return [
+        io.Model.Input("model", tooltip="An InstructPix2Pix or Paint by Inpaint UNet (8 input channels), LoRAs welcome."),
+        io.Vae.Input("vae", tooltip="The VAE of that model."),
+        io.Image.Input("scene", tooltip="The picture the object goes into; any size."),
+        io.Conditioning.Input("positive", tooltip="The object, from Embedding Optimizer."),
+        io.Conditioning.Input("negative", tooltip="No object: the null the optimizer was trained with."),
+        GuidanceType.Input("guidance", optional=True, tooltip="Guidance Control; without it 7.5 and 1.5."),
+    ]
+
+
+_MASK_TOOLTIP = "Optional: the object may only appear here. The latent outside stays the scene's."
+
+
+class ImageConditionedPix2PixSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ImageConditionedPix2PixSampler",
+            display_name="Image-Conditioned Pix2Pix Sampler",
+            category="visual insertion",
+            description="Puts the object into the scene: no mask, no prompt. Decode with Decode Scene to get the scene's "
+            "own size back.",
+            search_aliases=["insert object", "visual insertion", "paint by inpaint", "instruct pix2pix image"],
+            inputs=[
+                *_conditioning_inputs(),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed, another place for the object.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="20 for a look, 50 for a keeper."),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=_options(custom_sampler.KSamplerSelect, "sampler_name"),
+                    default="euler_ancestral",
+                    tooltip="Euler ancestral is what the published models were shown with.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=_options(custom_sampler.BasicScheduler, "scheduler"),
+                    default="normal",
+                    tooltip="How the steps are spread over the noise levels.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Below 1 the run starts from the noised scene.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
+            ],
+            outputs=[io.Latent.Output(display_name="latent")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        vae,
+        scene,
+        positive,
+        negative,
+        seed,
+        steps,
+        sampler_name,
+        scheduler,
+        denoise,
+        guidance=None,
+        mask=None,
+    ) -> io.NodeOutput:
+        guider, latent = sampling.prepare(model, vae, scene, positive, negative, guidance, mask, keep_scene=denoise < 1)
+        result = sampling.sample(model, guider, latent, seed, steps, sampler_name, scheduler, denoise)
+        return io.NodeOutput(result, ui={"unet_evaluations": [guider.evaluations]})
+
+
+class ImageConditionedPix2PixGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ImageConditionedPix2PixGuider",
+            display_name="Image-Conditioned Pix2Pix Guider",
+            category="visual insertion",
+            description="The sampler's inner part, for SamplerCustomAdvanced: any sampler, any sigmas, split runs.",
+            inputs=[
+                *_conditioning_inputs(),
+                io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
+                io.Boolean.Input(
+                    "keep_scene",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Start from the scene's latent; for sigmas that begin below full noise.",
+                ),
+            ],
+            outputs=[io.Guider.Output(display_name="guider"), io.Latent.Output(display_name="latent")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, vae, scene, positive, negative, guidance=None, mask=None, keep_scene=False
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*sampling.prepare(model, vae, scene, positive, negative, guidance, mask, keep_scene))
+
+
+class SceneDecode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SceneDecode",
+            display_name="Decode Scene",
+            category="visual insertion",
+            description="VAE Decode that gives back the scene's own size, whatever it is.",
+            search_aliases=["vae decode same size"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="From the sampler."),
+                io.Vae.Input("vae", tooltip="The VAE the scene was encoded with."),
+                io.Image.Input("scene", tooltip="The picture whose size the result takes."),
+            ],
+            outputs=[io.Image.Output(display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, latent, vae, scene) -> io.NodeOutput:
+        return io.NodeOutput(crop_to(vae.decode(latent["samples"]), scene.shape[1], scene.shape[2]))
+
+
+NODES = [ImageConditionedPix2PixSampler, ImageConditionedPix2PixGuider, SceneDecode]

@@ -1,0 +1,1 @@
+"""The methods, in torch: usable without ComfyUI, and never importing it."""

@@ -1,0 +1,61 @@
+"""Reading weight files safely, with errors that name the file and say what to do."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+StateDict = dict[str, Tensor]
+
+
+def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a readable safetensors file ({path.stat().st_size:,} bytes): {error}. "
+            "It may be cut off, or a web page saved under that name; download it again and compare its size and sha256."
+        ) from error
+
+
+def _read_pickle(path: Path) -> StateDict:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} is a pickle that cannot be read as plain tensors, and nothing else is run from a weight file: "
+            f"{str(error).splitlines()[0]}. Ask for a safetensors file of the same weights."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} does not hold a plain table of tensors. Convert it to safetensors first.")
+    return state
+
+
+def read_weights(path: Path) -> tuple[StateDict, dict[str, str]]:
+    """Tensors and metadata of a weight file; the content decides the format, not the file's name.
+
+    Raises FileNotFoundError, or ValueError for a file that is corrupt, cut off, or holds more than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist.")
+    with open(path, "rb") as file:
+        magic = file.read(2)
+    if magic == b"PK" or magic[:1] == b"\x80":  # a zip or an old-style pickle: torch.save
+        return _read_pickle(path), {}
+    return _read_safetensors(path)
+
+
+def describe_non_finite(state: StateDict) -> str | None:
+    """The names of tensors with NaN or infinity and how many values are bad, or None when all are finite."""
+    bad = {
+        name: int((~torch.isfinite(tensor)).sum())
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    }
+    return ", ".join(f"{name} ({count} values)" for name, count in bad.items()) or None

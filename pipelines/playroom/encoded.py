@@ -1,0 +1,79 @@
+"""Playroom triplets as latents and vision tokens, shard by shard beside the pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..visual_insertion.training import EncodedTriplets
+from . import dataset
+from .tasks import label_tensors, to_signed
+
+
+@torch.no_grad()
+def encode_pictures(vae: nn.Module, pictures, batch: int = 25) -> Tensor:
+    """uint8 NHWC -> latents [N,4,h,w] (the mode, float32)."""
+    latents = []
+    for start in range(0, len(pictures), batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            moments = vae.encode(to_signed(pictures[start : start + batch])).latent_dist.mean
+        latents.append(moments.float())
+    return torch.cat(latents)
+
+
+@torch.no_grad()
+def encode_objects(encoder: nn.Module, objects, batch: int = 100) -> Tensor:
+    """uint8 [N,views,h,w,3] -> vision tokens [N,views,T,D], half precision."""
+    flat = objects.reshape(-1, *objects.shape[2:])
+    tokens = []
+    for start in range(0, len(flat), batch):
+        tokens.append(encoder(pixel_values=to_signed(flat[start : start + batch])).last_hidden_state.half())
+    return torch.cat(tokens).unflatten(0, objects.shape[:2])
+
+
+def _encode_shard(path: Path, folder: Path, vae: nn.Module, encoder: nn.Module) -> Path:
+    encoded = folder / path.with_suffix(".safetensors").name
+    if not encoded.exists():
+        arrays = dataset.load([path], ("scene", "target", "objects", "effect_mask"))
+        effect = torch.from_numpy(arrays["effect_mask"]).float()[:, None]
+        tensors = {
+            "scene": encode_pictures(vae, arrays["scene"]).half(),
+            "target": encode_pictures(vae, arrays["target"]).half(),
+            "features": encode_objects(encoder, arrays["objects"]),
+            "region": F.max_pool2d(effect, 8).bool(),
+        }
+        part = encoded.with_suffix(".part")
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+        os.replace(part, encoded)
+    return encoded
+
+
+def encode(
+    shards: list[Path],
+    folder: Path,
+    vae: nn.Module,
+    encoder: nn.Module,
+    progress: Callable[[int, int], None] | None = None,
+) -> EncodedTriplets:
+    """Encode the shards that are not encoded yet into `folder` and load them all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for done, shard in enumerate(shards):
+        parts.append(load_file(_encode_shard(shard, folder, vae, encoder)))
+        if progress:
+            progress(done + 1, len(shards))
+    columns = {name: torch.cat([part[name] for part in parts]) for name in ("scene", "target", "features", "region")}
+    labels = label_tensors(dataset.load(shards, ("shape", "pattern", "colour", "accent")))
+    return EncodedTriplets(
+        target=columns["target"].float(),
+        scene=columns["scene"].float(),
+        features=columns["features"],
+        region=columns["region"],
+        labels=labels,
+    )

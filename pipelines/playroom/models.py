@@ -1,0 +1,64 @@
+"""The small networks of the playroom: public classes, public file layout, small numbers."""
+
+from __future__ import annotations
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from ..visual_insertion.embedding_optimizer import OptimizerSettings, Resampler
+from .triplets import OBJECT_SIZE
+
+ENCODER_WIDTH = 128
+CONTEXT_WIDTH = 128
+CONTEXT_TOKENS = 16
+VAE_GROUPS = 8
+
+OPTIMIZER = OptimizerSettings("resampler", ENCODER_WIDTH, CONTEXT_WIDTH, CONTEXT_TOKENS, blocks=2, heads=4)
+
+
+def make_vae() -> AutoencoderKL:
+    """Eight-fold, four-channel VAE; its latents have unit variance, so its scaling factor is 1."""
+    return AutoencoderKL(
+        block_out_channels=(32, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=VAE_GROUPS,
+        sample_size=128,
+        scaling_factor=1.0,
+    )
+
+
+def make_vision_encoder() -> CLIPVisionModelWithProjection:
+    """A CLIP vision tower for 64 px pictures: 65 tokens of width 128."""
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=ENCODER_WIDTH,
+            intermediate_size=3 * ENCODER_WIDTH,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            image_size=OBJECT_SIZE,
+            patch_size=8,
+            projection_dim=ENCODER_WIDTH,
+        )
+    )
+
+
+def make_embedding_optimizer() -> Resampler:
+    return Resampler(OPTIMIZER)
+
+
+def make_unet() -> UNet2DConditionModel:
+    """An InstructPix2Pix UNet: four noisy and four scene channels in, cross-attention at 8x8 and below."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(64, 128, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=CONTEXT_WIDTH,
+        attention_head_dim=4,
+    )

@@ -1,0 +1,1 @@
+"""The one training engine: a system brings its loss and its data, the engine brings everything else."""

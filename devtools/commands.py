@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from itertools import takewhile
 
 from .environment import DEV, ROOT, Environment, SetupError, prepare, say
 from .host import Host, HostError, has_gpu
@@ -53,19 +54,15 @@ def serve(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    """every benchmark, or those named; options go to each"""
-    there = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("bench_*.py"))}
-    names = [f"bench_{name.removeprefix('bench_')}" for name in arguments if name[0] != "-"]
-    if unknown := set(names) - set(there):
-        raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(there)}")
-    if not there:
-        raise SetupError("there is no benchmarks/bench_*.py")
+    """every benchmark, or those named first; the options after them go to each"""
+    there = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
+    named = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
+    wanted = [f"bench_{name.removeprefix('bench_')}" for name in named] or there
+    if unknown := set(wanted) - set(there):
+        raise SetupError(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(there)}")
     environment = prepare("train", "dev")
-    options = [argument for argument in arguments if argument[0] == "-"]
-    codes = [
-        run(environment, str(LAUNCHER), f"benchmarks.{name}", *options) for name in names or there
-    ]
-    return max(codes)
+    options = arguments[len(named) :]
+    return max(run(environment, str(LAUNCHER), f"benchmarks.{name}", *options) for name in wanted)
 
 
 def train_playroom(arguments: list[str]) -> int:

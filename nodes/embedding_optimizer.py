@@ -11,6 +11,18 @@ from .host.managed import ManagedEmbeddingOptimizer
 EmbeddingOptimizerType = io.Custom("EMBEDDING_OPTIMIZER")
 
 
+def _find(name: str) -> Path:
+    """Raises FileNotFoundError with the folders searched."""
+    path = folder_paths.get_full_path(EMBEDDING_OPTIMIZERS, name)
+    if path is None:
+        where = "; ".join(folder_paths.get_folder_paths(EMBEDDING_OPTIMIZERS))
+        raise FileNotFoundError(
+            f"There is no embedding optimizer '{name}'. Folders searched: {where}. Put the file there and press R to "
+            "refresh the list, or use Playroom Models, which brings its own."
+        )
+    return Path(path)
+
+
 class EmbeddingOptimizerLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -30,9 +42,16 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name=None) -> bool | str:
+        """In place of the host's own check of the list, which does not say where it looked."""
+        try:
+            return name is None or bool(_find(name))  # None: linked, not known yet
+        except FileNotFoundError as error:
+            return str(error)
+
+    @classmethod
     def execute(cls, name) -> io.NodeOutput:
-        path = folder_paths.get_full_path_or_raise(EMBEDDING_OPTIMIZERS, name)
-        return io.NodeOutput(ManagedEmbeddingOptimizer(Path(path)))
+        return io.NodeOutput(ManagedEmbeddingOptimizer(_find(name)))
 
 
 class EmbeddingOptimizer(io.ComfyNode):
@@ -46,7 +65,9 @@ class EmbeddingOptimizer(io.ComfyNode):
             search_aliases=["object to conditioning", "image to prompt embedding"],
             inputs=[
                 EmbeddingOptimizerType.Input("embedding_optimizer", tooltip="From its loader, or Playroom Models."),
-                io.ClipVisionOutput.Input("clip_vision_output", tooltip="From Object Image Encode, or the stock encoder."),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output", tooltip="From Object Image Encode or the stock encoder."
+                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -54,7 +75,7 @@ class EmbeddingOptimizer(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     optional=True,
-                    tooltip="0 is no object, 1 the object, above 1 exaggerates it. Free to change, unlike object_scale.",
+                    tooltip="0 is no object, 1 the object, above 1 exaggerates it. Costs no UNet evaluations.",
                 ),
                 io.Combo.Input(
                     "views",

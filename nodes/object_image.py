@@ -12,14 +12,12 @@ class ObjectImageEncode(io.ComfyNode):
             node_id="ObjectImageEncode",
             display_name="Object Image Encode",
             category="visual insertion",
-            description="Looks at a picture of the object with a CLIP vision model. Several pictures are several views.",
+            description="Looks at the object's picture with a CLIP vision model; several pictures are several views.",
             search_aliases=["clip vision encode object", "exemplar encode", "reference object"],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="The encoder the embedding optimizer was trained with."),
                 io.Image.Input("image", tooltip="The object, large in the frame. A batch is several views of it."),
-                io.Mask.Input(
-                    "mask", optional=True, tooltip="Where the object is. Needed to paint the background away."
-                ),
+                io.Mask.Input("mask", optional=True, tooltip="Where the object is; needed to hide what is around it."),
                 io.Combo.Input(
                     "framing",
                     options=list(FRAMINGS),
@@ -32,7 +30,7 @@ class ObjectImageEncode(io.ComfyNode):
                     options=list(BACKGROUNDS),
                     default="keep",
                     optional=True,
-                    tooltip="What is seen outside the mask: the picture itself, the encoder's mean colour, white or grey.",
+                    tooltip="What is seen outside the mask: the picture, the encoder's mean colour, white or grey.",
                 ),
             ],
             outputs=[io.ClipVisionOutput.Output(display_name="clip_vision_output")],

@@ -14,7 +14,9 @@ def _options(node, name: str) -> list[str]:
 
 def _conditioning_inputs() -> list:
     return [
-        io.Model.Input("model", tooltip="An InstructPix2Pix or Paint by Inpaint UNet (8 input channels), LoRAs welcome."),
+        io.Model.Input(
+            "model", tooltip="An InstructPix2Pix or Paint by Inpaint UNet (8 input channels); LoRAs welcome."
+        ),
         io.Vae.Input("vae", tooltip="The VAE of that model."),
         io.Image.Input("scene", tooltip="The picture the object goes into; any size."),
         io.Conditioning.Input("positive", tooltip="The object, from Embedding Optimizer."),
@@ -33,8 +35,7 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
             node_id="ImageConditionedPix2PixSampler",
             display_name="Image-Conditioned Pix2Pix Sampler",
             category="visual insertion",
-            description="Puts the object into the scene: no mask, no prompt. Decode with Decode Scene to get the scene's "
-            "own size back.",
+            description="Puts the object into the scene: no mask, no prompt. Decode Scene gives back the scene's size.",
             search_aliases=["insert object", "visual insertion", "paint by inpaint", "instruct pix2pix image"],
             inputs=[
                 *_conditioning_inputs(),

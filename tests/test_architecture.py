@@ -131,8 +131,7 @@ def tracked() -> list[Path]:
 
 def sources(folder: str) -> dict[str, str]:
     found = {
-        path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
-        for path in sorted((ROOT / folder).rglob("*.py"))
+        path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sorted((ROOT / folder).rglob("*.py"))
     }
     assert found, f"no Python file under {folder}/"
     return found
@@ -250,9 +249,7 @@ def test_an_early_import_is_caught():
     assert imported_at_load("import os\ndef f():\n    import torch") == []
 
 
-@pytest.mark.parametrize(
-    "text", ["see /ho" + "me/me/x", '"C:\\Us' + 'ers\\me"', "https://py" + "pi.org/simple"]
-)
+@pytest.mark.parametrize("text", ["see /ho" + "me/me/x", '"C:\\Us' + 'ers\\me"', "https://py" + "pi.org/simple"])
 def test_a_machine_or_a_registry_in_a_text_is_caught(text):
     assert FORBIDDEN_TEXT.search(text)
     assert not FORBIDDEN_TEXT.search("https://example.org/home/page and models/tmp/x")

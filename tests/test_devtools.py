@@ -71,14 +71,24 @@ def test_a_problem_is_one_sentence(pack, monkeypatch, tmp_path, capsys):
     assert said == f"dev.py: COMFYUI_PATH is {tmp_path}, but there is no main.py in it\n"
 
 
+def test_benchmarks_are_chosen_by_name_and_get_the_options(pack, monkeypatch):
+    commands, ran = pack.devtools.commands, []
+    monkeypatch.setattr(commands, "prepare", lambda *extras: None)
+    monkeypatch.setattr(commands, "run", lambda environment, *arguments: ran.append(arguments[1:]) or 0)
+    there = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
+    first = there[0].removeprefix("bench_")
+    assert commands.main(["bench", first, "--cases", "8"]) == 0
+    assert commands.main(["bench"]) == 0
+    assert ran == [(f"benchmarks.{there[0]}", "--cases", "8"), *((f"benchmarks.{name}",) for name in there)]
+    assert commands.main(["bench", "no-such"]) == 1
+
+
 # the environment
 
 
 def test_extras_are_read_as_toml_reads_them(pack):
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 brings no TOML reader")
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
-        "optional-dependencies"
-    ]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     assert set(extras) == {"train", "dev"}
     for name, lines in extras.items():
         assert pack.devtools.environment.extra_requirements(name) == lines

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import comfy.clip_vision
+import comfy.diffusers_convert
 import comfy.latent_formats
+import comfy.ldm.models.autoencoder
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -19,7 +21,7 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ...pipelines.files import StateDict, read_weights
+from ...pipelines.files import StateDict, describe_non_finite, read_weights
 
 _MODEL_TYPES = {
     "epsilon": comfy.model_base.ModelType.EPS,
@@ -35,12 +37,19 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
-def _check_keys(folder: Path, missing: list[str], unexpected: list[str]) -> None:
-    if missing or unexpected:
-        raise ValueError(
-            f"The weights in {folder} do not fit their own config: {len(missing)} tensors missing "
-            f"(first {missing[:1]}), {len(unexpected)} unexpected (first {unexpected[:1]})."
-        )
+def _check_fit(folder: Path, module: torch.nn.Module, state: StateDict) -> None:
+    """Raise ValueError unless the weights have the names and shapes of the module, and are finite."""
+    wanted, given = ({name: tensor.shape for name, tensor in table.items()} for table in (module.state_dict(), state))
+    wrong = {
+        "missing": wanted.keys() - given.keys(),
+        "unexpected": given.keys() - wanted.keys(),
+        "of another shape": {name for name in wanted.keys() & given.keys() if wanted[name] != given[name]},
+    }
+    found = [f"{len(names)} tensors {what} (such as {min(names)})" for what, names in wrong.items() if names]
+    if found:
+        raise ValueError(f"The weights in {folder} do not fit their own config: {', '.join(found)}.")
+    if bad := describe_non_finite(state):
+        raise ValueError(f"The weights in {folder} hold values that are not finite: {bad}. Fetch another copy.")
 
 
 def host_unet_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +57,7 @@ def host_unet_config(config: dict[str, Any]) -> dict[str, Any]:
     channels = config["block_out_channels"]
     base, levels = channels[0], len(channels)
     if any(width % base for width in channels):
-        raise ValueError(f"Block widths {channels} are not multiples of the first one; the host cannot build this UNet.")
+        raise ValueError(f"Block widths {channels} are not multiples of the first; the host cannot build this UNet.")
     layers = config["layers_per_block"]
     layers = [layers] * levels if isinstance(layers, int) else list(layers)
     depth = config.get("transformer_layers_per_block", 1)
@@ -89,7 +98,14 @@ def _model_config(config: dict[str, Any], heads: int, prediction: str, latent: t
     return DiffusersPix2Pix(config)
 
 
-def _patcher(config: dict[str, Any], state: StateDict, prediction: str, latent: type, disable_dynamic: bool = False):
+def load_pix2pix_unet(folder: Path, latent: type = comfy.latent_formats.SD15, disable_dynamic: bool = False):
+    """MODEL from `folder/unet` and the prediction type in `folder/scheduler`.
+
+    Raises FileNotFoundError, or ValueError when weights and config do not belong together.
+    """
+    config = read_json(folder / "unet" / "config.json")
+    prediction = read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type", "epsilon")
+    state, _ = read_weights(folder / "unet" / "diffusion_pytorch_model.safetensors")
     unet_config = host_unet_config(config)
     names = comfy.utils.unet_to_diffusers(unet_config)
     renamed = {names.get(name, name): tensor for name, tensor in state.items()}
@@ -104,21 +120,10 @@ def _patcher(config: dict[str, Any], state: StateDict, prediction: str, latent: 
     cast = management.unet_manual_cast(dtype, device, model_config.supported_inference_dtypes)
     model_config.set_inference_dtype(dtype, cast)
     model = model_config.get_model({}, "", device=management.unet_offload_device())
-    missing, unexpected = model.diffusion_model.load_state_dict(renamed, strict=False)
+    _check_fit(folder / "unet", model.diffusion_model, renamed)
+    model.diffusion_model.load_state_dict(renamed)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    return patcher_class(model, load_device=device, offload_device=management.unet_offload_device()), missing, unexpected
-
-
-def load_pix2pix_unet(folder: Path, latent: type = comfy.latent_formats.SD15, disable_dynamic: bool = False):
-    """MODEL from `folder/unet` and the prediction type in `folder/scheduler`.
-
-    Raises FileNotFoundError, or ValueError when weights and config do not belong together.
-    """
-    config = read_json(folder / "unet" / "config.json")
-    prediction = read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type", "epsilon")
-    state, _ = read_weights(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    patcher, missing, unexpected = _patcher(config, state, prediction, latent, disable_dynamic)
-    _check_keys(folder / "unet", missing, unexpected)
+    patcher = patcher_class(model, load_device=device, offload_device=management.unet_offload_device())
     patcher.cached_patcher_init = (load_pix2pix_unet, (folder, latent))
     return patcher
 
@@ -140,7 +145,11 @@ def load_vae(folder: Path) -> comfy.sd.VAE:
         attn_resolutions=[],
         dropout=0.0,
     )
-    vae = comfy.sd.VAE(sd=state, config={"params": {"ddconfig": settings, "embed_dim": config["latent_channels"]}})
+    params = {"ddconfig": settings, "embed_dim": config["latent_channels"]}
+    with torch.device("meta"):
+        shape = comfy.ldm.models.autoencoder.AutoencoderKL(**params)
+    _check_fit(folder / "vae", shape, comfy.diffusers_convert.convert_vae_state_dict(state))  # the host only logs it
+    vae = comfy.sd.VAE(sd=state, config={"params": params})
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):  # the host builds 32 groups, whatever the model was trained with
             module.num_groups = config["norm_num_groups"]
@@ -154,6 +163,7 @@ def load_clip_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
     state, _ = read_weights(folder / "image_encoder" / "model.safetensors")
     statistics = {"image_mean": pixels["image_mean"], "image_std": pixels["image_std"]}
     encoder = comfy.clip_vision.ClipVisionModel(config | statistics)
-    missing, unexpected = encoder.load_sd(state)
-    _check_keys(folder / "image_encoder", missing, [name for name in unexpected if not name.endswith("position_ids")])
+    state = {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}  # of old exports
+    _check_fit(folder / "image_encoder", encoder.model, state)
+    encoder.load_sd(state)
     return encoder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.samplers
 import node_helpers
 import torch
@@ -10,11 +12,14 @@ from ...pipelines.visual_insertion.guidance import Guidance, combine, needed_bra
 
 CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance branch -> the host's name for it
 
+TWO_BRANCH_PATCHES = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_calc_cond_batch_function")
+
 
 class ThreeBranchGuider(comfy.samplers.CFGGuider):
     """Evaluates only the branches that count; equals the host's regular dual CFG at constant scales.
 
-    The host's CFG-function patches see two branches and do not apply; post-CFG patches get the combined prediction.
+    Post-CFG patches get the combined prediction. Patches of the CFG function itself are written for two branches: they
+    do not apply, and the log says so.
     """
 
     def __init__(self, model_patcher, guidance: Guidance):
@@ -30,9 +35,14 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
 
     def sample(self, *args, **kwargs):
         self.evaluations = 0
+        if unheard := [name for name in TWO_BRANCH_PATCHES if self.model_options.get(name)]:
+            logging.warning(
+                f"Visual Insertion: a node on the model set {', '.join(unheard)}, which is for two-branch CFG and does "
+                "nothing in three-branch guidance; use Guidance Control's rescale and intervals."
+            )
         return super().sample(*args, **kwargs)
 
-    def predict_noise(self, x, timestep, model_options={}, seed=None):
+    def predict_noise(self, x, timestep, model_options, seed=None):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma
         scales = scales_at(self.guidance, float(timestep.max()), percent_to_sigma)
         branches = needed_branches(self.guidance, scales)
@@ -75,6 +85,16 @@ def check_pix2pix_model(model) -> None:
     )
 
 
+def check_latent(model, encoded: torch.Tensor) -> None:
+    """Raise ValueError when a scene's latent comes from a VAE of another kind of model."""
+    wanted = model.model.latent_format.latent_channels
+    if encoded.ndim != 4 or encoded.shape[1] != wanted:
+        raise ValueError(
+            f"The VAE gives latents of shape {tuple(encoded.shape)}, but this model works on {wanted} channels. "
+            "Connect the VAE that belongs to the model."
+        )
+
+
 def check_context(model, **conditionings) -> None:
     """Raise ValueError when a conditioning is empty, not finite, or of another width than the UNet's context."""
     wanted = model.model.model_config.unet_config.get("context_dim")
@@ -82,10 +102,12 @@ def check_context(model, **conditionings) -> None:
         if not conditioning:
             raise ValueError(f"'{name}' is an empty conditioning; connect the Embedding Optimizer's {name}.")
         for context, _ in conditioning:
+            if context is None:
+                raise ValueError(f"'{name}' holds no embedding; connect the Embedding Optimizer's {name}.")
             if wanted is not None and context.shape[-1] != wanted:
                 raise ValueError(
                     f"'{name}' has width {context.shape[-1]}, but this model's cross-attention reads width {wanted} "
-                    "(768 is SD1.5; the playroom's is 128). The embedding optimizer and the model do not belong together."
+                    "(768 is SD1.5, 128 the playroom). The embedding optimizer and the model do not belong together."
                 )
             if not torch.isfinite(context).all():
                 raise ValueError(f"'{name}' holds values that are not finite (NaN or infinity).")

@@ -10,6 +10,18 @@ from .diffusers_models import load_clip_vision, load_pix2pix_unet, load_vae, rea
 from .managed import ManagedEmbeddingOptimizer
 
 FOLDER = Path(__file__).parents[2] / "playroom_models"
+FILES = (
+    "playroom.json",
+    "embedding_optimizer.safetensors",
+    "feature_extractor/preprocessor_config.json",
+    "image_encoder/config.json",
+    "image_encoder/model.safetensors",
+    "scheduler/scheduler_config.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+)
 
 
 class PlayroomLatent(comfy.latent_formats.LatentFormat):
@@ -23,8 +35,8 @@ class PlayroomLatent(comfy.latent_formats.LatentFormat):
 
 def load_playroom_models():
     """(MODEL, VAE, CLIP_VISION, EMBEDDING_OPTIMIZER). Raises FileNotFoundError when the checkout is incomplete."""
-    if not (FOLDER / "unet" / "config.json").is_file():
-        raise FileNotFoundError(f"The playroom models are missing from {FOLDER}; install the pack again.")
+    if absent := [name for name in FILES if not (FOLDER / name).is_file()]:
+        raise FileNotFoundError(f"The playroom models in {FOLDER} lack {', '.join(absent)}; install the pack again.")
     return (
         load_pix2pix_unet(FOLDER, PlayroomLatent),
         load_vae(FOLDER),

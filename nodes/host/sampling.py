@@ -9,31 +9,40 @@ from torch import Tensor
 
 from ...pipelines.visual_insertion.guidance import Guidance
 from ...pipelines.visual_insertion.scene import check_scene, pad_to_multiple
-from .guider import ThreeBranchGuider, check_context, check_pix2pix_model
+from .guider import ThreeBranchGuider, check_context, check_latent, check_pix2pix_model
 
 LATENT_CELL = 8  # px per latent cell
 
 
-def _check_batch(scene: Tensor, positive) -> None:
-    objects = max(context.shape[0] for context, _ in positive)
-    if objects not in (1, scene.shape[0]) and scene.shape[0] != 1:
+def _count(scene: Tensor, mask: Tensor | None, **conditionings) -> int:
+    """How many pictures come out. Raises ValueError when the batches do not pair up."""
+    counts = {"scenes": len(scene), "masks": 1 if mask is None else len(mask)}
+    for name, conditioning in conditionings.items():
+        counts[name] = max(len(context) for context, _ in conditioning)
+    if len(set(counts.values()) - {1}) > 1:
+        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
         raise ValueError(
-            f"{scene.shape[0]} scenes and {objects} objects do not pair up: give one of either, or equally many. "
+            f"The batches do not pair up: {found}. Give one of either, or equally many. "
             "Several pictures of one object are joined with views = average or concatenate."
         )
+    return max(counts.values())
 
 
-def _allowed_region(mask: Tensor, scene: Tensor) -> Tensor:
-    """MASK as a noise mask [B,1,H,W] in the padded scene's frame."""
+def _check_mask(mask: Tensor | None, scene: Tensor) -> Tensor | None:
+    """The mask as [B,H,W]. Raises ValueError for an empty one, one of another size than the scene, NaN or infinity."""
+    if mask is None:
+        return None
     mask = mask if mask.ndim == 3 else mask[None]
-    if mask.shape[-2:] != scene.shape[1:3]:
+    if not mask.flatten(1).any(1).all():
+        raise ValueError("The mask is empty: there is no place where the object may go. Paint one, or disconnect it.")
+    if mask.shape[1:] != scene.shape[1:3]:
         raise ValueError(
             f"The mask is {mask.shape[-1]}x{mask.shape[-2]} px, the scene {scene.shape[2]}x{scene.shape[1]} px. "
             "Resize the mask to the scene first."
         )
-    if not mask.any():
-        raise ValueError("The mask is empty: there is no place where the object may go. Paint one, or disconnect it.")
-    return pad_to_multiple(mask[..., None], LATENT_CELL).movedim(-1, 1)
+    if not torch.isfinite(mask).all():
+        raise ValueError("The mask holds values that are not finite (NaN or infinity).")
+    return mask.clamp(0, 1)
 
 
 def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | None, mask=None, keep_scene=False):
@@ -44,11 +53,12 @@ def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | 
     check_pix2pix_model(model)
     check_context(model, positive=positive, negative=negative)
     scene = check_scene(scene)
-    _check_batch(scene, positive)
+    mask = _check_mask(mask, scene)
+    count = _count(scene, mask, positive=positive, negative=negative)
     encoded = vae.encode(pad_to_multiple(scene, LATENT_CELL))
-    if scene.shape[0] == 1:
-        count = max(context.shape[0] for context, _ in positive)
-        encoded = encoded.repeat(count, *[1] * (encoded.ndim - 1))
+    check_latent(model, encoded)
+    if len(encoded) < count:
+        encoded = encoded.repeat(count, 1, 1, 1)
     shown = {"concat_latent_image": encoded}
     guider = ThreeBranchGuider(model, guidance or Guidance())
     guider.set_branches(
@@ -58,7 +68,7 @@ def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | 
     )
     latent = {"samples": encoded if keep_scene or mask is not None else torch.zeros_like(encoded)}
     if mask is not None:
-        latent["noise_mask"] = _allowed_region(mask, scene)
+        latent["noise_mask"] = pad_to_multiple(mask[..., None], LATENT_CELL).movedim(-1, 1)
     return guider, latent
 
 

@@ -71,10 +71,11 @@ class JudgeTask:
             crops = F.interpolate(F.avg_pool2d(crops, 2), scale_factor=2, mode="bilinear")
         crops = crops * (1 + 0.15 * noise(self.batch, 3, 1, 1)) + 0.1 * noise(self.batch, 3, 1, 1)
         crops = crops + 0.05 * noise(*crops.shape)
-        shape, pattern = self.judge(crops)
+        device = self.judge.shape.weight.device
+        shape, pattern = self.judge(crops.to(device))
         losses = {
-            "shape": F.cross_entropy(shape.float(), torch.from_numpy(self.data["shape"][index])),
-            "pattern": F.cross_entropy(pattern.float(), torch.from_numpy(self.data["pattern"][index])),
+            "shape": F.cross_entropy(shape.float(), torch.from_numpy(self.data["shape"][index]).to(device)),
+            "pattern": F.cross_entropy(pattern.float(), torch.from_numpy(self.data["pattern"][index]).to(device)),
         }
         return losses | {"loss": losses["shape"] + losses["pattern"]}
 

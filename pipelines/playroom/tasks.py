@@ -57,16 +57,22 @@ class PatchBasis:
 
 
 class VaeTask:
-    """Reconstruct crops around toys; for the first quarter, in the latents of the patch basis."""
+    """Reconstruct crops around toys; for the first quarter, in the latents of the patch basis.
+
+    Given a finished `vae`, only its decoder learns on: latents made before stay valid.
+    """
 
     crop = 64  # px
 
-    def __init__(self, training: Arrays, validation: Arrays, steps: int, batch: int = 12):
+    def __init__(self, training: Arrays, validation: Arrays, steps: int, batch: int = 12, vae: nn.Module | None = None):
         self.pictures, self.boxes = training["target"], training["box"]
         self.held_out = validation["target"][:16]
-        self.batch, self.anchored_steps = batch, steps // 4
+        self.batch, self.anchored_steps = batch, 0 if vae else steps // 4
         self.basis = PatchBasis(to_signed(self.pictures[:600]))
-        self.vae = make_vae()
+        self.vae = vae or make_vae()
+        if vae:
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
 
     def modules(self):
         return {"vae": self.vae}
@@ -89,14 +95,15 @@ class VaeTask:
         return to_signed(np.stack(crops))
 
     def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        x = self._crops(generator)
+        x = self._crops(generator).to(self.vae.device)
         latent = self.vae.encode(x).latent_dist.mean.float()
-        losses = {}
+        losses: dict[str, Tensor] = {}
         code = latent
         if step < self.anchored_steps:
-            code = self.basis.encode(x)
+            code = self.basis.encode(x.cpu()).to(x)
             losses["anchor"] = F.mse_loss(latent, code)
-        y = self.vae.decode(code + LATENT_NOISE * torch.randn(code.shape, generator=generator)).sample.float()
+        shaken = code + LATENT_NOISE * torch.randn(code.shape, generator=generator).to(code)
+        y = self.vae.decode(shaken).sample.float()
         losses["mse"] = F.mse_loss(y, x)
         edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (-1, -2))
         losses["loss"] = 4 * losses["mse"] + 0.5 * (y - x).abs().mean() + 0.4 * edges
@@ -105,7 +112,7 @@ class VaeTask:
 
     def sheet(self, modules) -> Image.Image:
         vae = modules["vae"]
-        restored = vae.decode(vae.encode(to_signed(self.held_out)).latent_dist.mean).sample
+        restored = vae.decode(vae.encode(to_signed(self.held_out).to(vae.device)).latent_dist.mean).sample
         return grid([self.held_out, to_pictures(restored)], across=4)
 
 
@@ -164,9 +171,10 @@ class VisionTask:
     def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         index = torch.randint(len(self.objects), (self.batch,), generator=generator)
         view = torch.randint(self.objects.shape[1], (self.batch,), generator=generator)
-        pixels = to_signed(self.objects[index.numpy(), view.numpy()])
+        device = self.encoder.device
+        pixels = to_signed(self.objects[index.numpy(), view.numpy()]).to(device)
         context = self.optimizer(self.encoder(pixel_values=pixels).last_hidden_state)
-        parts = self.head.loss(context, {name: values[index] for name, values in self.labels.items()})
+        parts = self.head.loss(context, {name: values[index].to(device) for name, values in self.labels.items()})
         return {"loss": parts["identity"], **parts}
 
     def sheet(self, modules) -> None:

@@ -21,6 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from .plot import plot_history
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -92,7 +94,7 @@ def _save(path: Path, state: dict) -> None:
 def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], None] = print) -> Result:
     """Train `task` in `folder`, going on from the checkpoint that is there.
 
-    Writes `state.pt` (checkpoint), `log.jsonl` and `sheet.png`. Ctrl-C saves and re-raises.
+    Writes `state.pt` (checkpoint), `log.jsonl`, `loss.png` and `sheet.png`. Ctrl-C saves and re-raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
     modules = nn.ModuleDict(dict(task.modules())).to(settings.device)
@@ -127,6 +129,7 @@ def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], No
             picture = task.sheet(average.module.eval())
         if picture is not None:
             picture.save(folder / "sheet.png")
+        plot_history(history, folder / "loss.png")
 
     device = torch.device(settings.device)
     window: dict[str, list[float]] = defaultdict(list)

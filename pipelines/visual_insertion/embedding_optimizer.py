@@ -103,9 +103,12 @@ def metadata(settings: OptimizerSettings, **notes: str) -> dict[str, str]:
 
 
 def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
-    """Settings of a file from its safetensors metadata. Raises ValueError when the file is not an embedding optimizer."""
+    """Settings from a file's safetensors metadata. Raises ValueError when it is not an embedding optimizer's."""
     if not meta or meta.get("format") != FORMAT:
-        raise ValueError("This file carries no embedding optimizer metadata.")
+        raise ValueError(
+            "it carries no embedding optimizer settings. Load a safetensors file that this pack's training wrote; "
+            "tensors alone do not say which encoder and model they pair with."
+        )
     return OptimizerSettings(**json.loads(meta["settings"]))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -91,16 +92,23 @@ def rescaled(guided: Tensor, reference: Tensor, share: float) -> Tensor:
     return guided * (1 + share * (factor - 1))
 
 
+def mix(weights: Mapping[Branch, float], predictions: Mapping[Branch, Tensor]) -> Tensor:
+    """Weighted sum for weights that add up to 1, as a walk along differences: large weights of opposite sign would
+    multiply the rounding."""
+    used = [branch for branch in BRANCHES if weights.get(branch)]
+    mixed, rest = predictions[used[0]], 1.0
+    for before, branch in pairwise(used):
+        rest -= weights[before]
+        mixed = mixed + (predictions[branch] - predictions[before]) * rest
+    return mixed
+
+
 def combine(guidance: Guidance, scales: Scales, predictions: Mapping[Branch, Tensor]) -> Tensor:
     """The guided prediction from the branches that `needed_branches` names."""
-    weights = coefficients(scales)
-    used = [branch for branch in BRANCHES if weights[branch] != 0]
+    guided = mix(coefficients(scales), predictions)
     if guidance.scene_rescale > 0 and scales.scene != 1:
-        steered = weights["empty"] * predictions["empty"] + scales.scene * predictions["scene"]
-        correction = rescaled(steered, predictions["scene"], guidance.scene_rescale) - steered
-    else:
-        correction = 0.0
-    guided = sum(weights[branch] * predictions[branch] for branch in used) + correction
+        steered = mix({"empty": 1 - scales.scene, "scene": scales.scene}, predictions)
+        guided = guided + rescaled(steered, predictions["scene"], guidance.scene_rescale) - steered
     if guidance.object_rescale > 0 and scales.object not in (0, 1):
         guided = rescaled(guided, predictions["full"], guidance.object_rescale)
     return guided

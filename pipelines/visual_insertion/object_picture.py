@@ -22,10 +22,7 @@ def check_picture(picture: Tensor) -> Tensor:
     Raises ValueError for another shape, no pixels or too few, NaN or infinity.
     """
     if picture.ndim != 4 or picture.shape[-1] not in (1, 3, 4):
-        raise ValueError(
-            "The object must be pictures [B,H,W,C] with 1, 3 or 4 channels; "
-            f"got {tuple(picture.shape)}."
-        )
+        raise ValueError(f"The object must be pictures [B,H,W,C] with 1, 3 or 4 channels; got {tuple(picture.shape)}.")
     count, height, width, channels = picture.shape
     if not count or height * width < MIN_PIXELS:
         raise ValueError(

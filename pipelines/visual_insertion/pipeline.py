@@ -30,28 +30,43 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from . import embedding_optimizer as optimizers
-from .guidance import Guidance, combine, needed_branches, scales_at
+from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .object_picture import prepare_object
 from .scene import check_scene, crop_to, pad_to_multiple
 
 Picture = Image.Image | Tensor  # a tensor is [H,W,C] or [B,H,W,C], 0..1
-Callback = Callable[[int, int, Tensor], None]  # steps done, steps in all, latents [B,C,h,w]
+Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
 
+DEFAULT = Guidance()
 KINDS = {4: "a text-to-image model", 9: "an inpainting model"}
 
 
-# Noise levels: `levels` [T] are the sigmas of the training steps, ascending.
+# Noise levels: `levels` [T] are the sigmas of the training steps, ascending, float64. What is taken from them is
+# rounded as in the host: halfway between two training steps the last bit decides which one the UNet is told.
+
+
+def training_levels(scheduler: Any) -> Tensor:
+    """Noise levels sqrt((1 - a) / a) of a diffusers scheduler's training steps, a the product of 1 - beta so far."""
+    config = scheduler.config
+    power = {"linear": 1, "scaled_linear": 2}.get(config.beta_schedule)
+    if power is None or config.get("trained_betas") is not None or config.get("rescale_betas_zero_snr"):
+        signal = scheduler.alphas_cumprod.double()
+    else:
+        roots = (config.beta_start ** (1 / power), config.beta_end ** (1 / power))
+        betas = torch.linspace(*roots, config.num_train_timesteps, dtype=torch.float64) ** power
+        signal = (1 - betas).cumprod(0)
+    return ((1 - signal) / signal).sqrt()
 
 
 def level_at(levels: Tensor, timestep: Tensor) -> Tensor:
     """Noise level at fractional training steps, log-linear between whole ones."""
-    low, log = timestep.floor().long(), levels.log()
-    return torch.lerp(log[low], log[(low + 1).clamp_max(len(levels) - 1)], timestep - low).exp()
+    log, part = levels.log().float(), timestep.frac()
+    return ((1 - part) * log[timestep.floor().long()] + part * log[timestep.ceil().long()]).exp()
 
 
 def nearest_timesteps(levels: Tensor, sigmas: Tensor) -> Tensor:
     """Whole training steps nearest to `sigmas` [N] in log sigma: what the host tells the UNet."""
-    return (sigmas.log()[:, None] - levels.log()).abs().argmin(1)
+    return (sigmas.log() - levels.log().float()[:, None]).abs().argmin(0)
 
 
 def percent_to_sigma(levels: Tensor, percent: float) -> float:
@@ -63,52 +78,69 @@ def percent_to_sigma(levels: Tensor, percent: float) -> float:
 
 def normal_sigmas(levels: Tensor, steps: int) -> Tensor:
     """[steps + 1] noise levels evenly spread over the training steps, then 0: the host's "normal" scheduler."""
-    return torch.cat([level_at(levels, torch.linspace(len(levels) - 1, 0, steps)), levels.new_zeros(1)])
+    return torch.cat([level_at(levels, torch.linspace(len(levels) - 1, 0, steps)), torch.zeros(1)])
 
 
 # Samplers: diffusers' schedulers, two of them with noise levels of our choice.
 
 
-class _Follows:
-    """Mixed into an Euler scheduler: noise levels as given, the UNet told the nearest whole training step."""
+def _following(euler: Any) -> Any:
+    """diffusers' Euler scheduler, but with noise levels as given, and the UNet told the nearest whole training step."""
 
-    def set_timesteps(self, num_inference_steps: int, device=None) -> None:
-        super().set_timesteps(num_inference_steps, device=device)
-        self.sigmas = self.given
-        self.timesteps = nearest_timesteps(self.levels, self.given[:-1]).float().to(device)
-        self.set_begin_index(0)  # not found by timestep: two levels may share one
+    class Following(euler):
+        def follow(self, sigmas: Tensor, levels: Tensor) -> None:
+            self.given, self.levels = sigmas, levels
 
-    @property
-    def init_noise_sigma(self) -> Tensor:
-        """A run from full noise starts with variance 1 + sigma^2, as in training; a later one with sigma^2."""
-        first = self.given[0]
-        return (1 + first**2).sqrt() if first >= self.levels[-1] * (1 - 1e-5) else first
+        def set_timesteps(self, num_inference_steps: int, device=None) -> None:
+            super().set_timesteps(num_inference_steps, device=device)
+            self.sigmas = self.given
+            self.timesteps = nearest_timesteps(self.levels, self.given[:-1]).float().to(device)
+            self.set_begin_index(0)  # not found by timestep: two noise levels may share one
 
+        @property
+        def init_noise_sigma(self) -> Tensor:
+            """A run from full noise starts with variance 1 + sigma^2, as in training; a later one with sigma^2."""
+            first = self.given[0]
+            return (1 + first**2).sqrt() if first >= self.levels[-1] * (1 - 1e-5) else first
 
-class _Euler(_Follows, EulerDiscreteScheduler):
-    pass
-
-
-class _EulerAncestral(_Follows, EulerAncestralDiscreteScheduler):
-    pass
+    return Following
 
 
 SAMPLERS: dict[str, Callable[[Any], Any]] = {
-    "euler_ancestral": _EulerAncestral.from_config,
-    "euler": _Euler.from_config,
+    "euler_ancestral": _following(EulerAncestralDiscreteScheduler).from_config,
+    "euler": _following(EulerDiscreteScheduler).from_config,
     "ddim": partial(DDIMScheduler.from_config, clip_sample=False),
     "dpmpp_2m": DPMSolverMultistepScheduler.from_config,
 }
 
 
 def check_sigmas(sigmas: Tensor) -> Tensor:
-    """Noise levels [N+1] for N steps, float32 on the CPU. Raises ValueError unless they fall and stay above 0 before the last."""
+    """Noise levels [N+1] of N steps, float32 on the CPU. Raises ValueError unless they fall, the last to 0 at least."""
     sigmas = torch.as_tensor(sigmas, dtype=torch.float32).cpu()
     if sigmas.ndim != 1 or len(sigmas) < 2 or not torch.isfinite(sigmas).all():
         raise ValueError(f"Sigmas must be one row of at least 2 finite noise levels; got {sigmas.tolist()}.")
     if (sigmas.diff() >= 0).any() or sigmas[-1] < 0:
         raise ValueError(f"Sigmas must fall from step to step and not below 0; got {sigmas.tolist()}.")
     return sigmas
+
+
+def make_scheduler(sampler: str, config: Any, levels: Tensor, steps: int, sigmas: Tensor | None = None):
+    """A scheduler named in SAMPLERS, its number of steps, and a function from timestep to noise level during the run.
+
+    Raises ValueError for an unknown sampler, no steps, or `sigmas` that are unusable or that the sampler cannot follow.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
+    if steps < 1:
+        raise ValueError(f"At least 1 step is needed; got {steps}.")
+    scheduler = SAMPLERS[sampler](config)
+    if hasattr(scheduler, "follow"):
+        sigmas = normal_sigmas(levels, steps) if sigmas is None else check_sigmas(sigmas)
+        scheduler.follow(sigmas, levels)
+        return scheduler, len(sigmas) - 1, lambda _: float(scheduler.sigmas[scheduler.step_index])
+    if sigmas is not None:
+        raise ValueError(f"The sampler {sampler} sets its own noise levels; use euler or euler_ancestral.")
+    return scheduler, steps, lambda timestep: float(levels[int(timestep)])
 
 
 # The guidance, inside the UNet.
@@ -140,7 +172,7 @@ class GuidedUNet(nn.Module):
         self.evaluations = 0  # one per branch and step
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict=False, **kwargs):
-        """sample [B,2C,h,w] noisy and scene, timestep [], encoder_hidden_states [B,N,D] the object's -> (guided [B,C,h,w],)."""
+        """Noisy and scene latents [B,2C,h,w], a timestep, object contexts [B,N,D] -> guided output ([B,C,h,w],)."""
         sigma = self.sigma_of(timestep)
         scales = scales_at(self.guidance, sigma, partial(percent_to_sigma, self.levels))
         branches = needed_branches(self.guidance, scales)
@@ -154,7 +186,7 @@ class GuidedUNet(nn.Module):
 
         signal = (1 + sigma**2) ** -0.5  # noisy = signal * clean + signal * sigma * noise
         of_noisy, of_clean = (signal, 1.0) if self.velocity else (1.0, signal)
-        predictions = {
+        predictions: dict[Branch, Tensor] = {
             branch: (of_noisy * noisy - signal * sigma * output) / of_clean
             for branch, output in zip(branches, outputs.chunk(len(branches)), strict=True)
         }
@@ -189,8 +221,8 @@ def encoder_pixels(picture: Tensor, size: int, mean: Sequence[float], std: Seque
     if pixels.shape[-2:] != (size, size):
         pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
     pixels = (pixels * 255).clamp(0, 255).round() / 255
-    mean, std = (torch.tensor(values).to(pixels).view(3, 1, 1) for values in (mean, std))
-    return (pixels - mean) / std
+    shift, scale = (torch.tensor(values).to(pixels).view(3, 1, 1) for values in (mean, std))
+    return (pixels - shift) / scale
 
 
 @dataclass(frozen=True)
@@ -216,14 +248,14 @@ class VisualInsertionPipeline:
         embedding_optimizer: nn.Module,
         image_mean: Sequence[float],
         image_std: Sequence[float],
-        guidance: Guidance = Guidance(),
+        guidance: Guidance = DEFAULT,
     ):
         """`image_mean` and `image_std` [3] are the encoder's; `guidance` is the default of every call.
 
         Raises ValueError when the parts do not belong together.
         """
         check_pix2pix(pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels)
-        settings = embedding_optimizer.settings
+        settings: Any = embedding_optimizer.settings
         if settings.context_width != pipeline.unet.config.cross_attention_dim:
             raise ValueError(
                 f"The embedding optimizer gives contexts of width {settings.context_width}, but the UNet's "
@@ -238,8 +270,7 @@ class VisualInsertionPipeline:
             raise ValueError(f"Prediction type '{pipeline.scheduler.config.prediction_type}' is not known here.")
         self.pipeline, self.image_encoder, self.embedding_optimizer = pipeline, image_encoder, embedding_optimizer
         self.image_mean, self.image_std, self.guidance = image_mean, image_std, guidance
-        alphas = pipeline.scheduler.alphas_cumprod
-        self.levels = ((1 - alphas) / alphas).sqrt()
+        self.levels = training_levels(pipeline.scheduler)
 
     @classmethod
     def from_folder(
@@ -276,14 +307,14 @@ class VisualInsertionPipeline:
                 vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype),
                 scheduler=EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler"),
             )
-            vision = CLIPVisionModelWithProjection.from_pretrained(encoder).to(device, dtype).eval()
+            vision: Any = CLIPVisionModelWithProjection.from_pretrained(encoder)
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(f"The models in {folder} cannot be read: {error}") from error
         pipeline = _pix2pix(**models).to(device)
         facts = folder / "playroom.json"
         guidance = json.loads(facts.read_text("utf-8"))["guidance"] if facts.is_file() else {}
         mean, std = statistics["image_mean"], statistics["image_std"]
-        return cls(pipeline, vision, optimizer.to(device, dtype), mean, std, Guidance(**guidance))
+        return cls(pipeline, vision.to(device, dtype), optimizer.to(device, dtype), mean, std, Guidance(**guidance))
 
     @torch.no_grad()
     def contexts(
@@ -299,7 +330,9 @@ class VisualInsertionPipeline:
         `object_context`'s, and so are the errors."""
         objects = objects if isinstance(objects, Sequence) else [objects]
         masks = masks if isinstance(masks, Sequence) else [masks] * len(objects)
-        size = self.image_encoder.config.image_size
+        if not objects or len(masks) != len(objects):
+            raise ValueError(f"{len(masks)} masks do not pair up with {len(objects)} pictures of the object.")
+        size: Any = self.image_encoder.config.image_size
         pixels = [
             encoder_pixels(
                 prepare_object(picture_tensor(picture), mask_tensor(mask), framing, background, self.image_mean),
@@ -340,10 +373,8 @@ class VisualInsertionPipeline:
 
         Raises ValueError for unusable pictures or settings, and batches that do not pair up.
         """
-        if sampler not in SAMPLERS:
-            raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
-        if steps < 1:
-            raise ValueError(f"At least 1 step is needed; got {steps}.")
+        config = self.pipeline.scheduler.config
+        scheduler, steps, sigma_of = make_scheduler(sampler, config, self.levels, steps, sigmas)
         scene = check_scene(picture_tensor(scene))
         context, null = self.contexts(objects, masks, framing, background, strength, views)
         count = max(len(scene), len(context))
@@ -351,7 +382,8 @@ class VisualInsertionPipeline:
             raise ValueError(f"{len(scene)} scenes and {len(context)} objects do not pair up.")
 
         vae, device = self.pipeline.vae, self.pipeline.unet.device
-        padded = pad_to_multiple(scene, self.pipeline.vae_scale_factor).movedim(-1, 1)
+        cell = self.pipeline.vae_scale_factor  # px per latent cell
+        padded = pad_to_multiple(scene, cell).movedim(-1, 1)
         shown = vae.encode((2 * padded - 1).to(device, vae.dtype)).latent_dist.mode().float()
         shown = shown.expand(count, -1, -1, -1)
         if latents is None:
@@ -359,21 +391,11 @@ class VisualInsertionPipeline:
         if latents.shape != shown.shape:
             raise ValueError(f"The noise is {tuple(latents.shape)}, the scene's latent {tuple(shown.shape)}.")
 
-        scheduler = SAMPLERS[sampler](self.pipeline.scheduler.config)
-        if isinstance(scheduler, _Follows):
-            scheduler.levels = self.levels
-            scheduler.given = normal_sigmas(self.levels, steps) if sigmas is None else check_sigmas(sigmas)
-            steps = len(scheduler.given) - 1
-            sigma_of = lambda _: float(scheduler.sigmas[scheduler.step_index])  # noqa: E731
-        elif sigmas is None:
-            sigma_of = lambda timestep: float(self.levels[int(timestep)])  # noqa: E731
-        else:
-            raise ValueError(f"The sampler {sampler} sets its own noise levels; use euler or euler_ancestral.")
         unet = GuidedUNet(
             self.pipeline.unet,
             null.expand(count, -1, -1).float(),
             guidance or self.guidance,
-            scheduler.config.prediction_type,
+            config.prediction_type,
             self.levels,
             sigma_of,
         )
@@ -399,7 +421,7 @@ class VisualInsertionPipeline:
         ).images
         sampled = sampled / vae.config.scaling_factor
         images = vae.decode(sampled.to(vae.dtype)).sample.float().div(2).add(0.5).clamp(0, 1)
-        images = crop_to(images.movedim(1, -1), *scene.shape[1:3])
+        images = crop_to(images.movedim(1, -1), *scene.shape[1:3], cell)
         return Insertion(images.cpu(), sampled.cpu(), unet.evaluations)
 
 
@@ -413,7 +435,7 @@ def check_pix2pix(channels: int, latent_channels: int) -> None:
         )
 
 
-def _pix2pix(**models: Any) -> StableDiffusionInstructPix2PixPipeline:
+def _pix2pix(**models: Any) -> Any:
     """diffusers' pipeline of these models, without a text encoder."""
-    absent = dict(text_encoder=None, tokenizer=None, safety_checker=None, feature_extractor=None)
+    absent: dict[str, Any] = dict(text_encoder=None, tokenizer=None, safety_checker=None, feature_extractor=None)
     return StableDiffusionInstructPix2PixPipeline(**models, **absent, requires_safety_checker=False)

@@ -28,6 +28,15 @@ def pad_to_multiple(pictures: Tensor, multiple: int) -> Tensor:
     return pictures[:, rows][:, :, columns]
 
 
-def crop_to(pictures: Tensor, height: int, width: int) -> Tensor:
-    """Undo `pad_to_multiple`: the top left `height` x `width` px of pictures [B,H,W,C]."""
+def crop_to(pictures: Tensor, height: int, width: int, multiple: int = 8) -> Tensor:
+    """Undo `pad_to_multiple`: the top left `height` x `width` px of pictures [B,H,W,C].
+
+    Raises ValueError when the pictures are not of the padded size: they belong to another scene.
+    """
+    padded = (height + -height % multiple, width + -width % multiple)
+    if pictures.shape[1:3] != padded:
+        raise ValueError(
+            f"The decoded picture is {pictures.shape[2]}x{pictures.shape[1]} px, but a scene of {width}x{height} px "
+            f"decodes to {padded[1]}x{padded[0]} px. Connect the scene that the latent was sampled for."
+        )
     return pictures[:, :height, :width]

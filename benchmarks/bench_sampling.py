@@ -1,0 +1,142 @@
+"""Our sampler node against the stock graph and diffusers' pipeline: same weights, sampler, steps and picture size.
+
+    python dev.py bench sampling --repeats=7 --steps=20 --threads=2
+
+Scene in, picture out; the object is encoded beforehand (not in `stand-alone`, which has no place to keep it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+from dataclasses import asdict
+from importlib import import_module, metadata
+from pathlib import Path
+
+import torch
+
+from ..devtools.environment import ROOT, find_host
+from ..devtools.inprocess import InProcess
+from .timing import Way, interleaved, ratios, summary, table
+
+MODELS = ROOT / "playroom_models"
+OURS = "our node"
+
+
+def host_ways(comfy: InProcess, scene, thing, steps: int, s_t: float, s_i: float) -> dict[str, Way]:
+    """Our sampler node, and the same of stock nodes, both in the real host."""
+    model, vae, vision, optimizer = comfy("PlayroomModels")
+    (seen,) = comfy("ObjectImageEncode", clip_vision=vision, image=thing)
+    positive, negative = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)
+    (guidance,) = comfy("GuidanceControl", object_scale=s_t, scene_scale=s_i)
+    conditions = dict(model=model, vae=vae, scene=scene, positive=positive, negative=negative, guidance=guidance)
+    schedule = dict(scheduler="normal", steps=steps, denoise=1.0)
+
+    def ours():
+        (latent,) = comfy("ImageConditionedPix2PixSampler", **conditions, **schedule, seed=0, sampler_name="euler")
+        return comfy("SceneDecode", latent=latent, vae=vae, scene=scene)
+
+    def stock():
+        full, shown, empty = comfy(
+            "InstructPixToPixConditioning", positive=positive, negative=negative, vae=vae, pixels=scene
+        )
+        scales = dict(cfg_conds=s_t, cfg_cond2_negative=s_i, style="regular")
+        (guider,) = comfy("DualCFGGuider", model=model, cond1=full, cond2=shown, negative=negative, **scales)
+        (noise,), (sampler,) = comfy("RandomNoise", noise_seed=0), comfy("KSamplerSelect", sampler_name="euler")
+        (sigmas,) = comfy("BasicScheduler", model=model, **schedule)
+        latent, _ = comfy(
+            "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=empty
+        )
+        return comfy("VAEDecode", samples=latent, vae=vae)
+
+    unet = model.model.diffusion_model
+    return {OURS: Way(ours, unet), "stock graph": Way(stock, unet)}
+
+
+def diffusers_ways(scene, thing, steps: int, s_t: float, s_i: float) -> dict[str, Way]:
+    """diffusers' InstructPix2Pix pipeline as it is, and our stand-alone pipeline on it."""
+    from ..pipelines.visual_insertion.guidance import Guidance
+    from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+
+    alone = VisualInsertionPipeline.from_folder(MODELS)
+    stock = alone.pipeline
+    stock.set_progress_bar_config(disable=True)
+    context, null = alone.contexts(thing)
+
+    def theirs():
+        return stock(
+            image=scene.movedim(-1, 1),
+            prompt_embeds=context,
+            negative_prompt_embeds=null,
+            num_inference_steps=steps,
+            guidance_scale=s_t,
+            image_guidance_scale=s_i,
+            generator=torch.Generator().manual_seed(0),
+            output_type="pt",
+        )
+
+    def ours():
+        return alone(scene, thing, None, Guidance(s_t, s_i), steps=steps, sampler="euler")
+
+    return {"diffusers": Way(theirs, stock.unet), "stand-alone": Way(ours, stock.unet)}
+
+
+def plot(rows: dict[str, dict[str, float]], path: Path) -> None:
+    """Seconds per image as bars, split at the UNet; nothing where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    figure = Figure(figsize=(6, 2.4), layout="constrained")
+    axes = figure.subplots()
+    outside = [row["seconds_outside_unet"] for row in rows.values()]
+    inside = [row["seconds_per_image"] - rest for row, rest in zip(rows.values(), outside, strict=True)]
+    axes.barh(list(rows), inside, label="inside the UNet")
+    axes.barh(list(rows), outside, left=inside, label="outside")
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds per image")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("bench_sampling", description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--size", type=int, default=128, help="side of the scene, px")
+    parser.add_argument("--object-scale", type=float, default=7.5)
+    parser.add_argument("--scene-scale", type=float, default=1.5, help="1 saves a branch, but not in diffusers")
+    parser.add_argument("--output", type=Path, default=ROOT / "output" / "bench" / "sampling.json")
+    args = parser.parse_args()
+    host = find_host()
+    if not host:
+        parser.error("no ComfyUI yet: run this through `python dev.py bench`, or set COMFYUI_PATH")
+    torch.set_num_threads(args.threads)
+    draw = torch.Generator().manual_seed(0)
+    scene, thing = (torch.rand(1, side, side, 3, generator=draw) for side in (args.size, 64))
+    settings = (scene, thing, args.steps, args.object_scale, args.scene_scale)
+    with tempfile.TemporaryDirectory() as base:
+        comfy = InProcess(host, Path(base))
+        import_module("comfy.utils").set_progress_bar_enabled(False)
+        ways = {**host_ways(comfy, *settings), **diffusers_ways(*settings)}
+        runs = interleaved(ways, args.repeats)
+    rows, faster = summary(runs), ratios(runs, OURS)
+    print(table(rows))
+    for name, ratio in faster.items():
+        print(f"{OURS} is {ratio:.3f} times as fast as {name}")
+    versions = {name: metadata.version(name) for name in ("torch", "diffusers")}
+    report = {
+        "settings": {name: value for name, value in vars(args).items() if name != "output"},
+        "machine": {"device": "cpu", "processor": platform.machine(), "python": platform.python_version(), **versions},
+        "medians": rows,
+        "times_as_fast": faster,
+        "runs": {name: [asdict(run) for run in of] for name, of in runs.items()},
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    plot(rows, args.output.with_suffix(".png"))
+    print(args.output)
+    return 0

@@ -1,0 +1,40 @@
+"""Figures as files: docs/figures/<topic>.json holds {name: {value, unit, command, machine, commit}}, nothing by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = bool(git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/figures"))
+    return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
+
+
+def _machine() -> str:
+    import torch
+
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    return f"{platform.system()} {platform.machine()}, {where}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def record(topic: str, values: dict[str, tuple[float, str]], command: str) -> Path:
+    """Merge {name: (value, unit)} measured by `command` into the topic's file and return its path."""
+    path = ROOT / "docs" / "figures" / f"{topic}.json"
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    source = {"command": command, "machine": _machine(), "commit": _commit()}
+    for name, (value, unit) in values.items():
+        figures[name] = {"value": value, "unit": unit, **source}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return path

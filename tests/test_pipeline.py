@@ -1,0 +1,423 @@
+"""The stand-alone door: against an independent sampler, against diffusers' own guidance, and at its edges."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+MODELS = Path(__file__).resolve().parents[1] / "playroom_models"
+
+
+@pytest.fixture(scope="module")
+def door(pack):
+    return pack.pipelines.visual_insertion.pipeline
+
+
+@pytest.fixture(scope="module")
+def guidance(pack):
+    return pack.pipelines.visual_insertion.guidance.Guidance
+
+
+@pytest.fixture(scope="module")
+def toys(door):
+    """The pipeline on the models that ship."""
+    return door.VisualInsertionPipeline.from_folder(MODELS)
+
+
+@pytest.fixture(scope="module")
+def sd_folder(pack, tmp_path_factory):
+    """A folder laid out like Paint by Inpaint's, small: context 77x768, noise prediction, scaling 0.18215."""
+    from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    folder = tmp_path_factory.mktemp("sd")
+    torch.manual_seed(0)
+    UNet2DConditionModel(
+        in_channels=8,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=768,
+        attention_head_dim=4,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        block_out_channels=(16, 16, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=8,
+        scaling_factor=0.18215,
+    ).save_pretrained(folder / "vae")
+    EulerAncestralDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1
+    ).save_pretrained(folder / "scheduler")
+    vision = CLIPVisionConfig(
+        hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
+    statistics = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
+    (folder / "image_encoder" / "preprocessor_config.json").write_text(json.dumps(statistics), "utf-8")
+    optimizers = pack.pipelines.visual_insertion.embedding_optimizer
+    optimizer = optimizers.build(optimizers.OptimizerSettings("resampler", 64, 768, 77, blocks=1))
+    torch.nn.init.normal_(optimizer.null)
+    save_file(optimizer.state_dict(), folder / "mine.safetensors", optimizers.metadata(optimizer.settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sd(door, sd_folder):
+    return door.VisualInsertionPipeline.from_folder(sd_folder, sd_folder / "mine.safetensors")
+
+
+def noise(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pictures(seed, *shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+SCENE, OBJECT = pictures(1, 1, 64, 64, 3), pictures(2, 1, 64, 64, 3)
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+def on_steps(door, pipeline, *timesteps):
+    """Noise levels of whole training steps, then 0."""
+    return torch.cat([pipeline.levels[list(timesteps)].float(), torch.zeros(1)])
+
+
+def denoiser(pipeline, scene):
+    """x0(x, sigma, t, scene or not, context) of the raw models: independent of the pipeline under test."""
+    stock = pipeline.pipeline
+    shown = stock.vae.encode(2 * scene.movedim(-1, 1) - 1).latent_dist.mean
+
+    def denoise(x, sigma, t, with_scene, context):
+        scaled = x / (1 + sigma**2) ** 0.5
+        out = stock.unet(torch.cat([scaled, shown * with_scene], 1), t, encoder_hidden_states=context).sample
+        if stock.scheduler.config.prediction_type == "epsilon":
+            return x - sigma * out
+        return x / (1 + sigma**2) - sigma * out / (1 + sigma**2) ** 0.5
+
+    return denoise
+
+
+@torch.no_grad()
+def reference(pipeline, scene, picture, timesteps, s_t, s_i, start):
+    """Euler steps by hand over whole training steps, eq. 3 as printed; latents before the scaling factor is undone."""
+    denoise = denoiser(pipeline, scene)
+    context, null = pipeline.contexts(picture)
+    sigmas = [*pipeline.levels[list(timesteps)].tolist(), 0.0]
+    x = start * (1 + sigmas[0] ** 2) ** 0.5
+    for sigma, below, t in zip(sigmas, sigmas[1:], timesteps, strict=False):
+        empty, shown, full = (denoise(x, sigma, t, *c) for c in ((0, null), (1, null), (1, context)))
+        x0 = empty + s_i * (shown - empty) + s_t * (full - shown)
+        x = x + (x - x0) / sigma * (below - sigma)
+    return x
+
+
+@pytest.mark.parametrize("which", ["toys", "sd"])
+@pytest.mark.parametrize(("s_t", "s_i"), [(7.5, 1.5), (7.5, 1.0), (1.5, 1.5), (0.0, 1.5), (1.0, 1.0), (0.5, 0.5)])
+def test_sampling_equals_eq_3_by_hand(request, door, guidance, which, s_t, s_i):
+    pipeline, timesteps, start = request.getfixturevalue(which), (999, 700, 400, 100, 5), noise(3, 1, 4, 8, 8)
+    sigmas = on_steps(door, pipeline, *timesteps)
+    result = pipeline(SCENE, OBJECT, None, guidance(s_t, s_i), sampler="euler", sigmas=sigmas, latents=start)
+    expected = reference(pipeline, SCENE, OBJECT, timesteps, s_t, s_i, start)
+    assert relative(result.latents * pipeline.pipeline.vae.config.scaling_factor, expected) < 1e-4
+
+
+def test_equals_diffusers_own_guidance(door, guidance, toys):
+    from diffusers import EulerDiscreteScheduler
+
+    stock, steps, start = toys.pipeline, 10, noise(3, 1, 4, 8, 8)  # 10 evenly spread steps are whole ones
+    context, null = toys.contexts(OBJECT)
+    first = float(toys.levels[-1])
+    stock.scheduler = EulerDiscreteScheduler.from_config(stock.scheduler.config, timestep_spacing="linspace")
+    stock.set_progress_bar_config(disable=True)
+    theirs = stock(
+        image=SCENE.movedim(-1, 1),
+        prompt_embeds=context,
+        negative_prompt_embeds=null,
+        num_inference_steps=steps,
+        guidance_scale=7.5,
+        image_guidance_scale=1.5,
+        latents=start * (1 + first**2) ** 0.5 / first,  # it starts from variance sigma^2, we from 1 + sigma^2
+        output_type="latent",
+    ).images
+    sigmas = stock.scheduler.sigmas
+    ours = toys(SCENE, OBJECT, None, guidance(7.5, 1.5), sampler="euler", sigmas=sigmas, latents=start)
+    assert relative(ours.latents * stock.vae.config.scaling_factor, theirs) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (dict(object_scale=7.5, scene_scale=1.5), 3 * 6),
+        (dict(object_scale=7.5, scene_scale=1.0), 2 * 6),
+        (dict(object_scale=1.5, scene_scale=1.5), 2 * 6),
+        (dict(object_scale=0.0, scene_scale=1.5), 2 * 6),
+        (dict(object_scale=1.0, scene_scale=1.0), 1 * 6),
+        (dict(object_scale=7.5, scene_scale=1.5, object_start=0.5, scene_start=0.5), 3 * 1 + 3 * 3),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["euler", "ddim"])
+def test_evaluations_are_counted_and_saved(toys, guidance, settings, expected, sampler):
+    rows = []
+    hook = toys.pipeline.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    result = toys(SCENE, OBJECT, None, guidance(**settings), steps=6, sampler=sampler)
+    hook.remove()
+    assert result.unet_evaluations == sum(rows) == expected
+
+
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "euler", "ddim", "dpmpp_2m"])
+def test_a_seed_repeats_and_another_differs(toys, sampler):
+    first, again, other = (toys(SCENE, OBJECT, steps=3, seed=seed, sampler=sampler).images for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_samplers_agree_in_the_limit_of_many_steps(toys, guidance):
+    start, settings = noise(1, 1, 4, 8, 8), guidance(1.0, 1.0)
+
+    euler, ddim, dpmpp = (
+        toys(SCENE, OBJECT, None, settings, steps=40, sampler=sampler, latents=start).latents
+        for sampler in ("euler", "ddim", "dpmpp_2m")
+    )
+    assert relative(ddim, euler) < 0.1
+    assert relative(dpmpp, euler) < 0.1
+
+
+@pytest.mark.parametrize("size", [(117, 130), (64, 64), (9, 200), (1, 1)])
+def test_the_result_has_the_scenes_own_size(toys, size):
+    assert toys(pictures(4, *size, 3), OBJECT, steps=1).images.shape == (1, *size, 3)
+
+
+def test_padding_does_not_reach_the_picture_handed_back(pack, toys):
+    scene = pictures(4, 1, 61, 59, 3)
+    padded = pack.pipelines.visual_insertion.scene.pad_to_multiple(scene, 8)
+    by_hand = toys(padded, OBJECT, steps=2)
+    assert torch.equal(toys(scene, OBJECT, steps=2).images, by_hand.images[:, :61, :59])
+
+
+def test_a_batch_equals_single_runs(door, toys):
+    scenes, start = pictures(6, 3, 64, 64, 3), noise(7, 3, 4, 8, 8)
+    together = toys(scenes, OBJECT, steps=3, sampler="euler", latents=start).latents
+    pairs = zip(scenes.split(1), start.split(1), strict=True)
+    alone = [toys(scene, OBJECT, steps=3, sampler="euler", latents=one).latents for scene, one in pairs]
+    assert relative(together, torch.cat(alone)) < 1e-4
+
+
+def test_several_pictures_are_views_or_separate_objects(toys):
+    views = [OBJECT, pictures(8, 1, 40, 90, 3)]
+    assert len(toys(SCENE, views, steps=1).images) == 1
+    assert len(toys(SCENE, views, steps=1, views="concatenate").images) == 1
+    assert len(toys(SCENE, views, steps=1, views="separate").images) == 2
+
+
+def test_rescale_is_measured_on_the_denoised_latents(door, guidance, sd):
+    """One step from full noise: the result is the guided x0, so its spread is the conditional x0's."""
+    sigmas, start = on_steps(door, sd, 999), noise(3, 1, 4, 8, 8)
+    run = {"sampler": "euler", "sigmas": sigmas, "latents": start}
+    steered = sd(SCENE, OBJECT, None, guidance(7.5, 1.5, object_rescale=1.0), **run).latents
+    plain = sd(SCENE, OBJECT, None, guidance(1.0, 1.0), **run).latents
+    assert steered.std() == pytest.approx(float(plain.std()), rel=1e-4)
+
+
+def test_noise_levels_that_share_a_training_step_are_all_walked(door, toys):
+    seen = []
+    sigmas = torch.tensor([14.7, 14.62, 14.61, 3.0, 0.0])
+    toys(SCENE, OBJECT, sampler="euler", sigmas=sigmas, callback=lambda done, total, x: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_callback_can_cancel_and_the_next_run_works(toys):
+    def stop(done, total, latents):
+        if done == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        toys(SCENE, OBJECT, steps=4, callback=stop)
+    assert toys(SCENE, OBJECT, steps=1).unet_evaluations == 3
+
+
+def test_pictures_of_every_mode_are_read(door):
+    for mode, channels in {"RGB": 3, "RGBA": 4, "L": 3, "LA": 4, "P": 3, "1": 3, "CMYK": 3}.items():
+        tensor = door.picture_tensor(Image.new(mode, (7, 5)))
+        assert tensor.shape == (1, 5, 7, channels) and 0 <= tensor.min() <= tensor.max() <= 1
+    assert door.picture_tensor(Image.new("I;16", (7, 5), 65535)).shape == (1, 5, 7, 1)
+    assert door.picture_tensor(Image.new("I;16", (7, 5), 65535)).max() == 1
+
+
+def test_a_photograph_lying_on_its_side_is_turned(door):
+    image = Image.new("RGB", (7, 5))
+    image.getexif()[0x0112] = 6
+    assert door.picture_tensor(image).shape == (1, 7, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(scene=SCENE * float("nan")), "not finite"),
+        (dict(scene=SCENE[:, :0]), "empty"),
+        (dict(objects=OBJECT[:, :1, :1]), "too small"),
+        (dict(objects=[]), "0 pictures"),
+        (dict(masks=torch.ones(1, 9, 9)), "9x9 px"),
+        (dict(masks=[None, None]), "2 masks"),
+        (dict(sampler="magic"), "magic"),
+        (dict(steps=0), "1 step"),
+        (dict(latents=torch.zeros(1, 4, 7, 7)), "noise is"),
+        (dict(sigmas=torch.tensor([1.0, 2.0])), "must fall"),
+        (dict(sigmas=torch.tensor([1.0])), "at least 2"),
+        (dict(sigmas=torch.tensor([1.0, 0.0]), sampler="ddim"), "own noise levels"),
+        (dict(scene=pictures(1, 3, 64, 64, 3), objects=[OBJECT] * 2, views="separate"), "do not pair up"),
+    ],
+)
+def test_bad_input_is_refused(toys, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        toys(**{"scene": SCENE, "objects": OBJECT, **arguments})
+
+
+# Folders
+
+
+def copied(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "models"))
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(4, "text-to-image"), (9, "inpainting"), (5, "another kind")])
+def test_another_family_is_named_before_its_weights_are_read(door, tmp_path, channels, kind):
+    folder = copied(MODELS, tmp_path)
+    config = json.loads((folder / "unet/config.json").read_text("utf-8"))
+    (folder / "unet/config.json").write_text(json.dumps(config | {"in_channels": channels}), "utf-8")
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ValueError, match=f"{channels} input channels.*{kind}.*add-base"):
+        door.VisualInsertionPipeline.from_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "part", ["unet/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json", "vae/config.json"]
+)
+def test_a_missing_part_is_named(door, tmp_path, part):
+    folder = copied(MODELS, tmp_path)
+    (folder / part).unlink()
+    with pytest.raises(FileNotFoundError, match=Path(part).name):
+        door.VisualInsertionPipeline.from_folder(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_truncated_weights_are_refused(door, tmp_path, part):
+    folder = copied(MODELS, tmp_path)
+    weights = folder / part / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be read"):
+        door.VisualInsertionPipeline.from_folder(folder)
+
+
+def test_parts_that_do_not_pair_are_refused(door, sd_folder):
+    from_folder = door.VisualInsertionPipeline.from_folder
+    with pytest.raises(ValueError, match="width 768.*reads width 128"):
+        from_folder(MODELS, sd_folder / "mine.safetensors")
+    with pytest.raises(ValueError, match="width 128.*gives width 64"):
+        from_folder(MODELS, image_encoder=sd_folder / "image_encoder")
+
+
+def test_the_models_own_guidance_is_the_default(toys, sd, guidance):
+    facts = json.loads((MODELS / "playroom.json").read_text("utf-8"))
+    assert toys.guidance == guidance(**facts["guidance"])
+    assert sd.guidance == guidance()
+
+
+# Command line
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    Image.radial_gradient("L").resize((70, 61)).save(folder / "scene.png")
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(folder / "object.png")
+    mask = Image.new("L", (40, 30))
+    mask.paste(255, (5, 5, 30, 25))
+    mask.save(folder / "mask.png")
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture
+def insert(pack, files, tmp_path):
+    """Runs the command; options override a working call. Gives exit code and output path."""
+
+    def run(*extra, **options):
+        given = {"scene": files / "scene.png", "object": files / "object.png", "output": tmp_path / "r.png"}
+        given |= {"steps": 2, "device": "cpu"} | options
+        words = [word for name, x in given.items() for word in ("--" + name.replace("_", "-"), str(x))]
+        return pack.pipelines.__main__.main(["insert", *words, *extra]), given["output"]
+
+    return run
+
+
+def test_the_command_inserts_and_repeats(insert, files, tmp_path):
+    options = dict(object_mask=files / "mask.png", background="mean", framing="pad", object_scale=3, seed=4)
+    code, first = insert(**options)
+    _, again = insert(**options, output=tmp_path / "again.png")
+    assert code == 0
+    assert Image.open(first).size == (70, 61)
+    assert first.read_bytes() == again.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.png", "r.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (dict(scene="nowhere.png"), 2, "nowhere.png does not exist"),
+        (dict(models="nowhere"), 2, "config.json is missing"),
+        (dict(output="nowhere/r.png"), 2, "folder of .* does not exist"),
+        (dict(output="r.picture"), 1, "names no picture format"),
+        (dict(embedding_optimizer="nowhere.safetensors"), 2, "nowhere.safetensors is missing"),
+        (dict(background="white"), 1, "neither a mask nor an alpha channel"),
+        (dict(steps=0), 1, "1 step"),
+        (dict(device="abacus"), 1, "abacus"),
+    ],
+)
+def test_the_command_says_what_is_wrong(insert, capsys, options, code, message):
+    import re
+
+    assert insert(**options)[0] == code
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_the_command_refuses_what_is_no_picture(insert, files, capsys):
+    assert insert(scene=files / "broken.png")[0] == 1
+    assert "broken.png is not a readable picture" in capsys.readouterr().err
+
+
+def test_the_command_refuses_another_model_family(insert, tmp_path, capsys):
+    folder = copied(MODELS, tmp_path)
+    config = json.loads((folder / "unet/config.json").read_text("utf-8"))
+    (folder / "unet/config.json").write_text(json.dumps(config | {"in_channels": 9}), "utf-8")
+    assert insert(models=folder)[0] == 1
+    assert "an inpainting model" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_leaves_nothing(insert, tmp_path, monkeypatch, capsys):
+    def full(self, path, **_):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    assert insert()[0] == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_offers_what_the_pipeline_knows(pack, door):
+    command, object_picture = pack.pipelines.commands.insert, pack.pipelines.visual_insertion.object_picture
+    assert command.SAMPLERS == tuple(door.SAMPLERS)
+    assert command.FRAMINGS == object_picture.FRAMINGS
+    assert command.BACKGROUNDS == object_picture.BACKGROUNDS

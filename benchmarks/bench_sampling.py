@@ -97,12 +97,12 @@ def plot(rows: dict[str, dict[str, float]], path: Path) -> None:
     axes.barh(list(rows), outside, left=inside, label="outside")
     axes.invert_yaxis()
     axes.set_xlabel("seconds per image")
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=150)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("bench_sampling", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("bench_sampling", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)

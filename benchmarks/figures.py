@@ -1,4 +1,4 @@
-"""Figures as files: docs/figures/<topic>.json holds {name: {value, unit, command, machine, commit}}, nothing by hand."""
+"""Figures as files: docs/figures/<topic>.json holds {name: {value, unit, command, machine, commit}}."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def _machine() -> str:
     import torch
 
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    return f"{platform.system()} {platform.machine()}, {where}, Python {platform.python_version()}, torch {torch.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{platform.system()} {platform.machine()}, {where}, {versions}"
 
 
 def record(topic: str, values: dict[str, tuple[float, str]], command: str) -> Path:

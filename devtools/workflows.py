@@ -3,7 +3,7 @@
     python devtools/pack.py devtools.workflows [--thumbnails]
 
 The host's own front end, in a Chromium without a window, turns each description into both kinds of JSON; we say where
-the nodes lie. Thumbnails are what the graphs really make: regenerate them whenever the playroom models change.
+the nodes lie. Thumbnails are what the graphs really make: draw them anew whenever the playroom models change.
 """
 
 from __future__ import annotations
@@ -12,178 +12,188 @@ import argparse
 import io
 import json
 import shutil
-import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from .demo import saved_image
 from .environment import find_host
-from .host import Host
+from .host import MOUNT, Host
 from .pack import ROOT, Modules, load_pack
 
 FOLDER = ROOT / "example_workflows"
 SAMPLES = ROOT / "playroom_models" / "samples"
 
-# What every workflow uses; nothing else in this file repeats it.
-SEED, STEPS, SAMPLER, SCHEDULER = 1, 20, "euler_ancestral", "normal"
+# What the workflows share; nothing else in this file repeats it.
+SEED = 1
+SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
 PLAYROOM_SCALES = {"object_scale": 3.0, "scene_scale": 1.2}
 REAL_SCALES = {"object_scale": 7.5, "scene_scale": 1.5}
 REAL_WEIGHTS = ("instruct-pix2pix", "clip-vit-large-patch14", "embedding-optimizer-original")  # ids in the manifest
 
-# Triplets that no model was trained on.
-SCENE, OBJECT, OBJECT2 = 900_001_871, 900_001_625, 900_001_605
+# Seeds of triplets that no model was trained on.
+SCENE = 900_001_871
+OBJECTS = {"object": 900_001_625, "object2": 900_001_605}
 
-REAL_HINT = """
-## Photographs
-The toy models have seen drawn rooms and toys only. For photographs open *insert_object_real*: it names the files, and
-`python -m pipelines weights fetch` in the pack's folder gets them. In this graph, put its three loaders where
-**Playroom Models** is, and set the scales to 7.5 and 1.5."""
+# The host's own colours for groups.
+YELLOW, BROWN, VIOLET, GREEN, BLUE, CYAN = "#b58b2a", "#b06634", "#88A", "#8A8", "#3f789e", "#8AA"
 
 
 # describing
 
 
 @dataclass
-class Group:
-    title: str
-    colour: str
-    columns: list[list[str]] = field(default_factory=lambda: [[]])
-
-
-@dataclass
 class Node:
     number: str
 
-    def __getitem__(self, slot: int) -> list:
-        return [self.number, slot]
+    def __getitem__(self, output: int) -> list:
+        return [self.number, output]
+
+
+@dataclass
+class Group:
+    title: str
+    colour: str
+    nodes: list[str] = field(default_factory=list)
 
 
 class Workflow:
-    """A graph in API format, and its groups: stacks of them from left to right, columns of nodes in each."""
+    """A graph in API format, and its groups: stacks of them from left to right."""
 
     def __init__(self, name: str, note: str):
-        self.name, self.note = name, note.strip()
+        self.name, self.note = name, note
         self.graph: dict[str, Any] = {}
-        self.stacks: list[list[Group]] = []
-        self.models: dict[str, dict] = {}  # download metadata of a node
+        self.downloads: dict[str, dict[str, str]] = {}  # by node
+        self.stacks = [[Group("About", YELLOW, ["note"])]]
 
     def group(self, title: str, colour: str, below: bool = False) -> None:
-        """The nodes added from here on lie in a new group: right of the last, or below it."""
+        """The nodes added from here on lie in a new group, right of the last one or below it."""
         if not below:
             self.stacks.append([])
         self.stacks[-1].append(Group(title, colour))
 
-    def column(self) -> None:
-        self.stacks[-1][-1].columns.append([])
-
     def add(self, kind: str, title: str = "", **inputs: Any) -> Node:
-        """A node; inputs left out take the front end's defaults."""
+        """A node; inputs that are left out take the front end's defaults."""
         number = str(len(self.graph) + 1)
-        self.graph[number] = {"class_type": kind, "inputs": inputs} | ({"_meta": {"title": title}} if title else {})
-        self.stacks[-1][-1].columns[-1].append(number)
+        self.graph[number] = {"class_type": kind, "inputs": inputs, **({"_meta": {"title": title}} if title else {})}
+        self.stacks[-1][-1].nodes.append(number)
         return Node(number)
 
 
-BROWN, PURPLE, GREEN, BLUE, RED = "#b06634", "#88A", "#8A8", "#3f789e", "#A88"
+@dataclass
+class Models:
+    model: list
+    vae: list
+    clip_vision: list
+    embedding_optimizer: list
 
 
-def pictures(w: Workflow, *objects: str) -> list[Node]:
-    w.group("Pictures", BROWN)
-    files = {"Scene": "scene", **dict(zip(objects, ("object", "object2"), strict=False))}
-    return [w.add("LoadImage", title, image=f"visual_insertion_{file}.png") for title, file in files.items()]
+def playroom(w: Workflow) -> Models:
+    w.group("Models", VIOLET, below=True)
+    toys = w.add("PlayroomModels")
+    return Models(toys[0], toys[1], toys[2], toys[3])
 
 
-def playroom(w: Workflow) -> tuple[list, list, list, list]:
-    w.group("Models", PURPLE)
-    models = w.add("PlayroomModels")
-    return models[0], models[1], models[2], models[3]
-
-
-def real(w: Workflow) -> tuple[list, list, list, list]:
-    w.group("Models", PURPLE)
+def real(w: Workflow) -> Models:
+    w.group("Models", VIOLET, below=True)
     manifest = Modules(load_pack()).pipelines.weights.load_manifest()
-    checkpoint, encoder, optimizer = (manifest[name] for name in REAL_WEIGHTS)
-    nodes = [
-        w.add("CheckpointLoaderSimple", ckpt_name=checkpoint.file),
-        w.add("CLIPVisionLoader", clip_name=encoder.file),
-        w.add("EmbeddingOptimizerLoader", name=optimizer.file),
-    ]
-    w.models = {n.number: download(m) for n, m in zip(nodes, (checkpoint, encoder, optimizer), strict=True)}
-    return nodes[0][0], nodes[0][2], nodes[1][0], nodes[2][0]
+    loaders = {
+        "CheckpointLoaderSimple": "ckpt_name",
+        "CLIPVisionLoader": "clip_name",
+        "EmbeddingOptimizerLoader": "name",
+    }
+    nodes = []
+    for (kind, widget), weight in zip(loaders.items(), map(manifest.get, REAL_WEIGHTS), strict=True):
+        nodes.append(w.add(kind, **{widget: weight.file}))
+        w.downloads[nodes[-1].number] = download(weight)
+    checkpoint, encoder, optimizer = nodes
+    return Models(checkpoint[0], checkpoint[2], encoder[0], optimizer[0])
 
 
 def download(weight: Any) -> dict[str, str]:
-    """What the front end asks a loader's `properties.models` for."""
+    """A weight of the manifest as the front end wants it in `properties.models`."""
     url = f"https://huggingface.co/{weight.repository}/resolve/{weight.revision}/{weight.path}"
     known = {"hash": weight.sha256, "hash_type": "SHA256"} if weight.sha256 else {}
     return {"name": weight.file, "url": url, "directory": weight.folder, **known}
 
 
-def understand(
-    w: Workflow, clip_vision: list, optimizer: list, image: list, encoder: str = "ObjectImageEncode"
-) -> Node:
-    settings = {"crop": "none"} if encoder == "CLIPVisionEncode" else {}
-    seen = w.add(encoder, clip_vision=clip_vision, image=image, **settings)
-    return w.add("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen[0])
+def pictures(w: Workflow, *objects: str) -> list[Node]:
+    w.group("Pictures", BROWN)
+    named = {"Scene": "scene", **dict(zip(objects, OBJECTS, strict=False))}
+    return [w.add("LoadImage", title, image=f"visual_insertion_{name}.png") for title, name in named.items()]
 
 
-def insert(w: Workflow, model: list, vae: list, scene: list, tokens: Node, guidance: Node, **settings: Any) -> Node:
-    """Sample and decode."""
+def look_at(w: Workflow, models: Models, thing: Node) -> Node:
+    seen = w.add("ObjectImageEncode", clip_vision=models.clip_vision, image=thing[0])
+    return w.add("EmbeddingOptimizer", embedding_optimizer=models.embedding_optimizer, clip_vision_output=seen[0])
+
+
+def insert(w: Workflow, models: Models, scene: Node, tokens: Node, guidance: Node, seed=SEED, denoise=1.0) -> Node:
     sampled = w.add(
         "ImageConditionedPix2PixSampler",
-        model=model,
-        vae=vae,
-        scene=scene,
+        model=models.model,
+        vae=models.vae,
+        scene=scene[0],
         positive=tokens[0],
         negative=tokens[1],
         guidance=guidance[0],
-        **{"seed": SEED, "steps": STEPS, "sampler_name": SAMPLER, "scheduler": SCHEDULER, **settings},
+        seed=seed,
+        **SAMPLING,
+        denoise=denoise,
     )
-    return w.add("SceneDecode", latent=sampled[0], vae=vae, scene=scene)
+    return w.add("SceneDecode", latent=sampled[0], vae=models.vae, scene=scene[0])
 
 
-def finish(w: Workflow, before: list, after: list) -> None:
-    w.group("Result", RED)
-    w.add("SaveImage", "Result", images=after, filename_prefix=f"visual_insertion/{w.name}")
-    w.column()
-    w.add("ImageCompare", "Before and after", image_a=before, image_b=after)
+def finish(w: Workflow, before: Node, after: Node, enlarge: float = 3.0) -> None:
+    """Save the result; show scene and result, one above the other and enlarged, for toys are small."""
+    w.group("Result", CYAN)
+    w.add("SaveImage", "Result", images=after[0], filename_prefix=f"visual_insertion/{w.name}")
+    both = w.add("ImageStitch", image1=before[0], image2=after[0], direction="down")
+    if enlarge != 1:
+        both = w.add("ImageScaleBy", "Enlarge to look at it", image=both[0], upscale_method="lanczos", scale_by=enlarge)
+    w.group("Before and after", CYAN)
+    w.add("PreviewImage", "Before and after", images=both[0])
 
 
-def insert_object(
-    models: Callable = playroom, scales: dict = PLAYROOM_SCALES, name="insert_object", note=""
-) -> Workflow:
-    w = Workflow(name, note or NOTES[name] + REAL_HINT)
-    scene, thing = pictures(w, "Object")
-    model, vae, clip_vision, optimizer = models(w)
-    w.group("What the object looks like", GREEN, below=True)
-    tokens = understand(w, clip_vision, optimizer, thing[0])
-    w.group("Insertion", BLUE)
-    guidance = w.add("GuidanceControl", **scales)
-    w.column()
-    result = insert(w, model, vae, scene[0], tokens, guidance)
-    finish(w, scene[0], result[0])
-    return w
+def insert_object() -> Workflow:
+    return one_object("insert_object", PLAYROOM_SCALES, playroom, enlarge=3.0)
 
 
 def insert_object_real() -> Workflow:
-    return insert_object(real, REAL_SCALES, "insert_object_real", NOTES["insert_object_real"])
+    return one_object("insert_object_real", REAL_SCALES, real, enlarge=1.0)
+
+
+def one_object(name: str, scales: dict[str, float], load_models: Any, enlarge: float) -> Workflow:
+    w = Workflow(name, NOTES[name])
+    models = load_models(w)
+    scene, thing = pictures(w, "Object")
+    w.group("Object", GREEN)
+    tokens = look_at(w, models, thing)
+    w.group("Guidance", GREEN, below=True)
+    guidance = w.add("GuidanceControl", **scales)
+    w.group("Insertion", BLUE)
+    finish(w, scene, insert(w, models, scene, tokens, guidance), enlarge)
+    return w
 
 
 def insert_object_stock_nodes() -> Workflow:
-    w = Workflow("insert_object_stock_nodes", NOTES["insert_object_stock_nodes"] + REAL_HINT)
+    w = Workflow("insert_object_stock_nodes", NOTES["insert_object_stock_nodes"])
+    models = playroom(w)
     scene, thing = pictures(w, "Object")
-    model, vae, clip_vision, optimizer = playroom(w)
-    w.group("What the object looks like", GREEN, below=True)
-    tokens = understand(w, clip_vision, optimizer, thing[0], encoder="CLIPVisionEncode")
-    w.group("Three branches", BLUE)
-    both = w.add("InstructPixToPixConditioning", positive=tokens[0], negative=tokens[1], vae=vae, pixels=scene[0])
+    w.group("Object", GREEN)
+    seen = w.add("CLIPVisionEncode", clip_vision=models.clip_vision, image=thing[0], crop="none")
+    tokens = w.add("EmbeddingOptimizer", embedding_optimizer=models.embedding_optimizer, clip_vision_output=seen[0])
+    w.group("Three branches", GREEN, below=True)
+    both = w.add(
+        "InstructPixToPixConditioning", positive=tokens[0], negative=tokens[1], vae=models.vae, pixels=scene[0]
+    )
     guider = w.add(
         "DualCFGGuider",
-        model=model,
+        model=models.model,
         cond1=both[0],
         cond2=both[1],
         negative=tokens[1],
@@ -193,9 +203,9 @@ def insert_object_stock_nodes() -> Workflow:
     )
     w.group("Sampling", BLUE)
     noise = w.add("RandomNoise", noise_seed=SEED)
-    sampler = w.add("KSamplerSelect", sampler_name=SAMPLER)
-    sigmas = w.add("BasicScheduler", model=model, scheduler=SCHEDULER, steps=STEPS, denoise=1.0)
-    w.column()
+    sampler = w.add("KSamplerSelect", sampler_name=SAMPLING["sampler_name"])
+    steps, scheduler = SAMPLING["steps"], SAMPLING["scheduler"]
+    sigmas = w.add("BasicScheduler", model=models.model, scheduler=scheduler, steps=steps, denoise=1.0)
     sampled = w.add(
         "SamplerCustomAdvanced",
         noise=noise[0],
@@ -204,151 +214,156 @@ def insert_object_stock_nodes() -> Workflow:
         sigmas=sigmas[0],
         latent_image=both[2],
     )
-    result = w.add("VAEDecode", samples=sampled[0], vae=vae)
-    finish(w, scene[0], result[0])
+    finish(w, scene, w.add("VAEDecode", samples=sampled[0], vae=models.vae))
     return w
 
 
 def insert_two_objects() -> Workflow:
-    w = Workflow("insert_two_objects", NOTES["insert_two_objects"] + REAL_HINT)
-    scene, first, second = pictures(w, "Object", "Second object")
-    model, vae, clip_vision, optimizer = playroom(w)
-    w.group("Guidance", PURPLE, below=True)
+    w = Workflow("insert_two_objects", NOTES["insert_two_objects"])
+    models = playroom(w)
+    w.group("Guidance", GREEN, below=True)
     guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
-    picture, seed = scene, SEED
-    for title, thing in (("First object", first), ("Second object", second)):
-        w.group(title, BLUE, below=thing is second)
-        tokens = understand(w, clip_vision, optimizer, thing[0])
-        w.column()
-        picture = insert(w, model, vae, picture[0], tokens, guidance, seed=seed)
-        seed += 1
-    finish(w, scene[0], picture[0])
+    scene, *objects = pictures(w, "Object", "Second object")
+    result = scene
+    for number, thing in enumerate(objects):
+        w.group(("First object", "Second object")[number], BLUE)
+        result = insert(w, models, result, look_at(w, models, thing), guidance, seed=SEED + number)
+    finish(w, scene, result)
     return w
 
 
 def insert_and_upscale() -> Workflow:
-    w = Workflow("insert_and_upscale", NOTES["insert_and_upscale"] + REAL_HINT)
+    w = Workflow("insert_and_upscale", NOTES["insert_and_upscale"])
+    models = playroom(w)
     scene, thing = pictures(w, "Object")
-    model, vae, clip_vision, optimizer = playroom(w)
-    w.group("What the object looks like", GREEN, below=True)
-    tokens = understand(w, clip_vision, optimizer, thing[0])
-    w.group("Insertion", BLUE)
+    w.group("Object", GREEN)
+    tokens = look_at(w, models, thing)
+    w.group("Guidance", GREEN, below=True)
     guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
-    w.column()
-    small = insert(w, model, vae, scene[0], tokens, guidance)
-    w.group("Twice the size", GREEN)
+    w.group("Insertion", BLUE)
+    small = insert(w, models, scene, tokens, guidance)
+    w.group("Twice the size", BLUE)
     large = w.add("ImageScaleBy", image=small[0], upscale_method="lanczos", scale_by=2.0)
-    sharp = insert(w, model, vae, large[0], tokens, guidance, denoise=0.3)
-    finish(w, large[0], sharp[0])
+    sharp = insert(w, models, large, tokens, guidance, denoise=0.3)
+    w.group("Result", CYAN)
+    w.add("PreviewImage", "Enlarged only", images=large[0])
+    w.add("SaveImage", "Result", images=sharp[0], filename_prefix=f"visual_insertion/{w.name}")
     return w
 
 
 WORKFLOWS = (insert_object, insert_object_stock_nodes, insert_two_objects, insert_and_upscale, insert_object_real)
 
+TO_REAL_WEIGHTS = """
+
+### Photographs
+**Playroom Models** are toys: they know drawn rooms. For photographs open *insert_object_real*, or put its three loaders
+in the place of **Playroom Models** here, with scales of 7.5 and 1.5."""
+
 NOTES = {
-    "insert_object": """
-# Put an object into a scene
+    "insert_object": """# Put an object into a scene
 Press **Run**. The object appears where it makes sense: no mask, no prompt.
 
-- *Scene*, *Object*: your own pictures; the object large in its frame.
-- **Guidance Control**: more *object_scale*, more object; more *scene_scale*, more of the scene as it was.
-- **seed**: another seed, another place.
-""",
-    "insert_object_stock_nodes": """
-# The same with stock nodes
-**Embedding Optimizer** speaks the language of the stock nodes: CLIP Vision Encode before it, InstructPixToPix
-Conditioning and Dual CFG Guider after it. The picture is the one *insert_object* makes.
+- **Scene**, **Object**: drop your pictures there; the object large in its frame.
+- **Guidance Control**: more *object_scale* for more of the object, more *scene_scale* to keep more of the scene.
+- **seed**: another seed, another place."""
+    + TO_REAL_WEIGHTS,
+    "insert_object_stock_nodes": """# The same with stock nodes
+**Embedding Optimizer** fits between the host's own nodes; the picture is the one that *insert_object* makes.
 
-- *cond1* sees object and scene, *cond2* the scene, *negative* nothing.
+- *cond1* sees object and scene, *cond2* only the scene, *negative* nothing.
 - *cfg_conds* is the object's scale, *cfg_cond2_negative* the scene's.
-- Sides that are no multiple of 8 px are cropped here; our sampler keeps them.
-""",
-    "insert_two_objects": """
-# Two objects, one after another
-The first result is the second scene. Each object has its own sampler and its own seed, so one can be placed anew while
-the other stays as it is, and only what changed runs again.
-""",
-    "insert_and_upscale": """
-# Insert, then enlarge
-The result is enlarged twofold, then sampled once more at a low *denoise*: the same model, shown the enlarged picture as
-its scene, draws the edges anew.
-""",
-    "insert_object_real": """
-# Photographs
-The same graph as *insert_object* on real weights: InstructPix2Pix, CLIP ViT-L/14, and an embedding optimizer trained for
-the two. A GPU with 6 GB is enough; a CPU takes minutes.
+- These nodes crop a scene whose sides are no multiples of 8 px; our sampler keeps it whole."""
+    + TO_REAL_WEIGHTS,
+    "insert_two_objects": """# Two objects, one after the other
+The first result is the scene of the second. Each object has a seed of its own: change the second, and only the second
+is placed anew; the first comes out of the cache."""
+    + TO_REAL_WEIGHTS,
+    "insert_and_upscale": """# Insert, then enlarge
+The result is enlarged twofold and sampled once more at a low *denoise*, as its own scene: edges come out sharp again.
+*Enlarged only* shows it without the second pass."""
+    + TO_REAL_WEIGHTS,
+    "insert_object_real": f"""# Photographs
+The graph of *insert_object* on real weights: InstructPix2Pix, CLIP ViT-L/14, and an embedding optimizer for the two.
 
-In the pack's folder `python -m pipelines weights list` tells which files there are, how large, under which licence, and
-what is on your disk; `weights fetch` gets them. Press **R** afterwards.
+Sizes and licences: `python pipelines weights list`, in the folder of this pack. To get them, on one line:
 
-- *Scene*, *Object*: photographs; about 512 px on the short side suit the model best.
-- 50 steps for a keeper.
-""",
+```
+python pipelines weights fetch
+  {REAL_WEIGHTS[0]}
+  {REAL_WEIGHTS[1]}
+  {REAL_WEIGHTS[2]}
+```
+
+Then press **R** here. Files that you download by hand must get the names that the loaders show.
+
+- **Scene**, **Object**: photographs, the scene about 512 px on its short side.
+- 20 steps for a look, 50 for a keeper.
+- For a first try in a drawn room without any download: *insert_object*.""",
 }
 
 
-# laying out; all lengths in canvas units
+# laying out; lengths in units of the canvas
 
-WIDTH, GAP, PADDING, TITLE, GROUP_TITLE = 320, 40, 24, 30, 46
-SIZES = {  # of nodes that show a picture
-    "LoadImage": (WIDTH, 370),
-    "GuidanceControl": (WIDTH, 470),
-    "SaveImage": (420, 480),
-    "ImageCompare": (420, 480),
+PADDING, GAP, NODE_TITLE, GROUP_TITLE = 16, 24, 30, 42
+SIZES = {  # at least; the nodes named here show something, and are stretched where a stack has room to spare
+    "MarkdownNote": (320, 400),
+    "LoadImage": (300, 340),
+    "GuidanceControl": (300, 450),
+    "ImageConditionedPix2PixSampler": (300, 530),
+    "SamplerCustomAdvanced": (300, 330),
+    "SaveImage": (300, 330),
+    "PreviewImage": (400, 340),
 }
-NOTE_SIZE = (400, 480)
 
 
-def arrange(ui: dict[str, Any], workflow: Workflow) -> None:
-    """Give the nodes of a UI graph their places, group by group; the groups end on one line."""
-    nodes = {str(node["id"]): node for node in ui["nodes"]}
+def arrange(nodes: dict[str, dict[str, Any]], stacks: Sequence[Sequence[Group]]) -> list[dict[str, Any]]:
+    """Give the nodes their places and sizes; the groups in the UI's format. All stacks end on one line."""
     for node in nodes.values():
-        wanted = SIZES.get(node["type"], (WIDTH, 0))
-        node["size"] = [wanted[0], max(wanted[1], round(node["size"][1]))]
+        width, height = SIZES.get(node["type"], (300, 0))
+        node["size"] = [width, max(height, round(node["size"][1]))]
+
+    def height(stack: Sequence[Group]) -> int:
+        boxes = [sum(NODE_TITLE + nodes[n]["size"][1] + PADDING for n in group.nodes) for group in stack]
+        return sum(boxes) + GROUP_TITLE * len(stack) + GAP * (len(stack) - 1)
+
     groups: list[dict[str, Any]] = []
-    stacks: list[list[dict[str, Any]]] = []
-    left = NOTE_SIZE[0] + GAP
-    for stack in workflow.stacks:
-        top, stacks = 0, [*stacks, []]
+    bottom, left = max(map(height, stacks)), 0
+    for stack in stacks:
+        inside = [nodes[number] for group in stack for number in group.nodes]
+        stretched = [node for node in inside if node["type"] in SIZES]
+        spare = bottom - height(stack)
+        for node in stretched:
+            node["size"][1] += spare // len(stretched)
+        width, top = max(node["size"][0] for node in inside), 0
         for group in stack:
-            x, height = left + PADDING, 0
-            for column in group.columns:
-                y = top + GROUP_TITLE + TITLE
-                for number in column:
-                    node = nodes[number]
-                    node["pos"] = [x, y]
-                    y += node["size"][1] + TITLE + PADDING
-                x += max(nodes[number]["size"][0] for number in column) + GAP
-                height = max(height, y - TITLE - top)
-            box = [left, top, x - GAP + PADDING - left, height]
-            groups.append({"id": len(groups) + 1, "title": group.title, "bounding": box, "color": group.colour})
-            stacks[-1].append(groups[-1])
-            top += height + GAP
-        width = max(group["bounding"][2] for group in stacks[-1])
-        for group in stacks[-1]:
-            group["bounding"][2] = width
-        left += width + GAP
-    bottom = max(group["bounding"][1] + group["bounding"][3] for group in groups)
-    for *_, last in stacks:
-        last["bounding"][3] = bottom - last["bounding"][1]
-    ui["groups"] = [group | {"font_size": 24, "flags": {}} for group in groups]
+            y = top + GROUP_TITLE
+            for number in group.nodes:
+                nodes[number]["pos"] = [left + PADDING, y + NODE_TITLE]
+                nodes[number]["size"][0] = width
+                y += NODE_TITLE + nodes[number]["size"][1] + PADDING
+            end = bottom if group is stack[-1] else y
+            box = [left, top, width + 2 * PADDING, end - top]
+            look = {"color": group.colour, "font_size": 24, "flags": {}}
+            groups.append({"id": len(groups) + 1, "title": group.title, "bounding": box, **look})
+            top = y + GAP
+        left += width + 2 * PADDING + GAP
+    return groups
 
 
-def dress(ui: dict[str, Any], workflow: Workflow) -> dict[str, Any]:
-    """The front end's serialised graph with our layout, note, metadata and fixed seeds, and nothing of the day."""
-    arrange(ui, workflow)
+def dress(ui: dict[str, Any], workflow: Workflow, ours: set[str]) -> dict[str, Any]:
+    """The front end's serialised graph with our layout, note and metadata; fixed seeds, and nothing of the day."""
     for node in ui["nodes"]:
+        node["properties"]["cnr_id"] = MOUNT if node["type"] in ours else "comfy-core"
+        if known := workflow.downloads.get(str(node["id"])):
+            node["properties"]["models"] = [known]
         values = node.get("widgets_values", [])
         node["widgets_values"] = ["fixed" if value == "randomize" else value for value in values]
-        if weight := workflow.models.get(str(node["id"])):
-            node["properties"]["models"] = [weight]
     ui["last_node_id"] += 1
     note = {
         "id": ui["last_node_id"],
         "type": "MarkdownNote",
-        "title": "About this workflow",
-        "pos": [0, GROUP_TITLE + TITLE],
-        "size": list(NOTE_SIZE),
+        "title": "Note",
+        "size": [0, 0],
         "flags": {},
         "order": 0,
         "mode": 0,
@@ -359,10 +374,10 @@ def dress(ui: dict[str, Any], workflow: Workflow) -> dict[str, Any]:
         "color": "#432",
         "bgcolor": "#000",
     }
-    ui["nodes"].append(note)
-    ui["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, workflow.name))
-    ui["extra"] = {}
-    return ui
+    nodes = {str(node["id"]): node for node in ui["nodes"]} | {"note": note}
+    groups = arrange(nodes, workflow.stacks)
+    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, workflow.name))
+    return {**ui, "id": identity, "nodes": list(nodes.values()), "groups": groups, "extra": {}}
 
 
 # making the files
@@ -373,39 +388,56 @@ CONVERT = """async ([graph, name]) => {
 }"""
 
 
-def convert(workflow: Workflow, page: Any) -> tuple[dict, dict]:
-    """(UI graph, API graph), by the front end in a Playwright page."""
+def convert(workflow: Workflow, page: Any, ours: set[str]) -> tuple[dict, dict]:
+    """(UI graph, API graph) by the front end in a Playwright page."""
     made = json.loads(page.evaluate(CONVERT, [workflow.graph, workflow.name]))
     for number, node in workflow.graph.items():
-        assert node["inputs"].items() <= made["api"][number]["inputs"].items(), (workflow.name, node, made["api"])
-    return dress(made["ui"], workflow), made["api"]
+        exported = made["api"][number]["inputs"]
+        assert node["inputs"].items() <= exported.items(), f"{workflow.name}: {node} became {exported}"
+    return dress(made["ui"], workflow, ours), made["api"]
 
 
-def browser() -> str:
-    """The program of a Chromium on this machine, or nothing."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return next((found for name in names if (found := shutil.which(name))), "")
+def chromium() -> str | None:
+    """The program of a Chromium on this machine."""
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return next(filter(None, found), None)
 
 
-def write_samples() -> None:
+def samples() -> dict[str, Image.Image]:
+    """The pictures the workflows start with, by name; always the same."""
     import numpy as np
 
     triplets = Modules(load_pack()).pipelines.playroom.triplets
-    SAMPLES.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(triplets.make_triplet(SCENE).scene).save(SAMPLES / "scene.png")
-    for name, seed in (("object", OBJECT), ("object2", OBJECT2)):
+    drawn = {"scene": Image.fromarray(triplets.make_triplet(SCENE).scene)}
+    for name, seed in OBJECTS.items():
         toy = triplets.make_triplet(seed).toy
-        picture = triplets.object_picture(np.random.default_rng(seed), toy, size=256)
-        Image.fromarray(picture).save(SAMPLES / f"{name}.png")
+        drawn[name] = Image.fromarray(triplets.object_picture(np.random.default_rng(seed), toy, size=256))
+    return drawn
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
+    path.write_bytes((json.dumps(content, indent=2) + "\n").encode())
 
 
-def thumbnail(host: Host, graph: dict[str, Any]) -> Image.Image:
-    raise NotImplementedError
+def thumbnail(host: Host, workflow: Workflow, graph: dict[str, Any]) -> Image.Image:
+    """What goes in, one above the other, and what comes out; without toy models, a card that says so."""
+    given = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"]
+    inputs = [Image.open(SAMPLES / name.removeprefix("visual_insertion_")) for name in given]
+    side, gap = 264, 6
+    if workflow.downloads:
+        result = Image.new("RGB", (side, side), "#3f789e")
+        text = "your photographs,\nreal weights"
+        ImageDraw.Draw(result).text((side // 2,) * 2, text, "white", anchor="mm", align="center", font_size=26)
+    else:
+        entry = host.result(host.queue(graph))
+        result = Image.open(io.BytesIO(host.view(saved_image(graph, entry)))).convert("RGB")
+    tile = (side - gap * (len(inputs) - 1)) // len(inputs)
+    page = Image.new("RGB", (tile + gap + side, side), "#202020")
+    for row, picture in enumerate(inputs):
+        page.paste(picture.convert("RGB").resize((tile, tile), Image.Resampling.LANCZOS), (0, row * (tile + gap)))
+    page.paste(result.resize((side, side), Image.Resampling.LANCZOS), (tile + gap, 0))
+    return page
 
 
 def main() -> int:
@@ -416,15 +448,21 @@ def main() -> int:
 
     home = find_host()
     assert home, "no ComfyUI yet: run `python dev.py test` once, or set COMFYUI_PATH"
-    write_samples()
+    SAMPLES.mkdir(parents=True, exist_ok=True)
+    for name, picture in samples().items():
+        picture.save(SAMPLES / f"{name}.png")
     with Host(home, variables={"OMP_NUM_THREADS": "1"}) as host, sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=browser() or None, args=["--no-sandbox"]).new_page()
+        known = host.object_info()
+        ours = {name for name, node in known.items() if node["python_module"] == f"custom_nodes.{MOUNT}"}
+        page = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]).new_page()
         page.goto(host.url)
         page.wait_for_function("window.app?.vueAppReady")
         for describe in WORKFLOWS:
             workflow = describe()
-            ui, api = convert(workflow, page)
+            ui, api = convert(workflow, page, ours)
             write_json(FOLDER / f"{workflow.name}.json", ui)
             write_json(FOLDER / "api" / f"{workflow.name}.json", api)
-            print(workflow.name)
+            if options.thumbnails:
+                thumbnail(host, workflow, api).save(FOLDER / f"{workflow.name}.jpg", quality=90)
+            print(workflow.name, flush=True)
     return 0

@@ -21,7 +21,7 @@ class GuidanceControl(io.ComfyNode):
             node_id="GuidanceControl",
             display_name="Guidance Control",
             category="visual insertion",
-            description="How strongly the object and the scene steer, when, and how much contrast that may add; draws it.",
+            description="How strongly the object and the scene steer, when, and how much contrast that may add.",
             search_aliases=["dual cfg", "image cfg", "cfg interval", "cfg rescale"],
             inputs=[
                 io.Float.Input(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -26,10 +25,10 @@ def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
 def _read_pickle(path: Path) -> StateDict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged or malicious pickle fails in many ways
         raise ValueError(
-            f"{path} is a pickle that cannot be read as plain tensors, and nothing else is run from a weight file: "
-            f"{str(error).splitlines()[0]}. Ask for a safetensors file of the same weights."
+            f"{path} is a pickle that cannot be read as plain tensors ({type(error).__name__}), and nothing else is "
+            "run from a weight file. Ask for a safetensors file of the same weights."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} does not hold a plain table of tensors. Convert it to safetensors first.")
@@ -45,8 +44,9 @@ def read_weights(path: Path) -> tuple[StateDict, dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist.")
     with open(path, "rb") as file:
-        magic = file.read(2)
-    if magic == b"PK" or magic[:1] == b"\x80":  # a zip or an old-style pickle: torch.save
+        start = file.read(9)
+    by_torch = start.startswith((b"PK\3\4", b"\x80"))  # a zip or an old-style pickle
+    if by_torch and start[8:] != b"{":  # safetensors: any length of a header, and then its brace
         return _read_pickle(path), {}
     return _read_safetensors(path)
 

@@ -194,6 +194,14 @@ def test_samplers_agree_in_the_limit_of_many_steps(toys, guidance):
     assert relative(dpmpp, euler) < 0.1
 
 
+def test_half_precision_models_sample_in_single_precision(door, toys):
+    half = door.VisualInsertionPipeline.from_folder(MODELS, dtype=torch.bfloat16)
+    assert half.pipeline.unet.dtype == half.pipeline.vae.dtype == torch.bfloat16
+    result, expected = (pipeline(SCENE, OBJECT, steps=3) for pipeline in (half, toys))
+    assert result.latents.dtype == result.images.dtype == torch.float32
+    assert relative(result.latents, expected.latents) < 0.2
+
+
 @pytest.mark.parametrize("size", [(117, 130), (64, 64), (9, 200), (1, 1)])
 def test_the_result_has_the_scenes_own_size(toys, size):
     assert toys(pictures(4, *size, 3), OBJECT, steps=1).images.shape == (1, *size, 3)

@@ -45,7 +45,7 @@ def _check_fit(folder: Path, module: torch.nn.Module, state: StateDict) -> None:
         "unexpected": given.keys() - wanted.keys(),
         "of another shape": {name for name in wanted.keys() & given.keys() if wanted[name] != given[name]},
     }
-    found = [f"{len(names)} tensors {what} (such as {min(names)})" for what, names in wrong.items() if names]
+    found = [f"{len(names)} {what} (such as {min(names)})" for what, names in wrong.items() if names]
     if found:
         raise ValueError(f"The weights in {folder} do not fit their own config: {', '.join(found)}.")
     if bad := describe_non_finite(state):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import comfy.sampler_helpers
 import comfy.samplers
 import node_helpers
 import torch
@@ -33,14 +34,18 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         scene = node_helpers.conditioning_set_values(scene, {"prompt_type": "negative"})
         self.inner_set_conds({CONDS["full"]: full, CONDS["scene"]: scene, CONDS["empty"]: empty})
 
-    def sample(self, *args, **kwargs):
+    def sample(self, noise, latent_image, sampler, sigmas, denoise_mask=None, **kwargs):
         self.evaluations = 0
         if unheard := [name for name in TWO_BRANCH_PATCHES if self.model_options.get(name)]:
             logging.warning(
                 f"Visual Insertion: a node on the model set {', '.join(unheard)}, which is for two-branch CFG and does "
                 "nothing in three-branch guidance; use Guidance Control's rescale and intervals."
             )
-        return super().sample(*args, **kwargs)
+        samples = super().sample(noise, latent_image, sampler, sigmas, denoise_mask, **kwargs)
+        if denoise_mask is None or sigmas[-1:].any():
+            return samples
+        kept = comfy.sampler_helpers.prepare_mask(denoise_mask, samples.shape, samples.device) == 0
+        return torch.where(kept, latent_image.to(samples), samples)  # the last step rounds what it should leave alone
 
     def predict_noise(self, x, timestep, model_options, seed=None):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma

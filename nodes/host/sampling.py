@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import node_helpers
 import torch
+import torch.nn.functional as F
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
 from torch import Tensor
 
@@ -45,6 +46,11 @@ def _check_mask(mask: Tensor | None, scene: Tensor) -> Tensor | None:
     return mask.clamp(0, 1)
 
 
+def _cells(mask: Tensor) -> Tensor:
+    """Noise mask [B,1,h,w] of a mask [B,H,W]: as free as the freest pixel of a cell, so that no stroke is too thin."""
+    return F.max_pool2d(pad_to_multiple(mask[..., None], LATENT_CELL).movedim(-1, 1), LATENT_CELL)
+
+
 def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | None, mask=None, keep_scene=False):
     """(guider, latent) for scenes [B,H,W,C].
 
@@ -68,7 +74,7 @@ def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | 
     )
     latent = {"samples": encoded if keep_scene or mask is not None else torch.zeros_like(encoded)}
     if mask is not None:
-        latent["noise_mask"] = pad_to_multiple(mask[..., None], LATENT_CELL).movedim(-1, 1)
+        latent["noise_mask"] = _cells(mask)
     return guider, latent
 
 

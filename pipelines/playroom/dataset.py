@@ -1,4 +1,4 @@
-"""Rendered triplets on disk: shards of numpy arrays, one per range of seeds, resumable and the same for any number of workers."""
+"""Rendered triplets on disk: shards of arrays, resumable, the same for any number of workers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _render_shard(seeds: range, folder: Path, views: int) -> Path:
     path = _shard_path(folder, seeds, views)
     if not path.exists():
         part = path.with_suffix(".part.npz")
-        np.savez(part, **render_arrays(seeds, views))
+        np.savez(part, allow_pickle=False, **render_arrays(seeds, views))
         os.replace(part, path)
     return path
 

@@ -8,22 +8,23 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..visual_insertion.training import EncodedTriplets
 from . import dataset
-from .tasks import label_tensors, to_signed
+from .tasks import encode_mode, label_tensors, to_signed
 
 
 @torch.no_grad()
-def encode_pictures(vae: nn.Module, pictures, batch: int = 25) -> Tensor:
+def encode_pictures(vae: AutoencoderKL, pictures, batch: int = 25) -> Tensor:
     """uint8 NHWC -> latents [N,4,h,w] (the mode, float32)."""
     latents = []
     for start in range(0, len(pictures), batch):
         with torch.autocast("cpu", torch.bfloat16):
-            moments = vae.encode(to_signed(pictures[start : start + batch])).latent_dist.mean
-        latents.append(moments.float())
+            mode = encode_mode(vae, to_signed(pictures[start : start + batch]))
+        latents.append(mode.float())
     return torch.cat(latents)
 
 
@@ -37,7 +38,7 @@ def encode_objects(encoder: nn.Module, objects, batch: int = 100) -> Tensor:
     return torch.cat(tokens).unflatten(0, objects.shape[:2])
 
 
-def _encode_shard(path: Path, folder: Path, vae: nn.Module, encoder: nn.Module) -> Path:
+def _encode_shard(path: Path, folder: Path, vae: AutoencoderKL, encoder: nn.Module) -> Path:
     encoded = folder / path.with_suffix(".safetensors").name
     if not encoded.exists():
         arrays = dataset.load([path], ("scene", "target", "objects", "effect_mask"))
@@ -57,7 +58,7 @@ def _encode_shard(path: Path, folder: Path, vae: nn.Module, encoder: nn.Module) 
 def encode(
     shards: list[Path],
     folder: Path,
-    vae: nn.Module,
+    vae: AutoencoderKL,
     encoder: nn.Module,
     progress: Callable[[int, int], None] | None = None,
 ) -> EncodedTriplets:

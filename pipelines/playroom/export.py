@@ -1,8 +1,8 @@
 """The playroom's models as files: a diffusers pipeline folder like the public ones, in half precision.
 
-    model_index.json  scheduler/  unet/  vae/  image_encoder/  feature_extractor/
-    embedding_optimizer.safetensors   with its null context and settings
-    playroom.json                     facts the layout has no place for: preview factors, recipe, figures
+model_index.json  scheduler/  unet/  vae/  image_encoder/  feature_extractor/
+embedding_optimizer.safetensors   with its null context and settings
+playroom.json                     facts the layout has no place for: preview factors, recipe, figures
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .dataset import Arrays
@@ -83,7 +83,14 @@ class JudgeTask:
         return None
 
 
+def save_judge(judge: Judge, path: Path) -> None:
+    """Write the judge in half precision."""
+    state = judge.state_dict().items()
+    save_file({name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state}, path)
+
+
 def load_judge(path: Path) -> Judge:
+    """A saved judge, ready to look."""
     judge = Judge()
     judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
     return judge.eval()

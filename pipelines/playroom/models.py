@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -18,10 +20,13 @@ OPTIMIZER = OptimizerSettings("resampler", ENCODER_WIDTH, CONTEXT_WIDTH, CONTEXT
 
 def make_vae() -> AutoencoderKL:
     """Eight-fold, four-channel VAE; its latents have unit variance, so its scaling factor is 1."""
+    blocks: Any = {  # diffusers annotates these as tuples of one
+        "block_out_channels": (32, 32, 64, 64),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }
     return AutoencoderKL(
-        block_out_channels=(32, 32, 64, 64),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
+        **blocks,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=VAE_GROUPS,

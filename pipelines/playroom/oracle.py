@@ -14,6 +14,7 @@ The rules, so that a figure can be repeated:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from scipy import ndimage
@@ -43,8 +44,8 @@ def _shadow(result: np.ndarray, scene: np.ndarray) -> np.ndarray:
     return (factor < 1) & (factor > 0.35) & (residue < SHADOW_RESIDUE)
 
 
-def _largest(mask: np.ndarray) -> np.ndarray | None:
-    labels, count = ndimage.label(mask)
+def _largest(mask: Any) -> np.ndarray | None:
+    labels, count = cast(Any, ndimage.label(mask))
     if not count:
         return None
     sizes = np.bincount(labels.ravel())[1:]
@@ -52,13 +53,13 @@ def _largest(mask: np.ndarray) -> np.ndarray | None:
 
 
 def find(result: np.ndarray, restored_scene: np.ndarray) -> Finding | None:
-    """The inserted object in `result` against the VAE's own version of the scene, both uint8 [H,W,3]; None if there is none."""
+    """The object in `result` against the VAE's own version of the scene, both uint8 [H,W,3]; None if there is none."""
     new, old = result.astype(np.float32), restored_scene.astype(np.float32)
-    changed = ndimage.uniform_filter(np.abs(new - old).mean(-1), 3) > CHANGE
+    changed = np.asarray(ndimage.uniform_filter(np.abs(new - old).mean(-1), 3)) > CHANGE
     whole = _largest(changed)
     if whole is None:
         return None
-    solid = ndimage.binary_opening(changed & ~_shadow(new, old))
+    solid: Any = ndimage.binary_opening(changed & ~_shadow(new, old))
     mask = _largest(solid & ndimage.binary_dilation(whole, iterations=2))
     if mask is None or mask.sum() < SMALLEST:
         return None
@@ -73,7 +74,7 @@ def find(result: np.ndarray, restored_scene: np.ndarray) -> Finding | None:
 
 def mean_colour(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """[3] mean RGB 0..255 inside `mask`, its rim of 2 px left out where that leaves anything."""
-    core = ndimage.binary_erosion(mask, iterations=2)
+    core: Any = ndimage.binary_erosion(mask, iterations=2)
     return picture[core if core.sum() > 20 else mask].astype(np.float64).mean(0)
 
 
@@ -82,7 +83,8 @@ def is_supported(finding: Finding, support: np.ndarray) -> bool:
     x0, _, _, bottom = finding.box
     lowest = finding.mask[max(0, bottom - 4) : bottom]
     column = int(np.nonzero(lowest.any(0))[0].mean())
-    return bool(ndimage.binary_dilation(support, iterations=2)[min(bottom - 1, support.shape[0] - 1), column])
+    reach = np.asarray(ndimage.binary_dilation(support, iterations=2))
+    return bool(reach[min(bottom - 1, support.shape[0] - 1), column])
 
 
 def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:

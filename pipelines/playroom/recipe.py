@@ -11,25 +11,23 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from diffusers import DDIMScheduler
-from safetensors.torch import save_file
-from torch import nn
 from tqdm import tqdm
 
-from ..training.engine import Result, Settings, fit
+from ..training.engine import Modules, Settings, Task, fit
 from ..visual_insertion.guidance import Guidance
 from ..visual_insertion.training import EncodedTriplets, InsertionTask, preview
 from . import dataset
 from .encoded import encode, encode_objects, encode_pictures
 from .export import make_scheduler, preview_factors, save_models
-from .judge import JudgeTask
+from .judge import JudgeTask, save_judge
 from .models import make_unet
-from .tasks import VaeTask, VisionTask, grid, to_pictures, to_signed, whiten
+from .tasks import VaeTask, VisionTask, decode_latents, grid, to_pictures, to_signed, whiten
 
 GUIDANCE = Guidance(object_scale=3.0, scene_scale=1.2)  # the playroom's shipped scales
 SHEET_CASES = 24
@@ -37,7 +35,7 @@ SHEET_CASES = 24
 
 @dataclass(frozen=True)
 class Recipe:
-    """How much of everything. Steps are of 12 crops (VAE, decoder), 48 (vision), 64 (judge), 32 triplets (insertion)."""
+    """How much of everything. A step is 12 crops (VAE, decoder), 48 or 64 toys (vision, judge), 32 triplets."""
 
     triplets: int = 20_000
     views: int = 4
@@ -75,7 +73,7 @@ class Workshop:
         self.seconds["render"] = self.seconds.get("render", 0) + time.monotonic() - started
         return shards
 
-    def train(self, name: str, task, steps: int, rate: float, **settings) -> Mapping[str, nn.Module]:
+    def train(self, name: str, task: Task, steps: int, rate: float, **settings) -> Modules:
         bar = tqdm(desc=name, total=steps, unit="step")
 
         def report(line: str) -> None:
@@ -84,18 +82,21 @@ class Workshop:
             if words[0] == "step":
                 bar.update(int(words[1]) - bar.n)
 
-        plan = Settings(steps, rate, warmup=min(100, steps // 10), seed=self.recipe.seed, device=self.device, **settings)
-        result: Result = fit(task, plan, self.folder / name, report)
+        common = {"warmup": min(100, steps // 10), "seed": self.recipe.seed, "device": self.device}
+        plan = Settings(steps, rate, **{**common, **settings})
+        result = fit(task, plan, self.folder / name, report)
         bar.close()
         self.seconds[name] = result.seconds
         return result.modules
 
 
 def noise_schedule() -> DDIMScheduler:
-    return DDIMScheduler.from_config(make_scheduler().config, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    """The schedule of training and previews."""
+    options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+    return cast(DDIMScheduler, DDIMScheduler.from_config(make_scheduler().config, **options))
 
 
-def insertion_task(data: EncodedTriplets, start: Mapping[str, nn.Module], vae, held_out: dataset.Arrays, device: str):
+def insertion_task(data: EncodedTriplets, start: Modules, vae, held_out: dataset.Arrays, device: str) -> InsertionTask:
     """The UNet from nothing and the embedding optimizer from where the vision stage left it, on encoded triplets."""
     scenes = encode_pictures(vae, held_out["scene"][:SHEET_CASES])
     features = encode_objects(start["vision_encoder"], held_out["objects"][:SHEET_CASES, :1])[:, 0].float()
@@ -105,7 +106,7 @@ def insertion_task(data: EncodedTriplets, start: Mapping[str, nn.Module], vae, h
         context = optimizer(features.to(device))
         latent = preview(modules["unet"], context, optimizer.null, scenes.to(device), noise_schedule(), GUIDANCE)
         columns = [held_out["scene"], held_out["objects"][:, 0], held_out["target"]]
-        pictures = to_pictures(vae.decode(latent.cpu()).sample)
+        pictures = to_pictures(decode_latents(vae, latent.cpu()))
         return grid([*(column[:SHEET_CASES] for column in columns), pictures], across=3)
 
     return InsertionTask(
@@ -136,7 +137,13 @@ def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
     whiten(vae, encode_pictures(vae, pictures["target"][: dataset.SHARD]))
 
     with tqdm(desc="encode", unit="shard") as bar:
-        data = encode(shards, folder / "encoded", vae, seen["vision_encoder"].cpu(), lambda done, _: bar.update())
+        encoder = seen["vision_encoder"].cpu()
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        data = encode(shards, folder / "encoded", vae, encoder, progress)
     task = insertion_task(data, seen, vae, held, device)
     trained = shop.train("insertion", task, recipe.insertion, 1e-3, ema=0.999)
     vae.to(device)
@@ -151,8 +158,8 @@ def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
         "seconds": {name: round(value) for name, value in shop.seconds.items()},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}",
     }
-    save_models(output, vae, seen["vision_encoder"].cpu(), trained["embedding_optimizer"].cpu(), trained["unet"].cpu(), facts)
-    save_file({name: t.contiguous() for name, t in judge["judge"].cpu().state_dict().items()}, output / "judge.safetensors")
+    save_models(output, vae, encoder, trained["embedding_optimizer"].cpu(), trained["unet"].cpu(), facts)
+    save_judge(judge["judge"].cpu(), output / "judge.safetensors")
 
 
 def main() -> None:

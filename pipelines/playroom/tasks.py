@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
@@ -12,6 +15,7 @@ from .dataset import Arrays
 from .models import CONTEXT_TOKENS, CONTEXT_WIDTH, make_embedding_optimizer, make_vae, make_vision_encoder
 from .toys import PATTERNS, SHAPES
 
+BASIS_PICTURES = 600  # from which the patch basis is computed
 LATENT_NOISE = 0.07  # the decoder learns to forgive errors of this size in a unit-variance latent
 
 
@@ -30,7 +34,7 @@ def grid(columns: list[np.ndarray], height: int = 128, across: int = 2) -> Image
 
     def fit(picture):
         image = Image.fromarray(picture)
-        return np.asarray(image.resize((height, height), Image.Resampling.BICUBIC)) if len(picture) != height else picture
+        return np.asarray(image.resize((height, height), Image.Resampling.BICUBIC))
 
     strips = [np.concatenate([fit(p) for p in entry], axis=1) for entry in zip(*columns, strict=True)]
     strips = strips[: len(strips) // across * across]
@@ -56,6 +60,16 @@ class PatchBasis:
         return F.conv2d(F.pixel_unshuffle(pictures, 8) - self.mean.view(1, -1, 1, 1), self.weight)
 
 
+def encode_mode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Latents [B,4,h,w] of pictures [B,3,H,W] in -1..1: the posterior's mode."""
+    return cast(Any, vae.encode(pictures)).latent_dist.mean
+
+
+def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Pictures [B,3,H,W], about -1..1, of latents [B,4,h,w]."""
+    return cast(Any, vae.decode(cast(Any, latents))).sample
+
+
 class VaeTask:
     """Reconstruct crops around toys; for the first quarter, in the latents of the patch basis.
 
@@ -63,16 +77,17 @@ class VaeTask:
     """
 
     crop = 64  # px
+    batch = 12
 
-    def __init__(self, training: Arrays, validation: Arrays, steps: int, batch: int = 12, vae: nn.Module | None = None):
+    def __init__(self, training: Arrays, validation: Arrays, steps: int, vae: AutoencoderKL | None = None):
         self.pictures, self.boxes = training["target"], training["box"]
         self.held_out = validation["target"][:16]
-        self.batch, self.anchored_steps = batch, 0 if vae else steps // 4
-        self.basis = PatchBasis(to_signed(self.pictures[:600]))
+        self.anchored_steps = 0 if vae else steps // 4
+        self.basis = PatchBasis(to_signed(self.pictures[:BASIS_PICTURES]))
         self.vae = vae or make_vae()
         if vae:
             vae.encoder.requires_grad_(False)
-            vae.quant_conv.requires_grad_(False)
+            cast(nn.Module, vae.quant_conv).requires_grad_(False)
 
     def modules(self):
         return {"vae": self.vae}
@@ -96,14 +111,14 @@ class VaeTask:
 
     def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         x = self._crops(generator).to(self.vae.device)
-        latent = self.vae.encode(x).latent_dist.mean.float()
+        latent = encode_mode(self.vae, x).float()
         losses: dict[str, Tensor] = {}
         code = latent
         if step < self.anchored_steps:
             code = self.basis.encode(x.cpu()).to(x)
             losses["anchor"] = F.mse_loss(latent, code)
         shaken = code + LATENT_NOISE * torch.randn(code.shape, generator=generator).to(code)
-        y = self.vae.decode(shaken).sample.float()
+        y = decode_latents(self.vae, shaken).float()
         losses["mse"] = F.mse_loss(y, x)
         edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (-1, -2))
         losses["loss"] = 4 * losses["mse"] + 0.5 * (y - x).abs().mean() + 0.4 * edges
@@ -112,15 +127,15 @@ class VaeTask:
 
     def sheet(self, modules) -> Image.Image:
         vae = modules["vae"]
-        restored = vae.decode(vae.encode(to_signed(self.held_out).to(vae.device)).latent_dist.mean).sample
+        restored = decode_latents(vae, encode_mode(vae, to_signed(self.held_out).to(vae.device)))
         return grid([self.held_out, to_pictures(restored)], across=4)
 
 
 @torch.no_grad()
-def whiten(vae: nn.Module, latents: Tensor) -> None:
-    """Fold mean and spread of `latents` [N,4,h,w] into the 1x1 convolutions around the latent: it gets unit variance."""
+def whiten(vae: AutoencoderKL, latents: Tensor) -> None:
+    """Fold mean and spread of `latents` [N,4,h,w] into the 1x1 convolutions around them: they get unit variance."""
     mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
-    into, out = vae.quant_conv, vae.post_quant_conv
+    into, out = cast(Any, vae.quant_conv), cast(Any, vae.post_quant_conv)
     into.weight[:4] /= spread.view(-1, 1, 1, 1)
     into.bias[:4] = (into.bias[:4] - mean) / spread
     into.weight[4:] = 0  # the log variance is never used: a sample is the mode
@@ -130,7 +145,7 @@ def whiten(vae: nn.Module, latents: Tensor) -> None:
 
 
 class ToyHead(nn.Module):
-    """Reads a toy's identity off its context; thrown away after training. Keeps the context from forgetting the object."""
+    """Reads a toy's identity off its context, so that training does not forget it; thrown away afterwards."""
 
     def __init__(self):
         super().__init__()

@@ -57,7 +57,7 @@ def random_toy(rng: np.random.Generator) -> Toy:
 
 @dataclass
 class Surface:
-    """What a shape says about each pixel: signed distance (inside < 0), brightness, and parts that keep a paint of their own."""
+    """What a shape says about each pixel: signed distance (inside < 0), brightness, parts with a paint of their own."""
 
     distance: np.ndarray
     shade: np.ndarray

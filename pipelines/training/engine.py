@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from PIL import Image
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from .plot import plot_history
+
+Modules = Mapping[str, Any]  # networks by name; Any, because a caller knows its own classes
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,14 @@ class Task(Protocol):
         """Losses of one batch; the entry "loss" is minimised, the others are logged."""
         ...
 
-    def sheet(self, modules: Mapping[str, nn.Module]) -> Image.Image | None:
+    def sheet(self, modules: Modules) -> Image.Image | None:
         """A picture of what the averaged networks do now, if the system has one."""
         ...
 
 
 @dataclass(frozen=True)
 class Result:
-    modules: Mapping[str, nn.Module]  # with the averaged weights
+    modules: Modules  # with the averaged weights
     history: list[dict[str, float]]
     seconds: float  # over all sittings
 
@@ -109,6 +111,7 @@ def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], No
         betas=settings.betas,
     )
     average = AveragedModel(modules, multi_avg_fn=_average(settings.ema))
+    averaged = cast(Modules, average.module)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     step, history, spent = 0, [], 0.0
     checkpoint = folder / "state.pt"
@@ -126,7 +129,7 @@ def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], No
         seconds = spent + time.monotonic() - started
         _save(checkpoint, {**state, "step": step, "history": history, "seconds": seconds})
         with torch.no_grad():
-            picture = task.sheet(average.module.eval())
+            picture = task.sheet(averaged)
         if picture is not None:
             picture.save(folder / "sheet.png")
         plot_history(history, folder / "loss.png")
@@ -134,6 +137,7 @@ def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], No
     device = torch.device(settings.device)
     window: dict[str, list[float]] = defaultdict(list)
     modules.train()
+    average.eval()
     try:
         while step < settings.steps:
             rate = learning_rate(settings, step)
@@ -167,4 +171,4 @@ def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], No
         report(f"interrupted at step {step}; run again to go on")
         raise
     save()
-    return Result(average.module.eval(), history, spent + time.monotonic() - started)
+    return Result(averaged, history, spent + time.monotonic() - started)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,9 @@ class Resampler(nn.Module):
     the text, and the UNet uses it as a resting place for attention.
     """
 
-    def __init__(self, settings: OptimizerSettings, operations=nn):
+    null: Tensor  # [context_tokens,context_width], what stands for no object
+
+    def __init__(self, settings: OptimizerSettings, operations: Any = nn):
         super().__init__()
         self.settings = settings
         width = settings.context_width
@@ -90,7 +93,7 @@ class Resampler(nn.Module):
 VARIANTS = {"resampler": Resampler}
 
 
-def build(settings: OptimizerSettings, operations=nn) -> nn.Module:
+def build(settings: OptimizerSettings, operations: Any = nn) -> Resampler:
     """An embedding optimizer of this shape. Raises ValueError for an unknown variant."""
     if settings.variant not in VARIANTS:
         raise ValueError(f"Unknown embedding optimizer variant '{settings.variant}'; known: {', '.join(VARIANTS)}.")
@@ -112,7 +115,7 @@ def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
     return OptimizerSettings(**json.loads(meta["settings"]))
 
 
-def load(path: Path, operations=nn) -> nn.Module:
+def load(path: Path, operations: Any = nn) -> Resampler:
     """The embedding optimizer in a file.
 
     Raises FileNotFoundError, or ValueError for a corrupt file, another kind of file, missing tensors or NaN values.
@@ -142,7 +145,9 @@ def check_encoder(settings: OptimizerSettings, features: Tensor) -> None:
         )
 
 
-def object_context(optimizer: nn.Module, features: Tensor, strength: float = 1.0, views: str = "average"):
+def object_context(
+    optimizer: Resampler, features: Tensor, strength: float = 1.0, views: str = "average"
+) -> tuple[Tensor, Tensor]:
     """Contexts (object, null) for the vision tokens [V,T,D] of V pictures.
 
     `views`: "average" and "concatenate" make one object of all pictures, [1,N,C] or [1,V*N,C]; "separate" keeps

@@ -5,15 +5,17 @@ With e(scene, object) a prediction of the network and 0 for "without" (InstructP
     e = e(0,0) + s_I [e(I,0) - e(0,0)] + s_T [e(I,O) - e(I,0)]
 
 Collected, e = (1 - s_I) e(0,0) + (s_I - s_T) e(I,0) + s_T e(I,O): a branch whose coefficient is zero is not needed.
-Predictions may be the noise, v or the denoised latent: all three are affine in each other at one noise level.
+Predictions may be the noise, v or the denoised latent: all three are affine in each other at one noise level. Only
+rescale depends on which; both doors of the pack combine denoised latents.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -40,6 +42,9 @@ class Guidance:
 
     def __post_init__(self):
         for term in ("object", "scene"):
+            scale = getattr(self, f"{term}_scale")
+            if not (math.isfinite(scale) and scale >= 0):
+                raise ValueError(f"{term}_scale must be a number of 0 or more; got {scale}.")
             start, end = getattr(self, f"{term}_start"), getattr(self, f"{term}_end")
             if not 0 <= start <= end <= 1:
                 raise ValueError(f"The {term} interval must satisfy 0 <= start <= end <= 1; got {start} to {end}.")
@@ -77,7 +82,7 @@ def coefficients(scales: Scales) -> dict[Branch, float]:
 def needed_branches(guidance: Guidance, scales: Scales) -> tuple[Branch, ...]:
     """The branches to evaluate: those with a weight, and those whose spread a rescale is measured against."""
     weights = coefficients(scales)
-    spread_of = set()
+    spread_of: set[Branch] = set()
     if guidance.scene_rescale > 0 and scales.scene != 1:
         spread_of.add("scene")
     if guidance.object_rescale > 0 and scales.object not in (0, 1):
@@ -92,7 +97,7 @@ def rescaled(guided: Tensor, reference: Tensor, share: float) -> Tensor:
     return guided * (1 + share * (factor - 1))
 
 
-def mix(weights: Mapping[Branch, float], predictions: Mapping[Branch, Tensor]) -> Tensor:
+def mix(weights: Mapping[Branch, float], predictions: Mapping[Any, Tensor]) -> Tensor:
     """Weighted sum for weights that add up to 1, as a walk along differences: large weights of opposite sign would
     multiply the rounding."""
     used = [branch for branch in BRANCHES if weights.get(branch)]
@@ -103,7 +108,7 @@ def mix(weights: Mapping[Branch, float], predictions: Mapping[Branch, Tensor]) -
     return mixed
 
 
-def combine(guidance: Guidance, scales: Scales, predictions: Mapping[Branch, Tensor]) -> Tensor:
+def combine(guidance: Guidance, scales: Scales, predictions: Mapping[Any, Tensor]) -> Tensor:
     """The guided prediction from the branches that `needed_branches` names."""
     guided = mix(coefficients(scales), predictions)
     if guidance.scene_rescale > 0 and scales.scene != 1:

@@ -245,7 +245,7 @@ class VisualInsertionPipeline:
         self,
         pipeline: StableDiffusionInstructPix2PixPipeline,
         image_encoder: CLIPVisionModelWithProjection,
-        embedding_optimizer: nn.Module,
+        embedding_optimizer: optimizers.Resampler,
         image_mean: Sequence[float],
         image_std: Sequence[float],
         guidance: Guidance = DEFAULT,
@@ -255,7 +255,7 @@ class VisualInsertionPipeline:
         Raises ValueError when the parts do not belong together.
         """
         check_pix2pix(pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels)
-        settings: Any = embedding_optimizer.settings
+        settings = embedding_optimizer.settings
         if settings.context_width != pipeline.unet.config.cross_attention_dim:
             raise ValueError(
                 f"The embedding optimizer gives contexts of width {settings.context_width}, but the UNet's "
@@ -421,7 +421,7 @@ class VisualInsertionPipeline:
         ).images
         sampled = sampled / vae.config.scaling_factor
         images = vae.decode(sampled.to(vae.dtype)).sample.float().div(2).add(0.5).clamp(0, 1)
-        images = crop_to(images.movedim(1, -1), *scene.shape[1:3], cell)
+        images = crop_to(images.movedim(1, -1), scene.shape[1], scene.shape[2], cell)
         return Insertion(images.cpu(), sampled.cpu(), unet.evaluations)
 
 

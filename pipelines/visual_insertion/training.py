@@ -1,4 +1,4 @@
-"""Training of visually guided insertion on encoded triplets: noise-prediction loss, conditioning dropout, picture sheets.
+"""Training of visually guided insertion on encoded triplets: noise-prediction loss, dropout, picture sheets.
 
 Works for the playroom and for SD1.5 alike: it sees latents and vision tokens, not pictures.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
+from .embedding_optimizer import Resampler
 from .guidance import BRANCHES, Guidance, Scales, combine
 
 
@@ -28,6 +30,14 @@ class EncodedTriplets:
 
     def __len__(self) -> int:
         return len(self.target)
+
+
+class IdentityHead(Protocol):
+    """An auxiliary network (an `nn.Module`) that checks what the context [B,N,D] still says about the object."""
+
+    def loss(self, context: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses by name; "identity" is added to what is minimised."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,15 +66,15 @@ class InsertionTask:
 
     def __init__(
         self,
-        unet: nn.Module,
-        optimizer: nn.Module,
+        unet: UNet2DConditionModel,
+        optimizer: Resampler,
         data: EncodedTriplets,
         noise_schedule: DDIMScheduler,
         batch: int,
         dropout: Dropout = Dropout(),
         region_weight: float = 3.0,
         region_until: int = 600,
-        head: nn.Module | None = None,
+        head: IdentityHead | None = None,
         head_weight: float = 0.05,
         rates: Mapping[str, float] | None = None,
         draw_sheet: Callable[[Mapping[str, nn.Module]], Image.Image] | None = None,
@@ -74,9 +84,9 @@ class InsertionTask:
         self.region_weight, self.region_until, self.head_weight = region_weight, region_until, head_weight
         self._rates, self._draw_sheet = rates or {}, draw_sheet
 
-    def modules(self):
-        trained = {"unet": self.unet, "embedding_optimizer": self.optimizer}
-        return trained | ({"head": self.head} if self.head is not None else {})
+    def modules(self) -> dict[str, nn.Module]:
+        trained: dict[str, nn.Module] = {"unet": self.unet, "embedding_optimizer": self.optimizer}
+        return trained | ({"head": cast(nn.Module, self.head)} if self.head is not None else {})
 
     def rates(self):
         return self._rates
@@ -85,7 +95,7 @@ class InsertionTask:
         return self._draw_sheet(modules) if self._draw_sheet else None
 
     def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        data, schedule = self.data, self.noise_schedule
+        data, schedule = self.data, cast(Any, self.noise_schedule)
         device = self.optimizer.null.device
         pick = torch.randint(len(data), (self.batch,), generator=generator)
         view = torch.randint(data.features.shape[1], (self.batch,), generator=generator)
@@ -120,7 +130,7 @@ class InsertionTask:
 
 @torch.no_grad()
 def preview(
-    unet: nn.Module,
+    unet: Any,
     context: Tensor,
     null: Tensor,
     scene: Tensor,
@@ -129,16 +139,17 @@ def preview(
     steps: int = 20,
     seed: int = 0,
 ) -> Tensor:
-    """DDIM latents [B,C,h,w] for contexts [B,N,D] in scenes [B,C,h,w]: a quick look during training, all three branches."""
+    """DDIM latents [B,C,h,w] for contexts [B,N,D] in scenes [B,C,h,w]: a quick look during training."""
     count = len(scene)
-    noise_schedule.set_timesteps(steps)
+    schedule: Any = noise_schedule
+    schedule.set_timesteps(steps)
     latent = torch.randn(scene.shape, generator=torch.Generator().manual_seed(seed)).to(scene)
     scales = Scales(guidance.object_scale, guidance.scene_scale)
     contexts = torch.cat([null.expand_as(context), null.expand_as(context), context])
     scenes = torch.cat([torch.zeros_like(scene), scene, scene])
-    for time in noise_schedule.timesteps:
+    for time in schedule.timesteps:
         stacked = torch.cat([torch.cat([latent] * 3), scenes], 1)
         out = unet(stacked, time, encoder_hidden_states=contexts).sample.float().split(count)
         guided = combine(guidance, scales, dict(zip(BRANCHES, out, strict=True)))
-        latent = noise_schedule.step(guided, time, latent).prev_sample
+        latent = schedule.step(guided, time, latent).prev_sample
     return latent

@@ -1,0 +1,64 @@
+"""The example workflows in the real front end: opened, exported, run, and looked at."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "example_workflows"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+TOYS = [name for name in NAMES if not name.endswith("_real")]
+
+
+def stored(name):
+    """The API graph that ships, without titles."""
+    graph = json.loads((FOLDER / "api" / f"{name}.json").read_text("utf-8"))
+    return untitled(graph)
+
+
+def untitled(graph):
+    return {number: {key: node[key] for key in ("class_type", "inputs")} for number, node in graph.items()}
+
+
+def check_and_run(front_end, name, artifacts):
+    assert front_end.unknown_nodes() == []
+    assert front_end.page.get_by_test_id("error-overlay").count() == 0
+    assert untitled(front_end.exported()) == stored(name)
+    entry = front_end.run()
+    (saved,) = (number for number, node in stored(name).items() if node["class_type"] == "SaveImage")
+    assert entry["outputs"][saved]["images"]
+    front_end.shows_images(saved)
+    front_end.screenshot(artifacts / f"{name}.png")
+    assert front_end.errors == []
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_template_opens_and_runs(name, front_end, pack, artifacts):
+    front_end.open_template(name, pack.devtools.host.MOUNT)
+    check_and_run(front_end, name, artifacts)
+
+
+def test_a_workflow_dropped_on_the_canvas_opens_and_runs(front_end, artifacts):
+    front_end.drop(FOLDER / "insert_object.json")
+    check_and_run(front_end, "insert_object", artifacts)
+
+
+def test_the_template_for_real_weights_opens_and_offers_the_downloads(front_end, pack, artifacts):
+    front_end.open_template("insert_object_real", pack.devtools.host.MOUNT)
+    assert front_end.unknown_nodes() == []
+    assert untitled(front_end.exported()) == stored("insert_object_real")
+    front_end.screenshot(artifacts / "insert_object_real.png")
+    front_end.page.get_by_test_id("error-overlay-see-errors").click()
+    front_end.page.get_by_test_id("error-group-missing-model").wait_for()
+    front_end.page.screenshot(path=artifacts / "insert_object_real_downloads.png")
+    groups = front_end.page.locator("[data-testid^=error-group-]:not([data-testid=error-group-display-message])")
+    assert [group.get_attribute("data-testid") for group in groups.all()] == ["error-group-missing-model"]
+    rows = front_end.page.get_by_test_id("missing-model-importable-rows")
+    ui = json.loads((FOLDER / "insert_object_real.json").read_text("utf-8"))
+    weights = [weight for node in ui["nodes"] for weight in node["properties"].get("models", [])]
+    assert len(weights) == 3
+    for weight in weights:
+        assert rows.get_by_text(weight["name"]).count() == 1
+    assert rows.get_by_test_id("missing-model-download").count() == len(weights)
+    assert front_end.errors == []

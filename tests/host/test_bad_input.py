@@ -1,0 +1,482 @@
+"""Bad input: each has its clear error. One list feeds the tests and the table in docs/bad_input.md."""
+
+import errno
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "bad_input.md"
+NAME = "under_test.safetensors"
+
+
+class Kit:
+    """What a case may use: good parts of every kind, and places for bad ones."""
+
+    def __init__(self, comfy, pack, folder, monkeypatch, models):
+        self.comfy, self.pack, self.folder, self.monkeypatch = comfy, pack, folder, monkeypatch
+        self.model, self.vae, self.clip_vision, self.optimizer = models
+        self.file = comfy.base / "models" / "embedding_optimizers" / NAME
+        self.canary = folder / "a program in a weight file was run"
+        self.shipped = ROOT / "playroom_models"
+        self.picture = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(0))
+        self.scene = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
+
+    # nodes with good input where nothing else is given
+
+    def encode(self, picture=None, **inputs):
+        picture = self.picture if picture is None else picture
+        return self.comfy(
+            "ObjectImageEncode", clip_vision=inputs.pop("clip_vision", self.clip_vision), image=picture, **inputs
+        )[0]
+
+    def condition(self, seen=None, optimizer=None, **inputs):
+        return self.comfy(
+            "EmbeddingOptimizer",
+            **dict(embedding_optimizer=optimizer or self.optimizer, clip_vision_output=seen or self.encode()),
+            **inputs,
+        )
+
+    def sample(self, node="ImageConditionedPix2PixSampler", **changes):
+        inputs = dict(model=self.model, vae=self.vae, scene=self.scene)
+        inputs["positive"], inputs["negative"] = self.condition()
+        if node.endswith("Sampler"):
+            inputs |= dict(seed=0, steps=1, sampler_name="euler", scheduler="normal", denoise=1.0)
+        return self.comfy(node, **(inputs | changes))[0]
+
+    def result(self, **changes):
+        return self.sample(**changes)["samples"]
+
+    def two_objects(self):
+        seen = self.encode(self.picture.repeat(2, 1, 1, 1))
+        return dict(zip(("positive", "negative"), self.condition(seen, views="separate"), strict=True))
+
+    # files
+
+    def load(self, content: bytes | None = None):
+        """The loader on a file, of this content or as it lies there."""
+        if content is not None:
+            self.file.write_bytes(content)
+        return self.comfy("EmbeddingOptimizerLoader", name=NAME)[0]
+
+    def shipped_optimizer(self):
+        return self.pack.pipelines.files.read_weights(self.shipped / "embedding_optimizer.safetensors")
+
+    def load_changed(self, change: Callable[[dict, dict], Any]):
+        """The loader on the shipped optimizer after `change(tensors, metadata)`."""
+        state, metadata = self.shipped_optimizer()
+        change(state, metadata)
+        save_file(state, self.file, metadata)
+        return self.load()
+
+    def pickled(self, content, dump=torch.save):
+        with open(self.file, "wb") as file:
+            dump(content, file)
+        return self.load()
+
+    def models(self, spoil: Callable[[Path], Any]):
+        """Playroom Models on a copy of the shipped folder that `spoil` has been in."""
+        shutil.copytree(self.shipped, self.folder / "models")
+        spoil(self.folder / "models")
+        self.monkeypatch.setattr(self.pack.nodes.host.playroom_models, "FOLDER", self.folder / "models")
+        return self.comfy("PlayroomModels")
+
+    def models_with(self, part: str, change: Callable[[dict], Any]):
+        """Playroom Models after `change(tensors)` on one of its weight files."""
+
+        def spoil(folder):
+            state, _ = self.pack.pipelines.files.read_weights(folder / part)
+            change(state)
+            save_file(state, folder / part)
+
+        return self.models(spoil)
+
+    def unet(self, channels: int):
+        """The playroom's MODEL with another number of input channels."""
+
+        def change(folder):
+            config = json.loads((folder / "unet/config.json").read_text("utf-8"))
+            (folder / "unet/config.json").write_text(json.dumps(config | {"in_channels": channels}))
+            path = folder / "unet/diffusion_pytorch_model.safetensors"
+            state, _ = self.pack.pipelines.files.read_weights(path)
+            first = state["conv_in.weight"]
+            state["conv_in.weight"] = torch.cat([first, first], 1)[:, :channels].contiguous()
+            save_file(state, path)
+
+        return self.models(change)[0]
+
+    # parts of other dimensions
+
+    def other_vision(self, width: int):
+        import comfy.clip_vision
+
+        config = json.loads((self.shipped / "image_encoder/config.json").read_text("utf-8"))
+        encoder = comfy.clip_vision.ClipVisionModel(config | {"hidden_size": width})
+        for parameter in encoder.model.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+        return encoder
+
+    def other_optimizer(self, **settings):
+        optimizers = self.pack.pipelines.visual_insertion.embedding_optimizer
+        old = self.optimizer.settings
+        new = type(old)(**{**vars(old), **settings})
+        save_file(optimizers.build(new).state_dict(), self.file, optimizers.metadata(new))
+        return self.load()
+
+    def other_vae(self, channels: int):
+        class Vae:
+            def encode(self, pixels):
+                return torch.zeros(len(pixels), channels, pixels.shape[1] // 8, pixels.shape[2] // 8)
+
+        return Vae()
+
+    def fill_disk(self):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.monkeypatch.setattr(Path, "write_bytes", full)
+        self.pack.devtools.demo.write(self.folder / "results", {"result.png": b"picture"})
+
+    def block_folder(self):
+        (self.folder / "results").write_text("a file where a folder should be")
+        self.pack.devtools.demo.write(self.folder / "results" / "demo", {"result.png": b"picture"})
+
+
+class Program:
+    """Pickled, it touches a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def nan(tensor):
+    return torch.full_like(tensor, float("nan"))
+
+
+def mask(*size, ones=None):
+    made = torch.zeros(*size)
+    if ones is not None:
+        made[..., :ones, :ones] = 1
+    return made
+
+
+def truncate(path: Path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def needs_8(found, kind):
+    return (
+        "This sampler needs an InstructPix2Pix model whose UNet takes 8 channels (noise and scene); the one connected "
+        f"takes {found}, which is {kind}. Use instruct-pix2pix-00-22000.safetensors"
+    )
+
+
+HTML = b"<!DOCTYPE html><html><body>You need to log in.</body></html>"
+
+
+@dataclass(frozen=True)
+class Case:
+    node: str
+    given: str
+    error: str  # its beginning; FILE and FOLDER stand for paths
+    run: Callable[[Kit], Any]
+
+
+OBJECT, LOADER, OPTIMIZER = "Object Image Encode", "Load Embedding Optimizer", "Embedding Optimizer"
+GUIDANCE, SAMPLER, GUIDER = "Guidance Control", "Image-Conditioned Pix2Pix Sampler", "Image-Conditioned Pix2Pix Guider"
+DECODE, MODELS, DEMO = "Decode Scene", "Playroom Models", "`python dev.py demo`"
+
+UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
+ENCODER, PROJECTION = "image_encoder/model.safetensors", "visual_projection.weight"
+
+REFUSED = [
+    Case(OBJECT, "a picture of one pixel", "The object's picture is too small: 1 x 1x1 px",
+         lambda k: k.encode(mask(1, 1, 1, 3))),
+    Case(OBJECT, "an empty batch", "The object's picture is too small: 0 x", lambda k: k.encode(k.picture[:0])),
+    Case(OBJECT, "NaN in the picture", "The object's picture holds values that are not finite",
+         lambda k: k.encode(nan(k.picture))),
+    Case(OBJECT, "two channels", "The object must be pictures [B,H,W,C] with 1, 3 or 4 channels",
+         lambda k: k.encode(k.picture[..., :2])),
+    Case(OBJECT, "a mask of another size", "The object's mask is 32x32 px, its picture 48x48 px.",
+         lambda k: k.encode(mask=mask(1, 32, 32, ones=9))),
+    Case(OBJECT, "an empty mask", "The mask of the object's picture 0 covers 0 pixels",
+         lambda k: k.encode(mask=mask(1, 48, 48))),
+    Case(OBJECT, "a mask of one pixel", "The mask of the object's picture 0 covers 1 pixels",
+         lambda k: k.encode(mask=mask(1, 48, 48, ones=1))),
+    Case(OBJECT, "NaN in the mask", "The object's mask holds values that are not finite",
+         lambda k: k.encode(mask=nan(mask(1, 48, 48)))),
+    Case(OBJECT, "two masks for three pictures", "2 masks do not pair up with 3 pictures of the object.",
+         lambda k: k.encode(k.picture.repeat(3, 1, 1, 1), mask=mask(2, 48, 48, ones=9))),
+    Case(OBJECT, "a wholly transparent picture", "The alpha channel of the object's picture 0 covers 0 pixels",
+         lambda k: k.encode(torch.cat([k.picture, k.picture[..., :1] * 0], -1))),
+    Case(OBJECT, "a background to hide, but nothing that says where it is",
+         "background = mean hides what is around the object, but neither a mask nor",
+         lambda k: k.encode(background="mean")),
+    Case(LOADER, "a name that is gone", "There is no embedding optimizer 'gone.safetensors'. Folders searched: ",
+         lambda k: k.comfy("EmbeddingOptimizerLoader", name="gone.safetensors")),
+    Case(LOADER, "an empty file", "FILE is not a readable safetensors file (0 bytes)", lambda k: k.load(b"")),
+    Case(LOADER, "a web page under that name", "FILE is not a readable safetensors file", lambda k: k.load(HTML)),
+    Case(LOADER, "a file that is cut off", "FILE is not a readable safetensors file",
+         lambda k: (shutil.copy(k.shipped / "embedding_optimizer.safetensors", k.file), truncate(k.file), k.load())),
+    Case(LOADER, "a file with a damaged header", "FILE is not a readable safetensors file",
+         lambda k: k.load(b"\x20" + bytes(7) + b"{" * 32 + bytes(64))),
+    Case(LOADER, "a pickle that holds a program (it is not run)",
+         "FILE is a pickle that cannot be read as plain tensors", lambda k: k.pickled({"weight": Program(k.canary)})),
+    Case(LOADER, "the same as an old-style pickle", "FILE is a pickle that cannot be read as plain tensors",
+         lambda k: k.pickled(Program(k.canary), pickle.dump)),
+    Case(LOADER, "a damaged pickle", "FILE is a pickle that cannot be read as plain tensors",
+         lambda k: k.load(b"PK\x03\x04" + bytes(100))),
+    Case(LOADER, "a pickle with something else than a table of tensors", "FILE does not hold a plain table of tensors.",
+         lambda k: k.pickled([1, 2, 3])),
+    Case(LOADER, "a pickle with a table of tensors: it is read, but it does not say what it pairs with",
+         "FILE is not an embedding optimizer of this pack: it carries no embedding optimizer settings.",
+         lambda k: k.pickled(k.shipped_optimizer()[0])),
+    Case(LOADER, "safetensors of another kind, a LoRA for instance",
+         "FILE is not an embedding optimizer of this pack: it carries no embedding optimizer settings.",
+         lambda k: k.load((k.shipped / VAE).read_bytes())),
+    Case(LOADER, "settings of a kind this version does not know",
+         "FILE is not an embedding optimizer of this pack: Unknown embedding optimizer variant 'new_resampler'",
+         lambda k: k.load_changed(lambda _, meta: meta.update(settings=meta["settings"].replace("res", "new_res")))),
+    Case(LOADER, "NaN weights", "FILE holds values that are not finite: queries",
+         lambda k: k.load_changed(lambda state, _: state.update(queries=nan(state["queries"])))),
+    Case(LOADER, "missing tensors", "FILE does not hold the tensors its own settings promise",
+         lambda k: k.load_changed(lambda state, _: state.pop("queries"))),
+    Case(LOADER, "tensors of another shape", "FILE does not hold the tensors its own settings promise",
+         lambda k: k.load_changed(lambda state, _: state.update(queries=state["queries"][:3].contiguous()))),
+    Case(OPTIMIZER, "the output of a CLIP vision model of another width",
+         "This embedding optimizer reads vision tokens of width 128, but the vision encoder gives width 64.",
+         lambda k: k.condition(k.encode(clip_vision=k.other_vision(64)))),
+    Case(GUIDANCE, "an object interval that ends before it starts",
+         "The object interval must satisfy 0 <= start <= end <= 1; got 0.8 to 0.2.",
+         lambda k: k.comfy("GuidanceControl", object_scale=7.5, scene_scale=1.5, object_start=0.8, object_end=0.2)),
+    Case(GUIDANCE, "a scene interval that ends before it starts",
+         "The scene interval must satisfy 0 <= start <= end <= 1; got 0.8 to 0.2.",
+         lambda k: k.comfy("GuidanceControl", object_scale=7.5, scene_scale=1.5, scene_start=0.8, scene_end=0.2)),
+    Case(SAMPLER, "a text-to-image model (4 input channels)", needs_8(4, "a text-to-image model"),
+         lambda k: k.sample(model=k.unet(4))),
+    Case(SAMPLER, "an inpainting model (9 input channels)", needs_8(9, "an inpainting model"),
+         lambda k: k.sample(model=k.unet(9))),
+    Case(SAMPLER, "an embedding optimizer for another model",
+         "'positive' has width 64, but this model's cross-attention reads width 128",
+         lambda k: k.sample(positive=k.condition(optimizer=k.other_optimizer(context_width=64))[0])),
+    Case(SAMPLER, "the VAE of another kind of model",
+         "The VAE gives latents of shape (1, 16, 8, 8), but this model works on 4 channels.",
+         lambda k: k.sample(vae=k.other_vae(16))),
+    Case(SAMPLER, "an empty conditioning",
+         "'positive' is an empty conditioning; connect the Embedding Optimizer's positive.",
+         lambda k: k.sample(positive=[])),
+    Case(SAMPLER, "a conditioning without embedding",
+         "'negative' holds no embedding; connect the Embedding Optimizer's negative.",
+         lambda k: k.sample(negative=[[None, {}]])),
+    Case(SAMPLER, "NaN in a conditioning", "'positive' holds values that are not finite",
+         lambda k: k.sample(positive=[[nan(k.condition()[0][0][0]), {}]])),
+    Case(SAMPLER, "an empty scene", "The scene is empty: (0, 64, 64, 3).", lambda k: k.sample(scene=k.scene[:0])),
+    Case(SAMPLER, "NaN in the scene", "The scene holds values that are not finite",
+         lambda k: k.sample(scene=nan(k.scene))),
+    Case(SAMPLER, "a scene of two channels", "A scene must be pictures [B,H,W,C] with 1, 3 or 4 channels",
+         lambda k: k.sample(scene=k.scene[..., :2])),
+    Case(SAMPLER, "a mask of another size",
+         "The mask is 32x32 px, the scene 64x64 px. Resize the mask to the scene first.",
+         lambda k: k.sample(mask=mask(1, 32, 32, ones=9))),
+    Case(SAMPLER, "an empty mask, such as Load Image gives for a picture without alpha",
+         "The mask is empty: there is no place where the object may go.", lambda k: k.sample(mask=mask(1, 64, 64))),
+    Case(SAMPLER, "NaN in the mask", "The mask holds values that are not finite",
+         lambda k: k.sample(mask=nan(mask(1, 64, 64)))),
+    Case(SAMPLER, "three scenes and two objects", "The batches do not pair up: 3 scenes, 2 positive, 2 negative.",
+         lambda k: k.sample(scene=k.scene.repeat(3, 1, 1, 1), **k.two_objects())),
+    Case(SAMPLER, "three scenes and two masks", "The batches do not pair up: 3 scenes, 2 masks.",
+         lambda k: k.sample(scene=k.scene.repeat(3, 1, 1, 1), mask=mask(2, 64, 64, ones=9))),
+    Case(GUIDER, "any of these", "This sampler needs an InstructPix2Pix model",
+         lambda k: k.sample("ImageConditionedPix2PixGuider", model=k.unet(4))),
+    Case(DECODE, "the latent of another scene",
+         "The decoded picture is 64x64 px, but a scene of 72x64 px decodes to 72x64 px.",
+         lambda k: k.comfy("SceneDecode", latent=k.sample(), vae=k.vae, scene=torch.zeros(1, 64, 72, 3))),
+    Case(MODELS, "an incomplete checkout",
+         "The playroom models in FOLDER lack vae/config.json; install the pack again.",
+         lambda k: k.models(lambda folder: (folder / "vae/config.json").unlink())),
+    Case(MODELS, "a config that is not JSON", "FOLDER/unet/config.json is not valid JSON",
+         lambda k: k.models(lambda folder: (folder / "unet/config.json").write_text("{"))),
+    Case(MODELS, "a file that is cut off", f"FOLDER/{UNET} is not a readable safetensors file",
+         lambda k: k.models(lambda folder: truncate(folder / UNET))),
+    Case(MODELS, "a UNet with missing tensors", "The weights in FOLDER/unet do not fit their own config: 1 missing",
+         lambda k: k.models_with(UNET, lambda state: state.pop("conv_in.bias"))),
+    Case(MODELS, "a VAE with missing tensors", "The weights in FOLDER/vae do not fit their own config: 1 missing",
+         lambda k: k.models_with(VAE, lambda state: state.pop("decoder.conv_out.bias"))),
+    Case(MODELS, "an encoder with tensors of another shape",
+         "The weights in FOLDER/image_encoder do not fit their own config: 1 of another shape",
+         lambda k: k.models_with(ENCODER, lambda state: state.update({PROJECTION: torch.zeros(3, 128)}))),
+    Case(MODELS, "NaN weights", "The weights in FOLDER/unet hold values that are not finite: ",
+         lambda k: k.models_with(UNET, lambda state: state.update({"conv_in.bias": nan(state["conv_in.bias"])}))),
+    Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
+    Case(DEMO, "a full disk", "the results cannot be written: [Errno 28] No space left on device", Kit.fill_disk),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fine:
+    node: str
+    given: str
+    happens: str
+    same: Callable[[Kit], tuple[torch.Tensor, torch.Tensor]]  # two results that must be equal
+
+
+def seen(output):
+    return output["last_hidden_state"]
+
+
+def grey(picture):
+    return picture[..., :1].expand_as(picture)
+
+
+def opaque(picture, opacity=1.0):
+    return torch.cat([picture, torch.full_like(picture[..., :1], opacity)], -1)
+
+
+def half_transparent(k):
+    alpha = mask(1, 48, 48, ones=24)
+    picture = torch.cat([k.picture, alpha[..., None]], -1)
+    return seen(k.encode(picture)), seen(k.encode(k.picture, mask=alpha, background="mean"))
+
+
+ACCEPTED = [
+    Fine(OBJECT, "a transparent picture", "what is transparent takes the encoder's mean colour", half_transparent),
+    Fine(OBJECT, "an opaque picture with alpha", "the same as without",
+         lambda k: (seen(k.encode(opaque(k.picture))), seen(k.encode()))),
+    Fine(OBJECT, "a greyscale picture", "the same as three equal channels",
+         lambda k: (seen(k.encode(k.picture[..., :1])), seen(k.encode(grey(k.picture))))),
+    Fine(OBJECT, "the empty 64x64 mask that Load Image gives for a picture without alpha", "the same as no mask",
+         lambda k: (seen(k.encode(mask=mask(1, 64, 64))), seen(k.encode()))),
+    Fine(SAMPLER, "a scene with alpha", "alpha is ignored",
+         lambda k: (k.result(scene=opaque(k.scene, 0.3)), k.result())),
+    Fine(SAMPLER, "a greyscale scene", "the same as three equal channels",
+         lambda k: (k.result(scene=k.scene[..., :1]), k.result(scene=grey(k.scene)))),
+    Fine(SAMPLER, "a mask without batch", "the same as with one",
+         lambda k: (k.result(mask=mask(64, 64, ones=40)), k.result(mask=mask(1, 64, 64, ones=40)))),
+    Fine(SAMPLER, "a scene of one pixel", "it is padded to one latent cell",
+         lambda k: (k.result(scene=k.scene[:, :1, :1]), k.result(scene=k.scene[:, :1, :1].expand(1, 8, 8, 3)))),
+]  # fmt: skip
+
+
+def page():
+    lines = [
+        "# Bad input",
+        "",
+        "What the nodes refuse, and how the error begins. `FILE` and `FOLDER` stand for the path in question.",
+        "Every row is a test (tests/host/test_bad_input.py), and this page is made of the same list.",
+        "",
+        "| node | given | the error begins |",
+        "|---|---|---|",
+        *(f"| {case.node} | {case.given} | {case.error.strip()} |" for case in REFUSED),
+        "",
+        "## Unusual, but fine",
+        "",
+        "| node | given | what happens |",
+        "|---|---|---|",
+        *(f"| {case.node} | {case.given} | {case.happens} |" for case in ACCEPTED),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def models(comfy):
+    return comfy("PlayroomModels")
+
+
+@pytest.fixture
+def kit(comfy, pack, tmp_path, monkeypatch, models):
+    kit = Kit(comfy, pack, tmp_path, monkeypatch, models)
+    kit.file.parent.mkdir(exist_ok=True)
+    yield kit
+    kit.file.unlink(missing_ok=True)
+
+
+def name_of(case):
+    return f"{case.node}: {case.given}"
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("case", REFUSED, ids=name_of)
+def test_bad_input_has_its_clear_error(kit, case):
+    with pytest.raises((ValueError, FileNotFoundError, kit.pack.devtools.demo.DemoError)) as caught:
+        case.run(kit)
+    said = str(caught.value).replace(str(kit.file), "FILE").replace(str(kit.folder / "models"), "FOLDER")
+    assert said.replace("\\", "/").startswith(case.error)
+    assert not kit.canary.exists()
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=name_of)
+def test_unusual_input_works(kit, case):
+    result, expected = case.same(kit)
+    assert torch.isfinite(result).all()
+    assert torch.allclose(result, expected, atol=1e-5)
+
+
+def test_the_page_lists_what_is_tested(artifacts):
+    made = artifacts / "bad_input.md"
+    made.write_text(page(), encoding="utf-8")
+    assert page() == PAGE.read_text("utf-8"), f"the list has changed: copy {made} to {PAGE}"
+
+
+def test_the_program_in_the_pickles_would_run_if_it_were_let(kit):
+    """Otherwise the tests above would prove nothing."""
+    pickle.loads(pickle.dumps(Program(kit.canary)))
+    assert kit.canary.exists()
+
+
+def test_a_missing_optimizer_is_named_before_the_run(comfy):
+    loader = comfy.nodes.NODE_CLASS_MAPPINGS["EmbeddingOptimizerLoader"]
+    said = loader.validate_inputs(name="gone.safetensors")
+    assert said.startswith("There is no embedding optimizer 'gone.safetensors'")
+    assert str(comfy.base / "models" / "embedding_optimizers") in said
+    assert loader.validate_inputs(name=None) is True, "a linked name is checked when it is known"
+
+
+def test_a_header_of_any_length_is_safetensors(pack, tmp_path):
+    """One length in 32 begins with the byte that a pickle begins with."""
+    first_bytes = set()
+    for length in range(0, 256, 8):
+        save_file({"weight": torch.ones(2)}, tmp_path / NAME, {"note": "x" * length})
+        first_bytes.add((tmp_path / NAME).read_bytes()[0])
+        assert pack.pipelines.files.read_weights(tmp_path / NAME)[1] == {"note": "x" * length}
+    assert 0x80 in first_bytes
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damage_anywhere_in_a_weight_file_is_a_plain_error(pack, tmp_path):
+    """ValueError or, where the damage is in the numbers, tensors; whatever torch and safetensors raise inside."""
+    path, random = tmp_path / NAME, np.random.default_rng(0)
+    state = {"weight": torch.ones(3, 3), "bias": torch.zeros(2)}
+    refused = 0
+    for save in (torch.save, partial(torch.save, _use_new_zipfile_serialization=False), save_file):
+        save(state, path)
+        whole = path.read_bytes()
+        for _ in range(300):
+            damaged = bytearray(whole[: random.integers(1, len(whole) + 1)])
+            damaged[random.integers(len(damaged))] = random.integers(256)
+            path.write_bytes(damaged)
+            try:
+                pack.pipelines.files.read_weights(path)
+            except ValueError as error:
+                assert str(path) in str(error)
+                refused += 1
+    assert refused > 600
+
+
+def test_a_good_optimizer_loads(kit):
+    shutil.copy(kit.shipped / "embedding_optimizer.safetensors", kit.file)
+    assert torch.equal(kit.condition(optimizer=kit.load())[0][0][0], kit.condition()[0][0][0])
+    loader = kit.comfy.nodes.NODE_CLASS_MAPPINGS["EmbeddingOptimizerLoader"]
+    assert loader.validate_inputs(name=NAME) is True

@@ -1,0 +1,101 @@
+"""The example workflows in the real host, and the samples that make them run at one click."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "playroom_models" / "samples"
+GRAPHS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
+TOYS = [path.stem for path in GRAPHS if not path.stem.endswith("_real")]
+ENLARGED = {"insert_and_upscale": 2}
+
+
+def read_graph(name):
+    return json.loads((ROOT / "example_workflows" / "api" / f"{name}.json").read_text("utf-8"))
+
+
+def nodes(graph, kind):
+    return [number for number, node in graph.items() if node["class_type"] == kind]
+
+
+def pixels(picture):
+    return np.asarray(picture.convert("RGB")).astype(np.float32)
+
+
+@pytest.fixture
+def run(server, pack):
+    def run(graph, on_event=None):
+        entry = server.run(graph, on_event)
+        image = pack.devtools.demo.saved_image(graph, entry)
+        return entry, Image.open(io.BytesIO(server.view(image)))
+
+    return run
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_it_runs_and_changes_the_scene(name, run):
+    entry, result = run(read_graph(name))
+    scene = Image.open(SAMPLES / "scene.png")
+    factor = ENLARGED.get(name, 1)
+    assert entry["status"]["status_str"] == "success"
+    assert result.size == (scene.width * factor, scene.height * factor)
+    assert pixels(result).std() > 1  # one colour is what values that are not finite become
+    assert np.abs(pixels(result) - pixels(scene.resize(result.size))).mean() > 1
+
+
+def test_stock_nodes_make_the_same_picture(run):
+    _, ours = run(read_graph("insert_object"))
+    _, stock = run(read_graph("insert_object_stock_nodes"))
+    assert np.abs(pixels(ours) - pixels(stock)).max() <= 1  # the last bit of 8, where rounding falls the other way
+
+
+def test_another_seed_for_the_second_object_leaves_the_first_in_the_cache(run):
+    graph = read_graph("insert_two_objects")
+    first, second = nodes(graph, "ImageConditionedPix2PixSampler")
+    run(graph)
+    graph[second]["inputs"]["seed"] += 1
+    executed = []
+    run(graph, lambda event, data: executed.append(data["node"]) if event == "executing" else None)
+    assert second in executed
+    assert first not in executed
+
+
+def test_the_samples_lie_in_the_input_folder_of_a_fresh_host(server):
+    for sample in SAMPLES.glob("*.png"):
+        offered = server.base / "input" / f"visual_insertion_{sample.name}"
+        assert offered.read_bytes() == sample.read_bytes()
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda path: path.stem)
+def test_pictures_that_a_workflow_names_are_samples(graph):
+    graph = json.loads(graph.read_text("utf-8"))
+    offered = {f"visual_insertion_{sample.name}" for sample in SAMPLES.glob("*.png")}
+    assert {graph[number]["inputs"]["image"] for number in nodes(graph, "LoadImage")} <= offered
+
+
+@pytest.fixture
+def input_folder(comfy, tmp_path, monkeypatch):
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
+    return tmp_path / "input"
+
+
+def test_a_picture_of_the_same_name_stays(pack, input_folder):
+    input_folder.mkdir()
+    own = input_folder / "visual_insertion_scene.png"
+    own.write_bytes(b"mine")
+    pack.nodes.host.samples.offer_samples()
+    assert own.read_bytes() == b"mine"
+    assert (input_folder / "visual_insertion_object.png").is_file()
+
+
+def test_an_input_folder_that_cannot_be_written_is_reported(pack, input_folder, caplog):
+    pack.nodes.host.samples.offer_samples()
+    assert "cannot be put into the input folder" in caplog.text
+    assert str(input_folder) in caplog.text

@@ -1,0 +1,158 @@
+"""The training engine: it learns, averages, stops and goes on as if nothing had happened."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+
+class Line:
+    """Fit y = 2 x - 1; the least a task can be."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.stop_at = None
+
+    def modules(self):
+        return {"net": self.net}
+
+    def rates(self):
+        return {}
+
+    def loss(self, step, generator):
+        if step == self.stop_at:
+            raise KeyboardInterrupt
+        x = torch.rand(16, 1, generator=generator)
+        return {"loss": (self.net(x).float() - (2 * x - 1)).square().mean()}
+
+    def sheet(self, modules):
+        return None
+
+
+@pytest.fixture
+def engine(pack):
+    return pack.pipelines.training.engine
+
+
+def settings(engine, **changes):
+    plain = dict(steps=60, learning_rate=0.02, warmup=5, precision="fp32", log_every=10, save_every=10_000)
+    return engine.Settings(**{**plain, **changes})
+
+
+def silent(_):
+    pass
+
+
+def test_it_learns_and_logs(engine, tmp_path):
+    result = engine.fit(Line(), settings(engine, steps=200), tmp_path, silent)
+    assert result.history[-1]["loss"] < 0.1 * result.history[0]["loss"]
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(10, 201, 10))
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(engine, tmp_path):
+    whole = engine.fit(Line(), settings(engine), tmp_path / "whole", silent)
+    broken = Line()
+    broken.stop_at = 37
+    with pytest.raises(KeyboardInterrupt):
+        engine.fit(broken, settings(engine), tmp_path / "parts", silent)
+    resumed = engine.fit(Line(), settings(engine), tmp_path / "parts", silent)
+    for a, b in zip(whole.modules["net"].parameters(), resumed.modules["net"].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert [row["step"] for row in resumed.history] == [row["step"] for row in whole.history]
+
+
+def test_a_finished_run_is_read_back_and_not_trained_again(engine, tmp_path):
+    first = engine.fit(Line(), settings(engine), tmp_path, silent)
+    task = Line()
+    task.stop_at = 0
+    again = engine.fit(task, settings(engine), tmp_path, silent)
+    assert torch.equal(first.modules["net"][0].weight, again.modules["net"][0].weight)
+
+
+def test_a_cut_off_checkpoint_write_leaves_the_old_one(engine, tmp_path, monkeypatch):
+    engine.fit(Line(), settings(engine, steps=20), tmp_path, silent)
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full_disk(state, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        engine.fit(Line(), settings(engine, steps=40), tmp_path, silent)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_the_rate_warms_up_and_falls_to_its_floor(engine):
+    plan = settings(engine, steps=100, warmup=10, learning_rate=1.0, final_rate=0.1)
+    rates = [engine.learning_rate(plan, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(rates[10], rel=0.03)
+    assert rates[100] == pytest.approx(0.1) and all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_the_average_is_not_the_last_step(engine, tmp_path):
+    task = Line()
+    result = engine.fit(task, settings(engine, ema=0.9), tmp_path, silent)
+    assert not torch.equal(result.modules["net"][0].weight, task.net[0].weight)
+
+
+class TestInsertionLoss:
+    @pytest.fixture
+    def parts(self, pack):
+        models, training = pack.pipelines.playroom.models, pack.pipelines.visual_insertion.training
+        torch.manual_seed(0)
+        data = training.EncodedTriplets(
+            target=torch.randn(6, 4, 16, 16),
+            scene=torch.randn(6, 4, 16, 16),
+            features=torch.randn(6, 2, 65, models.ENCODER_WIDTH).half(),
+            region=torch.rand(6, 1, 16, 16) > 0.8,
+            labels={},
+        )
+        optimizer, unet = models.make_embedding_optimizer(), models.make_unet()
+        schedule = pack.pipelines.playroom.recipe.noise_schedule()
+        return training, training.InsertionTask(unet, optimizer, data, schedule, batch=6)
+
+    def test_it_is_the_same_for_the_same_step_and_reaches_every_weight(self, parts):
+        _, task = parts
+        losses = [task.loss(0, torch.Generator().manual_seed(5))["loss"] for _ in range(2)]
+        assert torch.equal(*losses)
+        losses[0].backward()
+        for network in task.modules().values():
+            assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+    def test_dropout_drops_each_condition_at_its_share(self, parts):
+        training, _ = parts
+        no_object, no_scene = training.Dropout().draw(40_000, torch.Generator().manual_seed(0))
+        assert no_object.float().mean() == pytest.approx(0.10, abs=0.006)
+        assert no_scene.float().mean() == pytest.approx(0.10, abs=0.006)
+        assert (no_object & no_scene).float().mean() == pytest.approx(0.05, abs=0.005)
+
+    def test_the_region_counts_more_at_low_noise_only(self, parts):
+        _, task = parts
+        generator = torch.Generator().manual_seed(3)
+        task.region_until = 0
+        plain = task.loss(0, generator)
+        assert plain["noise"].item() == pytest.approx(plain["plain"].item(), rel=1e-5)
+
+
+def test_the_whole_recipe_runs_small_resumes_and_its_models_load(pack, tmp_path, monkeypatch):
+    recipe, dataset = pack.pipelines.playroom.recipe, pack.pipelines.playroom.dataset
+    monkeypatch.setattr(dataset, "SHARD", 40)
+    monkeypatch.setattr(dataset, "VALIDATION_SEEDS", range(dataset.HELD_OUT_SEED, dataset.HELD_OUT_SEED + 40))
+    monkeypatch.setattr(pack.pipelines.playroom.tasks, "BASIS_PICTURES", 40)
+    small = recipe.Recipe(triplets=40, views=1, vae=4, vision=4, judge=4, insertion=4, decoder=4)
+    recipe.build(small, tmp_path / "work", tmp_path / "models", "cpu")
+    first = (tmp_path / "models" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    recipe.build(small, tmp_path / "work", tmp_path / "models", "cpu")  # every stage is read back
+    assert (tmp_path / "models" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == first
+    optimizer = pack.pipelines.visual_insertion.embedding_optimizer.load(
+        tmp_path / "models" / "embedding_optimizer.safetensors"
+    )
+    assert optimizer.settings.context_tokens == 16
+    facts = json.loads((tmp_path / "models" / "playroom.json").read_text())
+    assert facts["recipe"]["insertion"] == 4 and len(facts["latent_rgb_factors"]) == 4
+    assert (tmp_path / "work" / "insertion" / "sheet.png").exists()

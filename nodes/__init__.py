@@ -4,11 +4,13 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import embedding_optimizer, guidance, object_image, pix2pix, playroom
 from .host.folders import register_model_folders
+from .host.samples import offer_samples
 
 
 class VisualInsertionExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_model_folders()
+        offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         families = (object_image, embedding_optimizer, guidance, pix2pix, playroom)

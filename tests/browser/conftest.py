@@ -43,20 +43,20 @@ class FrontEnd:
         if message.type == "error" and not any(re.search(known, text) for known in OF_THE_HOST):
             self.errors.append(text)
 
-    def open_template(self, name, category):
-        """Click through the template browser."""
+    def open_template(self, path, category):
+        """Click through the template browser to a workflow."""
         self.page.get_by_role("button", name="Templates").click()
         self.page.get_by_text(category, exact=True).first.click()
-        card = self.page.get_by_test_id(f"template-workflow-{name}")
+        card = self.page.get_by_test_id(f"template-workflow-{path.stem}")
         card.wait_for()
         thumbnail = card.locator("img").first
         thumbnail.scroll_into_view_if_needed()
         self.wait_for("image => image.complete && image.naturalWidth > 0", thumbnail)
         card.click()
-        self._wait_for_graph(name)
+        self._wait_for_graph(path)
 
     def drop(self, path):
-        """Let go of a file over the canvas."""
+        """Let go of a workflow's file over the canvas."""
         transfer = self.page.evaluate_handle(
             """([name, text]) => {
                 const transfer = new DataTransfer()
@@ -66,11 +66,11 @@ class FrontEnd:
             [path.name, path.read_text("utf-8")],
         )
         self.page.dispatch_event("#graph-canvas", "drop", {"dataTransfer": transfer, "clientX": 600, "clientY": 500})
-        self._wait_for_graph(path.stem)
+        self._wait_for_graph(path)
 
-    def _wait_for_graph(self, name):
-        self.page.get_by_test_id("topbar-workflow-tabs").get_by_text(name, exact=True).wait_for()
-        self.page.wait_for_function("() => app.rootGraph.nodes.some(node => node.type === 'MarkdownNote')")
+    def _wait_for_graph(self, path):
+        identity = json.loads(path.read_text("utf-8"))["id"]
+        self.page.wait_for_function("id => app.rootGraph.id === id && app.rootGraph.nodes.length", arg=identity)
         self.page.wait_for_timeout(1000)  # whatever the front end has to complain about, it does so now
 
     def wait_for(self, condition, element):
@@ -108,8 +108,15 @@ class FrontEnd:
         self.page.screenshot(path=path)
 
 
-@pytest.fixture
-def front_end(browser, server):
+@pytest.fixture(scope="module")
+def opened(browser, server):
     server.post("/settings/Comfy.TutorialCompleted", True)  # no template browser of its own accord
     with browser.new_page(viewport={"width": 1900, "height": 1000}) as page:
         yield FrontEnd(page, server)
+
+
+@pytest.fixture
+def front_end(opened):
+    """The one page of this module; what an earlier test left in it is another tab."""
+    opened.errors.clear()
+    return opened

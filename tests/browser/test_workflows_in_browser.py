@@ -35,7 +35,7 @@ def check_and_run(front_end, name, artifacts):
 
 @pytest.mark.parametrize("name", TOYS)
 def test_a_template_opens_and_runs(name, front_end, pack, artifacts):
-    front_end.open_template(name, pack.devtools.host.MOUNT)
+    front_end.open_template(FOLDER / f"{name}.json", pack.devtools.host.MOUNT)
     check_and_run(front_end, name, artifacts)
 
 
@@ -45,7 +45,7 @@ def test_a_workflow_dropped_on_the_canvas_opens_and_runs(front_end, artifacts):
 
 
 def test_the_template_for_real_weights_opens_and_offers_the_downloads(front_end, pack, artifacts):
-    front_end.open_template("insert_object_real", pack.devtools.host.MOUNT)
+    front_end.open_template(FOLDER / "insert_object_real.json", pack.devtools.host.MOUNT)
     assert front_end.unknown_nodes() == []
     assert untitled(front_end.exported()) == stored("insert_object_real")
     front_end.screenshot(artifacts / "insert_object_real.png")

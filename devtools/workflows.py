@@ -30,6 +30,7 @@ SAMPLES = ROOT / "playroom_models" / "samples"
 
 # What the workflows share; nothing else in this file repeats it.
 SEED = 1
+SECOND_PASS = 0.4  # denoise
 SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
 PLAYROOM_SCALES = {"object_scale": 3.0, "scene_scale": 1.2}
 REAL_SCALES = {"object_scale": 7.5, "scene_scale": 1.5}
@@ -76,7 +77,7 @@ class Workflow:
             self.stacks.append([])
         self.stacks[-1].append(Group(title, colour))
 
-    def add(self, kind: str, title: str = "", **inputs: Any) -> Node:
+    def add(self, kind: str, title: str = "", /, **inputs: Any) -> Node:
         """A node; inputs that are left out take the front end's defaults."""
         number = str(len(self.graph) + 1)
         self.graph[number] = {"class_type": kind, "inputs": inputs, **({"_meta": {"title": title}} if title else {})}
@@ -132,20 +133,32 @@ def look_at(w: Workflow, models: Models, thing: Node) -> Node:
     return w.add("EmbeddingOptimizer", embedding_optimizer=models.embedding_optimizer, clip_vision_output=seen[0])
 
 
-def insert(w: Workflow, models: Models, scene: Node, tokens: Node, guidance: Node, seed=SEED, denoise=1.0) -> Node:
-    sampled = w.add(
-        "ImageConditionedPix2PixSampler",
-        model=models.model,
-        vae=models.vae,
-        scene=scene[0],
-        positive=tokens[0],
-        negative=tokens[1],
-        guidance=guidance[0],
-        seed=seed,
-        **SAMPLING,
-        denoise=denoise,
-    )
+def conditions(models: Models, scene: Node, tokens: Node, guidance: Node) -> dict[str, list]:
+    """What our sampler and our guider both want."""
+    return {
+        "model": models.model,
+        "vae": models.vae,
+        "scene": scene[0],
+        "positive": tokens[0],
+        "negative": tokens[1],
+        "guidance": guidance[0],
+    }
+
+
+def insert(w: Workflow, models: Models, scene: Node, tokens: Node, guidance: Node, seed: int = SEED) -> Node:
+    wanted = conditions(models, scene, tokens, guidance)
+    sampled = w.add("ImageConditionedPix2PixSampler", **wanted, seed=seed, **SAMPLING, denoise=1.0)
     return w.add("SceneDecode", latent=sampled[0], vae=models.vae, scene=scene[0])
+
+
+def sample(w: Workflow, models: Models, guider: list, latent: list, seed: int = SEED, denoise: float = 1.0) -> Node:
+    """The host's own sampling."""
+    noise = w.add("RandomNoise", noise_seed=seed)
+    sampler = w.add("KSamplerSelect", sampler_name=SAMPLING["sampler_name"])
+    steps, scheduler = SAMPLING["steps"], SAMPLING["scheduler"]
+    sigmas = w.add("BasicScheduler", model=models.model, scheduler=scheduler, steps=steps, denoise=denoise)
+    given = {"noise": noise[0], "guider": guider, "sampler": sampler[0], "sigmas": sigmas[0], "latent_image": latent}
+    return w.add("SamplerCustomAdvanced", **given)
 
 
 def finish(w: Workflow, before: Node, after: Node, enlarge: float = 3.0) -> None:
@@ -202,18 +215,7 @@ def insert_object_stock_nodes() -> Workflow:
         style="regular",
     )
     w.group("Sampling", BLUE)
-    noise = w.add("RandomNoise", noise_seed=SEED)
-    sampler = w.add("KSamplerSelect", sampler_name=SAMPLING["sampler_name"])
-    steps, scheduler = SAMPLING["steps"], SAMPLING["scheduler"]
-    sigmas = w.add("BasicScheduler", model=models.model, scheduler=scheduler, steps=steps, denoise=1.0)
-    sampled = w.add(
-        "SamplerCustomAdvanced",
-        noise=noise[0],
-        guider=guider[0],
-        sampler=sampler[0],
-        sigmas=sigmas[0],
-        latent_image=both[2],
-    )
+    sampled = sample(w, models, guider[0], both[2])
     finish(w, scene, w.add("VAEDecode", samples=sampled[0], vae=models.vae))
     return w
 
@@ -235,16 +237,21 @@ def insert_two_objects() -> Workflow:
 def insert_and_upscale() -> Workflow:
     w = Workflow("insert_and_upscale", NOTES["insert_and_upscale"])
     models = playroom(w)
-    scene, thing = pictures(w, "Object")
-    w.group("Object", GREEN)
-    tokens = look_at(w, models, thing)
     w.group("Guidance", GREEN, below=True)
     guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
+    scene, thing = pictures(w, "Object")
     w.group("Insertion", BLUE)
+    tokens = look_at(w, models, thing)
     small = insert(w, models, scene, tokens, guidance)
-    w.group("Twice the size", BLUE)
-    large = w.add("ImageScaleBy", image=small[0], upscale_method="lanczos", scale_by=2.0)
-    sharp = insert(w, models, large, tokens, guidance, denoise=0.3)
+    w.group("Twice the size", VIOLET)
+    double = {"upscale_method": "lanczos", "scale_by": 2.0}
+    large_scene = w.add("ImageScaleBy", "Enlarge the scene", image=scene[0], **double)
+    large = w.add("ImageScaleBy", "Enlarge the result", image=small[0], **double)
+    start = w.add("VAEEncode", pixels=large[0], vae=models.vae)
+    guider = w.add("ImageConditionedPix2PixGuider", **conditions(models, large_scene, tokens, guidance))
+    w.group("Second pass", BLUE)
+    sampled = sample(w, models, guider[0], start[0], denoise=SECOND_PASS)
+    sharp = w.add("SceneDecode", latent=sampled[0], vae=models.vae, scene=large_scene[0])
     w.group("Result", CYAN)
     w.add("PreviewImage", "Enlarged only", images=large[0])
     w.add("SaveImage", "Result", images=sharp[0], filename_prefix=f"visual_insertion/{w.name}")
@@ -279,8 +286,10 @@ The first result is the scene of the second. Each object has a seed of its own: 
 is placed anew; the first comes out of the cache."""
     + TO_REAL_WEIGHTS,
     "insert_and_upscale": """# Insert, then enlarge
-The result is enlarged twofold and sampled once more at a low *denoise*, as its own scene: edges come out sharp again.
-*Enlarged only* shows it without the second pass."""
+The result is enlarged twofold, noised in part, and sampled once more: the guider now shows the enlarged scene, so edges
+come out sharp and the object is drawn anew where it is. *Enlarged only* is the picture without this second pass.
+
+- *denoise* of the second pass: less stays closer to the enlarged picture, more draws more anew."""
     + TO_REAL_WEIGHTS,
     "insert_object_real": f"""# Photographs
 The graph of *insert_object* on real weights: InstructPix2Pix, CLIP ViT-L/14, and an embedding optimizer for the two.
@@ -322,16 +331,16 @@ def arrange(nodes: dict[str, dict[str, Any]], stacks: Sequence[Sequence[Group]])
         width, height = SIZES.get(node["type"], (300, 0))
         node["size"] = [width, max(height, round(node["size"][1]))]
 
-    def height(stack: Sequence[Group]) -> int:
+    def height_of(stack: Sequence[Group]) -> int:
         boxes = [sum(NODE_TITLE + nodes[n]["size"][1] + PADDING for n in group.nodes) for group in stack]
         return sum(boxes) + GROUP_TITLE * len(stack) + GAP * (len(stack) - 1)
 
     groups: list[dict[str, Any]] = []
-    bottom, left = max(map(height, stacks)), 0
+    bottom, left = max(map(height_of, stacks)), 0
     for stack in stacks:
         inside = [nodes[number] for group in stack for number in group.nodes]
         stretched = [node for node in inside if node["type"] in SIZES]
-        spare = bottom - height(stack)
+        spare = bottom - height_of(stack)
         for node in stretched:
             node["size"][1] += spare // len(stretched)
         width, top = max(node["size"][0] for node in inside), 0
@@ -424,16 +433,17 @@ def thumbnail(host: Host, workflow: Workflow, graph: dict[str, Any]) -> Image.Im
     """What goes in, one above the other, and what comes out; without toy models, a card that says so."""
     given = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"]
     inputs = [Image.open(SAMPLES / name.removeprefix("visual_insertion_")) for name in given]
-    side, gap = 264, 6
+    width, gap, count = 400, 6, len(given)
+    side = round((width - gap / count) * count / (count + 1))  # of the result; those of the inputs add up to it
+    tile = width - gap - side
     if workflow.downloads:
         result = Image.new("RGB", (side, side), "#3f789e")
         text = "your photographs,\nreal weights"
-        ImageDraw.Draw(result).text((side // 2,) * 2, text, "white", anchor="mm", align="center", font_size=26)
+        ImageDraw.Draw(result).text((side // 2, side // 2), text, "white", anchor="mm", align="center", font_size=26)
     else:
         entry = host.result(host.queue(graph))
         result = Image.open(io.BytesIO(host.view(saved_image(graph, entry)))).convert("RGB")
-    tile = (side - gap * (len(inputs) - 1)) // len(inputs)
-    page = Image.new("RGB", (tile + gap + side, side), "#202020")
+    page = Image.new("RGB", (width, side), "#202020")
     for row, picture in enumerate(inputs):
         page.paste(picture.convert("RGB").resize((tile, tile), Image.Resampling.LANCZOS), (0, row * (tile + gap)))
     page.paste(result.resize((side, side), Image.Resampling.LANCZOS), (tile + gap, 0))

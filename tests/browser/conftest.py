@@ -118,5 +118,5 @@ def opened(browser, server):
 @pytest.fixture
 def front_end(opened):
     """The one page of this module; what an earlier test left in it is another tab."""
+    yield opened
     opened.errors.clear()
-    return opened

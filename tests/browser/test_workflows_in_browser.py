@@ -62,3 +62,12 @@ def test_the_template_for_real_weights_opens_and_offers_the_downloads(front_end,
         assert rows.get_by_text(weight["name"]).count() == 1
     assert rows.get_by_test_id("missing-model-download").count() == len(weights)
     assert front_end.errors == []
+
+
+def test_a_missing_node_would_be_seen(front_end, tmp_path):
+    text = (FOLDER / "insert_object.json").read_text("utf-8").replace('"SceneDecode"', '"NoSuchNode"')
+    broken = json.loads(text) | {"id": "00000000-0000-4000-8000-000000000000"}
+    (tmp_path / "broken.json").write_text(json.dumps(broken), encoding="utf-8")
+    front_end.drop(tmp_path / "broken.json")
+    assert front_end.unknown_nodes() == ["NoSuchNode"]
+    assert front_end.page.get_by_test_id("error-overlay").count() == 1

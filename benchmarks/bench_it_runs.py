@@ -10,19 +10,16 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
-from ..devtools.environment import find_host
-from ..devtools.inprocess import InProcess
 from ..pipelines.playroom import dataset
 from ..pipelines.playroom.triplets import make_triplet
 from ..pipelines.visual_insertion.guidance import Guidance
 from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+from .bench_playroom import boot
 from .figures import ROOT, record
 
 MODELS = ROOT / "playroom_models"
@@ -34,9 +31,7 @@ class Doors:
     """One case through our nodes, the host's own graph and the stand-alone pipeline, float32 on the CPU."""
 
     def __init__(self):
-        home = find_host()
-        assert home, "no ComfyUI: run `python dev.py demo` once, or set COMFYUI_PATH"
-        self.node = InProcess(home, Path(tempfile.mkdtemp(prefix="visual-insertion-")))
+        self.node = boot()
         triplet = make_triplet(dataset.TEST_SEEDS.start)
         self.scene = torch.from_numpy(triplet.scene)[None].float() / 255
         self.object = torch.from_numpy(triplet.objects[:1]).float() / 255

@@ -50,10 +50,8 @@ def shipped_settings() -> dict[str, dict]:
 class Inserter:
     """The nodes of the basic workflow on whole batches."""
 
-    def __init__(self, settings: dict[str, dict]):
-        home = find_host()
-        assert home, "no ComfyUI: run `python dev.py demo` once, or set COMFYUI_PATH"
-        self.node = InProcess(home, Path(tempfile.mkdtemp(prefix="visual-insertion-")))
+    def __init__(self, node: InProcess, settings: dict[str, dict]):
+        self.node = node
         self.model, self.vae, self.clip_vision, self.optimizer = self.node("PlayroomModels")
         self.settings = settings
 
@@ -83,6 +81,13 @@ class Inserter:
             return self._decode({"samples": self.vae.encode(scene)}, scene)
 
 
+def boot() -> InProcess:
+    """The real host in this process."""
+    home = find_host()
+    assert home, "no ComfyUI: run `python dev.py demo` once, or set COMFYUI_PATH"
+    return InProcess(home, Path(tempfile.mkdtemp(prefix="visual-insertion-")))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=256)
@@ -104,7 +109,7 @@ def main() -> None:
     seeds = dataset.TEST_SEEDS if options.split == "test" else dataset.VALIDATION_SEEDS
     truth = dataset.render_arrays(seeds[: options.cases], views=1)
     judge = load_judge(MODELS / "judge.safetensors")
-    insert = Inserter(settings)
+    insert = Inserter(boot(), settings)
     restored = np.concatenate(
         [insert.round_trip(truth["scene"][i : i + BATCH]) for i in range(0, options.cases, BATCH)]
     )

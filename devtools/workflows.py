@@ -314,11 +314,12 @@ Then press **R** here. Files that you download by hand must get the names that t
 # laying out; lengths in units of the canvas
 
 PADDING, GAP, NODE_TITLE, GROUP_TITLE = 16, 24, 30, 42
+FOOTER = 24  # what Nodes 2.0 draws below a node of a pack
 SIZES = {  # at least; the nodes named here show something, and are stretched where a stack has room to spare
     "MarkdownNote": (320, 400),
     "LoadImage": (300, 340),
     "GuidanceControl": (300, 450),
-    "ImageConditionedPix2PixSampler": (300, 530),
+    "ImageConditionedPix2PixSampler": (300, 540),
     "SamplerCustomAdvanced": (300, 330),
     "SaveImage": (300, 330),
     "PreviewImage": (400, 340),
@@ -329,7 +330,7 @@ def arrange(nodes: dict[str, dict[str, Any]], stacks: Sequence[Sequence[Group]])
     """Give the nodes their places and sizes; the groups in the UI's format. All stacks end on one line."""
     for node in nodes.values():
         width, height = SIZES.get(node["type"], (300, 0))
-        node["size"] = [width, max(height, round(node["size"][1]))]
+        node["size"] = [width, max(height, round(node["size"][1]) + FOOTER)]
 
     def height_of(stack: Sequence[Group]) -> int:
         boxes = [sum(NODE_TITLE + nodes[n]["size"][1] + PADDING for n in group.nodes) for group in stack]

@@ -11,9 +11,7 @@ from importlib import import_module
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 a problem, 2 wrong use or missing)."""
     commands = import_module(f"{_package()}.commands")
-    parser = argparse.ArgumentParser(
-        prog="visual-insertion", description="Insert a pictured object into a scene."
-    )
+    parser = argparse.ArgumentParser(prog="visual-insertion", description="Insert a pictured object into a scene.")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in sorted(info.name for info in pkgutil.iter_modules(commands.__path__)):
         import_module(f"{commands.__name__}.{module}").register(subparsers)
@@ -35,9 +33,7 @@ def _package() -> str:
     name, folder = "visual_insertion_pipelines", Path(__file__).resolve().parent
     if name not in sys.modules:
         sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != folder]
-        spec = spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
+        spec = spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
         assert spec and spec.loader
         sys.modules[name] = package = module_from_spec(spec)
         spec.loader.exec_module(package)

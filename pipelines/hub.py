@@ -37,9 +37,7 @@ class Source:
         """Where the hub serves it."""
         from huggingface_hub import hf_hub_url
 
-        return hf_hub_url(
-            self.repository, self.path, revision=self.revision, endpoint=self.endpoint
-        )
+        return hf_hub_url(self.repository, self.path, revision=self.revision, endpoint=self.endpoint)
 
 
 @dataclass(frozen=True)

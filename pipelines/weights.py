@@ -162,10 +162,7 @@ def model_folders(models_dir: Path | str, extra: Path | str | None = None) -> di
     `extra` is an extra_model_paths.yaml. Raises OSError when it cannot be read, ValueError when it
     is not one.
     """
-    folders = {
-        key: [Path(models_dir) / name for name in (key, *OLD_FOLDERS.get(key, ()))]
-        for key in FOLDERS
-    }
+    folders = {key: [Path(models_dir) / name for name in (key, *OLD_FOLDERS.get(key, ()))] for key in FOLDERS}
     for key, directories in (read_extra_paths(extra) if extra else {}).items():
         folders.setdefault(key, []).extend(directories)
     return folders
@@ -274,9 +271,7 @@ def sha256_of(path: Path, progress: Progress | None = None) -> str:
     return digest.hexdigest()
 
 
-def check_pairing(
-    parts: Mapping[str, Mapping[str, int]], known: Mapping[str, Weight] | None = None
-) -> None:
+def check_pairing(parts: Mapping[str, Mapping[str, int]], known: Mapping[str, Weight] | None = None) -> None:
     """Raise PairingError unless all parts agree on every dimension that two of them share.
 
     `parts` maps a name for people ("CLIP vision x.safetensors") to dimensions as in `Weight.pairs`.
@@ -292,8 +287,7 @@ def check_pairing(
                 files = [
                     weight.file
                     for weight in (load_manifest() if known is None else known).values()
-                    if weight.pairs.get(dimension) == expected
-                    and not (theirs and theirs <= set(weight.pairs))
+                    if weight.pairs.get(dimension) == expected and not (theirs and theirs <= set(weight.pairs))
                 ]
                 hint = f", for instance {', '.join(files)}" if files else ""
                 label = dimension.replace("_", " ")
@@ -351,9 +345,7 @@ def fetch(
         return replace(report, path=destination)
 
 
-def _already_there(
-    weight: Weight, destination: Path, force: bool, progress: Progress | None
-) -> Report | None:
+def _already_there(weight: Weight, destination: Path, force: bool, progress: Progress | None) -> Report | None:
     """The report of a sound file at the destination. Raises FetchError on a wrong one."""
     if not destination.is_file():
         return None

@@ -26,9 +26,7 @@ def known(weights):
 @pytest.fixture
 def weight(known):
     """A small file that is known exactly."""
-    return dataclasses.replace(
-        known["vae-ft-mse"], bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest()
-    )
+    return dataclasses.replace(known["vae-ft-mse"], bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
 
 
 @pytest.fixture
@@ -201,9 +199,7 @@ class TestVerify:
         path = put(models, weight)
         report = self.report(weights, weight, models)
         assert report.usable
-        assert report == weights.Report(
-            weight.id, weights.FOUND, path, len(CONTENT), weight.sha256, ""
-        )
+        assert report == weights.Report(weight.id, weights.FOUND, path, len(CONTENT), weight.sha256, "")
 
     def test_missing(self, weights, weight, models):
         report = self.report(weights, weight, models)
@@ -311,9 +307,7 @@ class TestCommandLine:
 
     def test_list_says_what_is_there(self, weights, weight, models, manifest, tmp_path):
         put(models, weight)
-        done = self.run(
-            weights, tmp_path, "list", "--json", "--manifest", manifest, COMFYUI_MODELS=str(models)
-        )
+        done = self.run(weights, tmp_path, "list", "--json", "--manifest", manifest, COMFYUI_MODELS=str(models))
         states = {row["id"]: row["state"] for row in json.loads(done.stdout)}
         assert states == {weight.id: "hash unknown", "second": "missing"}
 
@@ -350,7 +344,5 @@ class TestCommandLine:
             "except SystemExit as end: assert not end.code\n"
             "assert not {'torch', 'huggingface_hub', 'numpy', 'yaml'} & set(sys.modules)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
-        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr

@@ -211,9 +211,7 @@ def cut_at(refused, hub):
 
 def files(models):
     """Every file below the models folder."""
-    return sorted(
-        path.relative_to(models).as_posix() for path in models.rglob("*.*") if path.is_file()
-    )
+    return sorted(path.relative_to(models).as_posix() for path in models.rglob("*.*") if path.is_file())
 
 
 def final(models, weight):

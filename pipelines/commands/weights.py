@@ -54,9 +54,7 @@ def _list(args: Namespace) -> int:
     chosen, folders = _prepare(args)
     if chosen is None:
         return MISSING
-    reports = [
-        weights.verify(weight, folders, check_hash=False) if folders else None for weight in chosen
-    ]
+    reports = [weights.verify(weight, folders, check_hash=False) if folders else None for weight in chosen]
     if args.json:
         _print_json([_row(weight, report) for weight, report in zip(chosen, reports, strict=True)])
         return OK
@@ -126,9 +124,7 @@ def _fetch(args: Namespace) -> int:
     return code
 
 
-def _prepare(
-    args: Namespace, need_folders: bool = False
-) -> tuple[list[Weight] | None, dict[str, list[Path]]]:
+def _prepare(args: Namespace, need_folders: bool = False) -> tuple[list[Weight] | None, dict[str, list[Path]]]:
     """The weights asked for and the folders to search; None, and a word why, on wrong use."""
     try:
         known = weights.load_manifest(args.manifest)

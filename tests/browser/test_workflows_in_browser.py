@@ -21,7 +21,7 @@ def untitled(graph):
     return {number: {key: node[key] for key in ("class_type", "inputs")} for number, node in graph.items()}
 
 
-def check_and_run(front_end, name, artifacts):
+def check_and_run(front_end, name, picture):
     assert front_end.unknown_nodes() == []
     assert front_end.page.get_by_test_id("error-overlay").count() == 0
     assert untitled(front_end.exported()) == stored(name)
@@ -29,19 +29,19 @@ def check_and_run(front_end, name, artifacts):
     (saved,) = (number for number, node in stored(name).items() if node["class_type"] == "SaveImage")
     assert entry["outputs"][saved]["images"]
     front_end.shows_images(saved)
-    front_end.screenshot(artifacts / f"{name}.png")
+    front_end.screenshot(picture)
     assert front_end.errors == []
 
 
 @pytest.mark.parametrize("name", TOYS)
 def test_a_template_opens_and_runs(name, front_end, pack, artifacts):
     front_end.open_template(FOLDER / f"{name}.json", pack.devtools.host.MOUNT)
-    check_and_run(front_end, name, artifacts)
+    check_and_run(front_end, name, artifacts / f"{name}.png")
 
 
 def test_a_workflow_dropped_on_the_canvas_opens_and_runs(front_end, artifacts):
     front_end.drop(FOLDER / "insert_object.json")
-    check_and_run(front_end, "insert_object", artifacts)
+    check_and_run(front_end, "insert_object", artifacts / "insert_object_dropped.png")
 
 
 def test_the_template_for_real_weights_opens_and_offers_the_downloads(front_end, pack, artifacts):

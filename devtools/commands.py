@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -46,8 +45,6 @@ def serve(arguments: list[str]) -> int:
         cpu=options.cpu or not has_gpu(),
         show_log=True,
     )
-    for sample in (ROOT / "playroom_models" / "samples").glob("*.png"):
-        shutil.copy(sample, base / "input")
     with host:
         say(f"ComfyUI is at {host.url} - Ctrl-C ends it")
         return host.process.wait()

@@ -217,7 +217,7 @@ def prepare_pictures(graph: dict[str, Any], options: argparse.Namespace) -> tupl
     pictures = {}
     for number, node in graph.items():
         if node["class_type"] == "LoadImage":
-            sample = SAMPLES / Path(node["inputs"]["image"]).name
+            sample = SAMPLES / Path(node["inputs"]["image"]).name.removeprefix("visual_insertion_")
             if given.get(number) or sample.is_file():
                 picture = read_picture(given.get(number) or sample)
             else:

@@ -5,7 +5,7 @@ from pathlib import Path
 import folder_paths
 
 EMBEDDING_OPTIMIZERS = "embedding_optimizers"
-EXTENSIONS = {".safetensors", ".sft"}
+EXTENSIONS = {".safetensors", ".sft", ".pt"}  # .pt: the authors' released file, read as plain tensors only
 
 
 def register_model_folders() -> None:

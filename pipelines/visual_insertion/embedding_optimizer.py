@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..files import describe_non_finite, read_weights
+from ..files import StateDict, describe_non_finite, read_weights
 
 FORMAT = "visual-insertion/embedding-optimizer"
 
@@ -24,7 +24,7 @@ FORMAT = "visual-insertion/embedding-optimizer"
 class OptimizerSettings:
     """Shape of an embedding optimizer; `encoder_*` and `context_*` are what it pairs with."""
 
-    variant: str  # "resampler"
+    variant: str  # a key of VARIANTS
     encoder_width: int  # width of the vision encoder's last hidden state (1024 for ViT-L/14)
     context_width: int  # width of the UNet's cross-attention context (768 for SD1.5)
     context_tokens: int  # tokens of the context, the constant start token included (77 for SD1.5)
@@ -90,10 +90,45 @@ class Resampler(nn.Module):
         return torch.cat([start, self.norm_out(x)], dim=1)
 
 
-VARIANTS = {"resampler": Resampler}
+class PooledMLP(nn.Module):
+    """The published shape: project, pool by attention with noise as queries, then fully connected layers with ReLU.
+
+    The authors draw the queries anew in every forward, so no two runs are alike; here they belong to the weights.
+    """
+
+    queries: Tensor
+    null: Tensor
+
+    def __init__(self, settings: OptimizerSettings, operations: Any = nn):
+        super().__init__()
+        self.settings = settings
+        width, shape = settings.context_width, (settings.context_tokens, settings.context_width)
+        self.project = operations.Linear(settings.encoder_width, width)
+        self.to_q = operations.Linear(width, width)
+        self.to_kv = operations.Linear(width, 2 * width)
+        self.to_out = operations.Linear(width, width)
+        self.layers = nn.ModuleList(operations.Linear(width, width) for _ in range(settings.blocks))
+        self.register_buffer("queries", torch.randn(shape))
+        self.register_buffer("null", torch.zeros(shape))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Vision tokens [B,T,encoder_width] -> context [B,context_tokens,context_width]."""
+        features = self.project(features)
+        q = self.to_q(self.queries.to(features)).expand(len(features), -1, -1)
+        heads = (
+            rearrange(t, "b n (h d) -> b h n d", h=self.settings.heads) for t in (q, *self.to_kv(features).chunk(2, -1))
+        )
+        x = self.to_out(rearrange(F.scaled_dot_product_attention(*heads), "b h n d -> b n (h d)"))
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
 
 
-def build(settings: OptimizerSettings, operations: Any = nn) -> Resampler:
+EmbeddingOptimizer = Resampler | PooledMLP
+VARIANTS = {"resampler": Resampler, "pooled_mlp2": PooledMLP, "pooled_mlp4": PooledMLP}
+
+
+def build(settings: OptimizerSettings, operations: Any = nn) -> EmbeddingOptimizer:
     """An embedding optimizer of this shape. Raises ValueError for an unknown variant."""
     if settings.variant not in VARIANTS:
         raise ValueError(f"Unknown embedding optimizer variant '{settings.variant}'; known: {', '.join(VARIANTS)}.")
@@ -115,14 +150,43 @@ def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
     return OptimizerSettings(**json.loads(meta["settings"]))
 
 
-def load(path: Path, operations: Any = nn) -> Resampler:
+def is_released(state: StateDict) -> bool:
+    """Whether these are the tensors of the authors' released embedding optimizer (`emb_opt.pt`)."""
+    return "attention_pooling.in_proj_weight" in state and "projection_layer.weight" in state
+
+
+def from_released(state: StateDict, seed: int = 0) -> tuple[OptimizerSettings, StateDict]:
+    """Settings and tensors, under our names, of the authors' release: two or four fully connected layers.
+
+    Their file holds no queries (they are noise, here drawn once from `seed`) and no null (they guide against zeros).
+    """
+    width, encoder_width = state["projection_layer.weight"].shape
+    layers = sum(f"mlp_fc{n}.weight" in state for n in range(1, 5))
+    settings = OptimizerSettings(f"pooled_mlp{layers}", encoder_width, width, 77, blocks=layers, heads=8)
+    shape = (settings.context_tokens, width)
+    queries = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    renamed = {"queries": queries, "null": torch.zeros(shape)}
+    for part in ("weight", "bias"):
+        query, key_value = state[f"attention_pooling.in_proj_{part}"].split([width, 2 * width])
+        renamed |= {f"to_q.{part}": query, f"to_kv.{part}": key_value}
+        renamed[f"project.{part}"] = state[f"projection_layer.{part}"]
+        renamed[f"to_out.{part}"] = state[f"attention_pooling.out_proj.{part}"]
+        renamed |= {f"layers.{n}.{part}": state[f"mlp_fc{n + 1}.{part}"] for n in range(layers)}
+    return settings, renamed
+
+
+def load(path: Path, operations: Any = nn) -> EmbeddingOptimizer:
     """The embedding optimizer in a file.
 
     Raises FileNotFoundError, or ValueError for a corrupt file, another kind of file, missing tensors or NaN values.
     """
     state, meta = read_weights(path)
     try:
-        optimizer = build(settings_from_metadata(meta), operations)
+        if is_released(state):
+            settings, state = from_released(state)
+        else:
+            settings = settings_from_metadata(meta)
+        optimizer = build(settings, operations)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not an embedding optimizer of this pack: {error}") from error
     bad = describe_non_finite(state)
@@ -146,7 +210,7 @@ def check_encoder(settings: OptimizerSettings, features: Tensor) -> None:
 
 
 def object_context(
-    optimizer: Resampler, features: Tensor, strength: float = 1.0, views: str = "average"
+    optimizer: EmbeddingOptimizer, features: Tensor, strength: float = 1.0, views: str = "average"
 ) -> tuple[Tensor, Tensor]:
     """Contexts (object, null) for the vision tokens [V,T,D] of V pictures.
 

@@ -112,7 +112,8 @@ def combine(guidance: Guidance, scales: Scales, predictions: Mapping[Any, Tensor
     """The guided prediction from the branches that `needed_branches` names."""
     guided = mix(coefficients(scales), predictions)
     if guidance.scene_rescale > 0 and scales.scene != 1:
-        steered = mix({"empty": 1 - scales.scene, "scene": scales.scene}, predictions)
+        weights: dict[Branch, float] = {"empty": 1 - scales.scene, "scene": scales.scene}
+        steered = mix(weights, predictions)
         guided = guided + rescaled(steered, predictions["scene"], guidance.scene_rescale) - steered
     if guidance.object_rescale > 0 and scales.object not in (0, 1):
         guided = rescaled(guided, predictions["full"], guidance.object_rescale)

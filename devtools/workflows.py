@@ -32,7 +32,7 @@ SAMPLES = ROOT / "playroom_models" / "samples"
 SEED = 1
 SECOND_PASS = 0.4  # denoise
 SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
-PLAYROOM_SCALES = {"object_scale": 3.0, "scene_scale": 1.2}
+PLAYROOM_SCALES = {"object_scale": 2.5, "scene_scale": 1.2}
 REAL_SCALES = {"object_scale": 7.5, "scene_scale": 1.5}
 REAL_WEIGHTS = ("instruct-pix2pix", "clip-vit-large-patch14", "embedding-optimizer-original")  # ids in the manifest
 

@@ -29,7 +29,7 @@ from .judge import JudgeTask, save_judge
 from .models import make_unet
 from .tasks import VaeTask, VisionTask, decode_latents, grid, to_pictures, to_signed, whiten
 
-GUIDANCE = Guidance(object_scale=3.0, scene_scale=1.2)  # the playroom's shipped scales
+GUIDANCE = Guidance(object_scale=2.5, scene_scale=1.2)  # the playroom's shipped scales
 SHEET_CASES = 24
 
 
@@ -37,13 +37,13 @@ SHEET_CASES = 24
 class Recipe:
     """How much of everything. A step is 12 crops (VAE, decoder), 48 or 64 toys (vision, judge), 32 triplets."""
 
-    triplets: int = 20_000
+    triplets: int = 12_500
     views: int = 4
     vae: int = 2000
     vision: int = 2000
     judge: int = 1100
-    insertion: int = 7000
-    decoder: int = 1500
+    insertion: int = 6500
+    decoder: int = 900
     seed: int = 0
 
     def scaled(self, factor: float) -> Recipe:

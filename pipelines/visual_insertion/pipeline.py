@@ -245,7 +245,7 @@ class VisualInsertionPipeline:
         self,
         pipeline: StableDiffusionInstructPix2PixPipeline,
         image_encoder: CLIPVisionModelWithProjection,
-        embedding_optimizer: optimizers.Resampler,
+        embedding_optimizer: optimizers.EmbeddingOptimizer,
         image_mean: Sequence[float],
         image_std: Sequence[float],
         guidance: Guidance = DEFAULT,

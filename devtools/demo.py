@@ -56,7 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("dev.py demo", description=__doc__)
     parser.add_argument("--scene", type=Path, metavar="FILE", help="picture of the scene")
     parser.add_argument("--object", type=Path, metavar="FILE", help="picture of the object")
-    parser.add_argument("--seed", type=int, default=1, help="of the noise (default: 1)")
+    parser.add_argument("--seed", type=int, default=5, help="of the noise (default: 5)")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the workflow's)")
     parser.add_argument("--object-scale", type=float, help="guidance towards the object")
     parser.add_argument("--scene-scale", type=float, help="guidance towards the scene")

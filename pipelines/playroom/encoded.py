@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,15 @@ def encode_objects(encoder: nn.Module, objects, batch: int = 100) -> Tensor:
     return torch.cat(tokens).unflatten(0, objects.shape[:2])
 
 
+def _fingerprint(*networks: nn.Module) -> str:
+    """Eight hex digits that change with any weight."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for tensor in network.state_dict().values():
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
 def _encode_shard(path: Path, folder: Path, vae: AutoencoderKL, encoder: nn.Module) -> Path:
     encoded = folder / path.with_suffix(".safetensors").name
     if not encoded.exists():
@@ -62,7 +72,11 @@ def encode(
     encoder: nn.Module,
     progress: Callable[[int, int], None] | None = None,
 ) -> EncodedTriplets:
-    """Encode the shards that are not encoded yet into `folder` and load them all."""
+    """Encode the shards that are not encoded yet into `folder` and load them all.
+
+    What other weights encoded is not taken: each pair of networks has a subfolder of its own.
+    """
+    folder = folder / _fingerprint(vae, encoder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for done, shard in enumerate(shards):

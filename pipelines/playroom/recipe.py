@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -54,6 +55,16 @@ class Recipe:
         return replace(self, triplets=shrink(self.triplets, dataset.SHARD), **steps)
 
 
+def follow(bar: tqdm) -> Callable[[int, int], None]:
+    """A `progress(done, total)` that moves the bar."""
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
+
+
 class Workshop:
     """The stages and what they leave in `folder`."""
 
@@ -64,12 +75,7 @@ class Workshop:
     def render(self, seeds: range) -> list[Path]:
         started = time.monotonic()
         with tqdm(desc=f"render {len(seeds)} triplets", unit="shard") as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            shards = dataset.render(self.folder / "triplets", seeds, self.recipe.views, progress=progress)
+            shards = dataset.render(self.folder / "triplets", seeds, self.recipe.views, progress=follow(bar))
         self.seconds["render"] = self.seconds.get("render", 0) + time.monotonic() - started
         return shards
 
@@ -136,14 +142,9 @@ def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
     vae = shop.train("vae", VaeTask(pictures, held, recipe.vae), recipe.vae, 1.5e-3, **vae_settings)["vae"].cpu()
     whiten(vae, encode_pictures(vae, pictures["target"][: dataset.SHARD]))
 
+    encoder = seen["vision_encoder"].cpu()
     with tqdm(desc="encode", unit="shard") as bar:
-        encoder = seen["vision_encoder"].cpu()
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        data = encode(shards, folder / "encoded", vae, encoder, progress)
+        data = encode(shards, folder / "encoded", vae, encoder, follow(bar))
     task = insertion_task(data, seen, vae, held, device)
     trained = shop.train("insertion", task, recipe.insertion, 1e-3, ema=0.999)
     vae.to(device)

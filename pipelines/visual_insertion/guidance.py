@@ -100,7 +100,7 @@ def rescaled(guided: Tensor, reference: Tensor, share: float) -> Tensor:
 def mix(weights: Mapping[Branch, float], predictions: Mapping[Any, Tensor]) -> Tensor:
     """Weighted sum for weights that add up to 1, as a walk along differences: large weights of opposite sign would
     multiply the rounding."""
-    used = [branch for branch in BRANCHES if weights.get(branch)]
+    used: list[Branch] = [branch for branch in BRANCHES if weights.get(branch)]
     mixed, rest = predictions[used[0]], 1.0
     for before, branch in pairwise(used):
         rest -= weights[before]

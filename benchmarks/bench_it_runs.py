@@ -114,7 +114,7 @@ def main() -> None:
         values = PARTS[name]()
         for figure, (value, unit) in values.items():
             print(f"{figure:32}{value:g}  {unit}")
-        record("it_runs", values, f"python dev.py bench it_runs --only={name}")
+        record("it_runs", values, f"python dev.py bench it_runs --only {name}")
 
 
 if __name__ == "__main__":

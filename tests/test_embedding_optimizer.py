@@ -80,9 +80,9 @@ def test_nan_in_the_released_file_is_reported_and_a_missing_tensor_too(optimizer
     state, _ = released(2)
     broken = state | {"mlp_fc2.bias": torch.full((768,), float("nan"))}
     torch.save(broken, tmp_path / "nan.pt")
-    with pytest.raises(ValueError, match=r"not finite: layers\.1\.bias \(768 values\)"):
+    with pytest.raises(ValueError, match=r"not finite: mlp_fc2\.bias \(768 values\)"):
         optimizers.load(tmp_path / "nan.pt")
-    del broken["attention_pooling.out_proj.bias"]
-    torch.save(broken, tmp_path / "short.pt")
+    del state["attention_pooling.out_proj.bias"]
+    torch.save(state, tmp_path / "short.pt")
     with pytest.raises(ValueError, match="is not an embedding optimizer"):
         optimizers.load(tmp_path / "short.pt")

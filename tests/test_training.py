@@ -7,28 +7,28 @@ import torch
 from torch import nn
 
 
-class Line:
-    """Fit y = 2 x - 1; the least a task can be."""
+@pytest.fixture
+def line(pack):
+    """A task to fit y = 2 x - 1: the least a task can be."""
 
-    def __init__(self):
-        torch.manual_seed(0)
-        self.net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
-        self.stop_at = None
+    class Line(pack.pipelines.training.task.Task):
+        def __init__(self):
+            torch.manual_seed(0)
+            self.net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+            self.stop_at = None
 
-    def modules(self):
-        return {"net": self.net}
+        def modules(self):
+            return {"net": self.net}
 
-    def rates(self):
-        return {}
+        def draw(self, step, generator):
+            if step == self.stop_at:
+                raise KeyboardInterrupt
+            return {"x": torch.rand(16, 1, generator=generator)}
 
-    def loss(self, step, generator):
-        if step == self.stop_at:
-            raise KeyboardInterrupt
-        x = torch.rand(16, 1, generator=generator)
-        return {"loss": (self.net(x).float() - (2 * x - 1)).square().mean()}
+        def loss(self, batch):
+            return {"loss": (self.net(batch["x"]).float() - (2 * batch["x"] - 1)).square().mean()}
 
-    def sheet(self, modules):
-        return None
+    return Line
 
 
 @pytest.fixture
@@ -45,36 +45,36 @@ def silent(_):
     pass
 
 
-def test_it_learns_and_logs(engine, tmp_path):
-    result = engine.fit(Line(), settings(engine, steps=200), tmp_path, silent)
+def test_it_learns_and_logs(engine, line, tmp_path):
+    result = engine.fit(line(), settings(engine, steps=200), tmp_path, silent)
     assert result.history[-1]["loss"] < 0.1 * result.history[0]["loss"]
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(10, 201, 10))
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(engine, tmp_path):
-    whole = engine.fit(Line(), settings(engine), tmp_path / "whole", silent)
-    broken = Line()
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(engine, line, tmp_path):
+    whole = engine.fit(line(), settings(engine), tmp_path / "whole", silent)
+    broken = line()
     broken.stop_at = 37
     with pytest.raises(KeyboardInterrupt):
         engine.fit(broken, settings(engine), tmp_path / "parts", silent)
-    resumed = engine.fit(Line(), settings(engine), tmp_path / "parts", silent)
+    resumed = engine.fit(line(), settings(engine), tmp_path / "parts", silent)
     for a, b in zip(whole.modules["net"].parameters(), resumed.modules["net"].parameters(), strict=True):
         assert torch.equal(a, b)
     assert [row["step"] for row in resumed.history] == [row["step"] for row in whole.history]
 
 
-def test_a_finished_run_is_read_back_and_not_trained_again(engine, tmp_path):
-    first = engine.fit(Line(), settings(engine), tmp_path, silent)
-    task = Line()
+def test_a_finished_run_is_read_back_and_not_trained_again(engine, line, tmp_path):
+    first = engine.fit(line(), settings(engine), tmp_path, silent)
+    task = line()
     task.stop_at = 0
     again = engine.fit(task, settings(engine), tmp_path, silent)
     assert torch.equal(first.modules["net"][0].weight, again.modules["net"][0].weight)
 
 
-def test_a_cut_off_checkpoint_write_leaves_the_old_one(engine, tmp_path, monkeypatch):
-    engine.fit(Line(), settings(engine, steps=20), tmp_path, silent)
+def test_a_cut_off_checkpoint_write_leaves_the_old_one(engine, line, tmp_path, monkeypatch):
+    engine.fit(line(), settings(engine, steps=20), tmp_path, silent)
     before = (tmp_path / "state.pt").read_bytes()
 
     def full_disk(state, path):
@@ -83,7 +83,7 @@ def test_a_cut_off_checkpoint_write_leaves_the_old_one(engine, tmp_path, monkeyp
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        engine.fit(Line(), settings(engine, steps=40), tmp_path, silent)
+        engine.fit(line(), settings(engine, steps=40), tmp_path, silent)
     assert (tmp_path / "state.pt").read_bytes() == before
 
 
@@ -94,10 +94,10 @@ def test_the_rate_warms_up_and_falls_to_its_floor(engine):
     assert rates[100] == pytest.approx(0.1) and all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
 
 
-def test_the_average_is_not_the_last_step(engine, tmp_path):
-    task = Line()
-    result = engine.fit(task, settings(engine, ema=0.9), tmp_path, silent)
-    assert not torch.equal(result.modules["net"][0].weight, task.net[0].weight)
+def test_the_result_is_the_average_and_not_the_last_step(engine, line, tmp_path):
+    last = engine.fit(line(), settings(engine, ema=0.0), tmp_path / "last", silent).modules["net"][0].weight
+    averaged = engine.fit(line(), settings(engine, ema=0.9), tmp_path / "averaged", silent).modules["net"][0].weight
+    assert not torch.equal(last, averaged) and (last - averaged).abs().max() < 0.5
 
 
 class TestInsertionLoss:
@@ -105,20 +105,23 @@ class TestInsertionLoss:
     def parts(self, pack):
         models, training = pack.pipelines.playroom.models, pack.pipelines.visual_insertion.training
         torch.manual_seed(0)
-        data = training.EncodedTriplets(
-            target=torch.randn(6, 4, 16, 16),
-            scene=torch.randn(6, 4, 16, 16),
+        data = pack.pipelines.visual_insertion.triplets.EncodedTriplets(
+            target=torch.randn(6, 1, 4, 16, 16),
+            scene=torch.randn(6, 1, 4, 16, 16),
             features=torch.randn(6, 2, 65, models.ENCODER_WIDTH).half(),
-            region=torch.rand(6, 1, 16, 16) > 0.8,
-            labels={},
+            region=torch.rand(6, 1, 1, 16, 16) > 0.8,
         )
         optimizer, unet = models.make_embedding_optimizer(), models.make_unet()
         schedule = pack.pipelines.playroom.recipe.noise_schedule()
-        return training, training.InsertionTask(unet, optimizer, data, schedule, batch=6)
+        weighting = training.Weighting(region=3.0)
+        return training, training.InsertionTask(unet, optimizer, data, schedule, batch=6, weighting=weighting)
+
+    def loss(self, task, seed):
+        return task.loss(task.fetch(task.draw(0, torch.Generator().manual_seed(seed))))
 
     def test_it_is_the_same_for_the_same_step_and_reaches_every_weight(self, parts):
         _, task = parts
-        losses = [task.loss(0, torch.Generator().manual_seed(5))["loss"] for _ in range(2)]
+        losses = [self.loss(task, 5)["loss"] for _ in range(2)]
         assert torch.equal(*losses)
         losses[0].backward()
         for network in task.modules().values():
@@ -132,10 +135,11 @@ class TestInsertionLoss:
         assert (no_object & no_scene).float().mean() == pytest.approx(0.05, abs=0.005)
 
     def test_the_region_counts_more_at_low_noise_only(self, parts):
-        _, task = parts
-        generator = torch.Generator().manual_seed(3)
-        task.region_until = 0
-        plain = task.loss(0, generator)
+        training, task = parts
+        weighted = self.loss(task, 3)
+        assert weighted["noise"].item() != pytest.approx(weighted["plain"].item(), rel=1e-3)
+        task.weighting = training.Weighting(region=3.0, region_until=0)
+        plain = self.loss(task, 3)
         assert plain["noise"].item() == pytest.approx(plain["plain"].item(), rel=1e-5)
 
 

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..visual_insertion.training import EncodedTriplets
+from ..visual_insertion.triplets import EncodedTriplets
 from . import dataset
 from .tasks import encode_mode, label_tensors, to_signed
 
@@ -86,9 +86,9 @@ def encode(
     columns = {name: torch.cat([part[name] for part in parts]) for name in ("scene", "target", "features", "region")}
     labels = label_tensors(dataset.load(shards, ("shape", "pattern", "colour", "accent")))
     return EncodedTriplets(
-        target=columns["target"].float(),
-        scene=columns["scene"].float(),
+        target=columns["target"][:, None],
+        scene=columns["scene"][:, None],
         features=columns["features"],
-        region=columns["region"],
+        region=columns["region"][:, None],
         labels=labels,
     )

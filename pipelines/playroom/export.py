@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
 from diffusers import __version__ as diffusers_version
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from ..visual_insertion.embedding_optimizer import Resampler, metadata
+from ..visual_insertion import embedding_optimizer as optimizers
 from .triplets import OBJECT_SIZE
 
 MODEL_INDEX = {
@@ -62,7 +61,7 @@ def save_models(
     folder: Path,
     vae: AutoencoderKL,
     vision_encoder: CLIPVisionModelWithProjection,
-    embedding_optimizer: Resampler,
+    embedding_optimizer: optimizers.EmbeddingOptimizer,
     unet: UNet2DConditionModel,
     facts: dict[str, Any],
 ) -> None:
@@ -78,10 +77,7 @@ def save_models(
     CLIPImageProcessor(
         size={"shortest_edge": OBJECT_SIZE}, crop_size=OBJECT_SIZE, image_mean=[0.5] * 3, image_std=[0.5] * 3
     ).save_pretrained(folder / "feature_extractor")
-    save_file(
-        {name: tensor.half().contiguous() for name, tensor in embedding_optimizer.state_dict().items()},
-        folder / "embedding_optimizer.safetensors",
-        metadata(embedding_optimizer.settings, licence="Apache-2.0", training_data="playroom"),
-    )
+    path, notes = folder / "embedding_optimizer.safetensors", {"licence": "Apache-2.0", "training_data": "playroom"}
+    optimizers.save(embedding_optimizer, path, torch.float16, **notes)
     for name, content in (("model_index.json", MODEL_INDEX), ("playroom.json", facts)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..training.task import Batch, Task
 from .dataset import Arrays
 from .rooms import SIZE
 from .tasks import to_signed
@@ -47,7 +48,7 @@ class Judge(nn.Module):
         return self.shape(seen), self.pattern(seen)
 
 
-class JudgeTask:
+class JudgeTask(Task):
     """True crops with a shaky box, blur, tint and grain, so that the judge forgives softness but not a wrong form."""
 
     def __init__(self, training: Arrays, batch: int = 64):
@@ -57,10 +58,7 @@ class JudgeTask:
     def modules(self):
         return {"judge": self.judge}
 
-    def rates(self):
-        return {}
-
-    def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def draw(self, step: int, generator: torch.Generator) -> Batch:
         def noise(*shape):
             return torch.randn(shape, generator=generator)
 
@@ -71,16 +69,12 @@ class JudgeTask:
             crops = F.interpolate(F.avg_pool2d(crops, 2), scale_factor=2, mode="bilinear")
         crops = crops * (1 + 0.15 * noise(self.batch, 3, 1, 1)) + 0.1 * noise(self.batch, 3, 1, 1)
         crops = crops + 0.05 * noise(*crops.shape)
-        device = self.judge.shape.weight.device
-        shape, pattern = self.judge(crops.to(device))
-        losses = {
-            "shape": F.cross_entropy(shape.float(), torch.from_numpy(self.data["shape"][index]).to(device)),
-            "pattern": F.cross_entropy(pattern.float(), torch.from_numpy(self.data["pattern"][index]).to(device)),
-        }
-        return losses | {"loss": losses["shape"] + losses["pattern"]}
+        return {"crops": crops} | {name: torch.from_numpy(self.data[name][index]) for name in ("shape", "pattern")}
 
-    def sheet(self, modules) -> None:
-        return None
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        seen = zip(("shape", "pattern"), self.judge(batch["crops"]), strict=True)
+        losses = {name: F.cross_entropy(logits.float(), batch[name]) for name, logits in seen}
+        return losses | {"loss": losses["shape"] + losses["pattern"]}
 
 
 def save_judge(judge: Judge, path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ..visual_insertion.embedding_optimizer import OptimizerSettings, Resampler
+from ..visual_insertion.optimizer_modules import EmbeddingOptimizer, OptimizerSettings, build
 from .triplets import OBJECT_SIZE
 
 ENCODER_WIDTH = 128
+ENCODER_TOKENS = (OBJECT_SIZE // 8) ** 2 + 1
 CONTEXT_WIDTH = 128
 CONTEXT_TOKENS = 16
 VAE_GROUPS = 8
@@ -50,8 +52,10 @@ def make_vision_encoder() -> CLIPVisionModelWithProjection:
     )
 
 
-def make_embedding_optimizer() -> Resampler:
-    return Resampler(OPTIMIZER)
+def make_embedding_optimizer(variant: str = "resampler") -> EmbeddingOptimizer:
+    """The resampler that ships, or a published shape at the playroom's size with all its layers."""
+    layers = {"resampler": OPTIMIZER.blocks, "two_linear": 2, "pooled_mlp2": 2, "pooled_mlp4": 4}[variant]
+    return build(replace(OPTIMIZER, variant=variant, blocks=layers, encoder_tokens=ENCODER_TOKENS))
 
 
 def make_unet() -> UNet2DConditionModel:

@@ -125,6 +125,15 @@ def score(results: np.ndarray, restored_scenes: np.ndarray, truth: Arrays, judge
     return table
 
 
+def identity(table: dict[str, np.ndarray]) -> np.ndarray:
+    """[N] in 0..1: the mean of shape, pattern and colour agreement; 0 where nothing was inserted.
+
+    Colour agreement is 1 at the true colour and 0 at an RGB distance of 100 (of 255) or more.
+    """
+    colour = (1 - table["colour"] / 100).clip(0)
+    return np.nan_to_num((table["shape"] + table["pattern"] + colour) / 3)
+
+
 def summary(table: dict[str, np.ndarray]) -> dict[str, float]:
     """The figures of `docs/figures/it_runs.json` from scores of any number of pictures."""
     mean = {name: float(np.nanmean(values)) for name, values in table.items()}

@@ -20,9 +20,11 @@ import torch
 from diffusers import DDIMScheduler
 from tqdm import tqdm
 
-from ..training.engine import Modules, Settings, Task, fit
+from ..training.engine import Settings, fit
+from ..training.task import Modules, Task
 from ..visual_insertion.guidance import Guidance
-from ..visual_insertion.training import EncodedTriplets, InsertionTask, preview
+from ..visual_insertion.training import InsertionTask, Weighting, preview
+from ..visual_insertion.triplets import EncodedTriplets
 from . import dataset
 from .encoded import encode, encode_objects, encode_pictures
 from .export import make_scheduler, preview_factors, save_models
@@ -89,6 +91,7 @@ class Workshop:
                 bar.update(int(words[1]) - bar.n)
 
         common = {"warmup": min(100, steps // 10), "seed": self.recipe.seed, "device": self.device}
+        common["validate_every"] = max(1, steps // 10)
         plan = Settings(steps, rate, **{**common, **settings})
         result = fit(task, plan, self.folder / name, report)
         bar.close()
@@ -121,6 +124,7 @@ def insertion_task(data: EncodedTriplets, start: Modules, vae, held_out: dataset
         data,
         noise_schedule(),
         batch=32,
+        weighting=Weighting(region=3.0),
         head=start["head"],
         rates={"embedding_optimizer": 0.4, "head": 0.4},
         draw_sheet=sheet,

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
+from ..training.task import Batch, Task
 from .dataset import Arrays
 from .models import CONTEXT_TOKENS, CONTEXT_WIDTH, make_embedding_optimizer, make_vae, make_vision_encoder
 from .toys import PATTERNS, SHAPES
@@ -70,7 +71,7 @@ def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return cast(Any, vae.decode(cast(Any, latents))).sample
 
 
-class VaeTask:
+class VaeTask(Task):
     """Reconstruct crops around toys; for the first quarter, in the latents of the patch basis.
 
     Given a finished `vae`, only its decoder learns on: latents made before stay valid.
@@ -92,9 +93,6 @@ class VaeTask:
     def modules(self):
         return {"vae": self.vae}
 
-    def rates(self):
-        return {}
-
     def _crops(self, generator: torch.Generator) -> Tensor:
         room = self.pictures.shape[1] - self.crop
         indices = torch.randint(len(self.pictures), (self.batch,), generator=generator).tolist()
@@ -109,15 +107,20 @@ class VaeTask:
             crops.append(self.pictures[index, y : y + self.crop, x : x + self.crop])
         return to_signed(np.stack(crops))
 
-    def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        x = self._crops(generator).to(self.vae.device)
+    def draw(self, step: int, generator: torch.Generator) -> Batch:
+        crops = self._crops(generator)
+        side = self.crop // 8
+        noise = torch.randn((self.batch, self.vae.config["latent_channels"], side, side), generator=generator)
+        anchor = {"anchor": self.basis.encode(crops)} if step < self.anchored_steps else {}
+        return {"pictures": crops, "noise": noise, **anchor}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch["pictures"]
         latent = encode_mode(self.vae, x).float()
         losses: dict[str, Tensor] = {}
-        code = latent
-        if step < self.anchored_steps:
-            code = self.basis.encode(x.cpu()).to(x)
-            losses["anchor"] = F.mse_loss(latent, code)
-        shaken = code + LATENT_NOISE * torch.randn(code.shape, generator=generator).to(code)
+        if "anchor" in batch:
+            losses["anchor"] = F.mse_loss(latent, batch["anchor"])
+        shaken = batch.get("anchor", latent) + LATENT_NOISE * batch["noise"]
         y = decode_latents(self.vae, shaken).float()
         losses["mse"] = F.mse_loss(y, x)
         edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (-1, -2))
@@ -169,7 +172,7 @@ def label_tensors(arrays: Arrays) -> dict[str, Tensor]:
     return {name: torch.from_numpy(arrays[name]) for name in ("shape", "pattern", "colour", "accent")}
 
 
-class VisionTask:
+class VisionTask(Task):
     """Name shape, pattern and colours of a toy from its picture, through the context the UNet will read."""
 
     def __init__(self, training: Arrays, validation: Arrays, batch: int = 48):
@@ -180,17 +183,18 @@ class VisionTask:
     def modules(self):
         return {"vision_encoder": self.encoder, "embedding_optimizer": self.optimizer, "head": self.head}
 
-    def rates(self):
-        return {}
+    def draw(self, step: int, generator: torch.Generator) -> Batch:
+        return {
+            "index": torch.randint(len(self.objects), (self.batch,), generator=generator),
+            "view": torch.randint(self.objects.shape[1], (self.batch,), generator=generator),
+        }
 
-    def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        index = torch.randint(len(self.objects), (self.batch,), generator=generator)
-        view = torch.randint(self.objects.shape[1], (self.batch,), generator=generator)
-        device = self.encoder.device
-        pixels = to_signed(self.objects[index.numpy(), view.numpy()]).to(device)
-        context = self.optimizer(self.encoder(pixel_values=pixels).last_hidden_state)
-        parts = self.head.loss(context, {name: values[index].to(device) for name, values in self.labels.items()})
+    def fetch(self, share: Batch) -> Batch:
+        index, view = share["index"], share["view"]
+        labels = {name: values[index] for name, values in self.labels.items()}
+        return {"pixels": to_signed(self.objects[index.numpy(), view.numpy()]), **labels}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        context = self.optimizer(self.encoder(pixel_values=batch["pixels"]).last_hidden_state)
+        parts = self.head.loss(context, batch)
         return {"loss": parts["identity"], **parts}
-
-    def sheet(self, modules) -> None:
-        return None

@@ -1,29 +1,30 @@
 """The training loop: optimizer, schedule, precision, averaged weights, log, checkpoints and exact resume.
 
 What is drawn at random in a step depends on (seed, step) alone, so a run that was killed and resumed draws what the
-uninterrupted run would have drawn.
+uninterrupted run would have drawn, and so does a run of several processes.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import torch
-from PIL import Image
+from accelerate import Accelerator
+from accelerate.utils import reduce, send_to_device
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from .plot import plot_history
-
-Modules = Mapping[str, Any]  # networks by name; Any, because a caller knows its own classes
+from . import checkpoint
+from .log import Log
+from .task import Batch, Modules, Task
 
 
 @dataclass(frozen=True)
@@ -31,36 +32,18 @@ class Settings:
     steps: int
     learning_rate: float
     warmup: int = 100  # steps
-    final_rate: float = 0.02  # share of the learning rate at the end of the cosine
+    final_rate: float = 0.02  # share of the learning rate at the end of the cosine; 1 keeps it constant
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
     gradient_norm: float = 1.0
-    ema: float = 0.998
-    precision: str = "bf16"  # of the forward pass: "bf16" (autocast) or "fp32"; weights stay float32
+    ema: float = 0.998  # of the trained parameters
+    accumulate: int = 1  # parts that a process's share of a batch is cut into
+    precision: str = "bf16"  # of the forward pass: "bf16" (autocast) or "fp32"; what is trained stays float32
     seed: int = 0
     log_every: int = 50  # steps
     save_every: int = 300  # seconds
+    validate_every: int = 0  # steps between metrics and sheets; 0 is at the end only
     device: str = "cpu"
-
-
-class Task(Protocol):
-    """What a system brings to the engine."""
-
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The trained networks by name."""
-        ...
-
-    def rates(self) -> Mapping[str, float]:
-        """Learning-rate factor of each network (1 where absent)."""
-        ...
-
-    def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Losses of one batch; the entry "loss" is minimised, the others are logged."""
-        ...
-
-    def sheet(self, modules: Modules) -> Image.Image | None:
-        """A picture of what the averaged networks do now, if the system has one."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,98 +60,192 @@ def learning_rate(settings: Settings, step: int) -> float:
     return settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
 
 
-def _average(decay: float):
-    """Exponential average whose decay grows from 0, so that early steps are forgotten."""
+def cut(batch: Batch, part: int, parts: int) -> Batch:
+    """Samples of one of equal parts of a batch. Raises ValueError when it cannot be cut so."""
+    count = len(next(iter(batch.values())))
+    if count % parts:
+        raise ValueError(f"A batch of {count} samples cannot be cut into {parts} equal parts (processes x accumulate).")
+    size = count // parts
+    return {name: values[part * size : (part + 1) * size] for name, values in batch.items()}
 
-    @torch.no_grad()
-    def update(averaged, current, count):
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + float(count)) / (15 + float(count))))
 
-    return update
+class _Loss(nn.Module):
+    """The task's loss as the forward pass of all its networks, which is what can be run in several processes."""
+
+    def __init__(self, task: Task, settings: Settings):
+        super().__init__()
+        self.networks = nn.ModuleDict(dict(task.modules()))
+        self.task, self.half = task, settings.precision == "bf16"
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        device = next(iter(batch.values())).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
+            return self.task.loss(batch)
 
 
-def _save(path: Path, state: dict) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+class Trainer:
+    """One run of a task in a folder: `step()` after `step()`, which a benchmark may call as well."""
+
+    def __init__(self, task: Task, settings: Settings):
+        self.task, self.settings = task, settings
+        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.device = self.accelerator.device
+        loss = _Loss(task, settings)
+        self.networks = loss.networks.to(self.device)
+        self.parameters = [p for p in self.networks.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas
+        )
+        self.average = EMAModel(self.parameters, decay=settings.ema, foreach=True)
+        self.run: Any = self.accelerator.prepare_model(loss)
+        self.done = 0
+        self.whole = True  # no update is half made
+        self._reader = ThreadPoolExecutor(1, "fetch")
+        self._ahead: dict[int, Any] = {}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        rates = self.task.rates()
+        groups = [
+            {"params": [p for p in network.parameters() if p.requires_grad], "factor": rates.get(name, 1.0)}
+            for name, network in self.networks.items()
+        ]
+        if not self.parameters:
+            raise ValueError("None of the networks has a parameter to train.")
+        return [group for group in groups if group["params"]]
+
+    def _shares(self, step: int) -> list[Batch]:
+        """This process's fetched parts of a step's batch."""
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
+        batch, count = self.task.draw(step, generator), self.settings.accumulate
+        parts = self.accelerator.num_processes * count
+        first = self.accelerator.process_index * count
+        return [self.task.fetch(cut(batch, first + n, parts)) for n in range(count)]
+
+    def _read(self, step: int) -> list[Batch]:
+        """The shares of a step, and those of the next one under way."""
+        now = self._ahead.pop(step, None) or self._reader.submit(self._shares, step)
+        if step + 1 < self.settings.steps:
+            self._ahead[step + 1] = self._reader.submit(self._shares, step + 1)
+        return now.result()
+
+    def step(self) -> dict[str, Tensor]:
+        """One update; returns the losses of this process's shares.
+
+        Raises FloatingPointError, before anything is changed, when the gradients are not finite.
+        """
+        rate = learning_rate(self.settings, self.done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        shares = self._read(self.done)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        for n, share in enumerate(shares):
+            last = n == len(shares) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.run):
+                losses = self.run(send_to_device(share, self.device, non_blocking=True))
+                self.accelerator.backward(losses["loss"] / len(shares))
+            for name, value in losses.items():
+                sums[name] += value.detach().float() / len(shares)
+        norm: Any = self.accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
+        if not norm.isfinite():
+            raise FloatingPointError(
+                f"The gradients of step {self.done + 1} are not finite. What was learned before is kept. Look at the "
+                "log: a lower learning rate, a longer warm-up or precision fp32 usually help; broken data would too."
+            )
+        self.whole = False
+        self.optimizer.step()
+        self.average.step(self.parameters)
+        self.done += 1
+        self.whole = True
+        return sums
+
+    @contextmanager
+    def averaged(self):
+        """The networks by name, with the averaged weights and in evaluation mode while inside."""
+        self.average.store(self.parameters)
+        self.average.copy_to(self.parameters)
+        self.networks.eval()
+        try:
+            with torch.no_grad():
+                yield dict(self.networks.items())
+        finally:
+            self.average.restore(self.parameters)
+            self.networks.train()
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)
 
 
 def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], None] = print) -> Result:
     """Train `task` in `folder`, going on from the checkpoint that is there.
 
-    Writes `state.pt` (checkpoint), `log.jsonl`, `loss.png` and `sheet.png`. Ctrl-C saves and re-raises.
+    Writes `state.pt` (checkpoint), `log.jsonl`, TensorBoard's files, `loss.png` and `sheet.png`. Ctrl-C saves and
+    re-raises. Started by torchrun in several processes, each takes its share of every batch and the first one writes.
+    Raises ValueError for a checkpoint of another run, OSError when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    modules = nn.ModuleDict(dict(task.modules())).to(settings.device)
-    rates = task.rates()
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in module.parameters() if p.requires_grad], "factor": rates.get(name, 1.0)}
-            for name, module in modules.items()
-        ],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        betas=settings.betas,
-    )
-    average = AveragedModel(modules, multi_avg_fn=_average(settings.ema))
-    averaged = cast(Modules, average.module)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    step, history, spent = 0, [], 0.0
-    checkpoint = folder / "state.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=settings.device, weights_only=True)
-        modules.load_state_dict(state["modules"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, history, spent = state["step"], state["history"], state["seconds"]
-        report(f"resumed at step {step} of {settings.steps}")
+    trainer = Trainer(task, settings)
+    progress = checkpoint.load(folder, trainer.networks, trainer.average, trainer.optimizer, trainer.device) or {}
+    trainer.done, spent = progress.get("step", 0), progress.get("seconds", 0.0)
+    first = trainer.accelerator.is_main_process
+    log = Log(folder if first else None, progress.get("history", []))
+    if progress and first:
+        report(f"resumed at step {trainer.done} of {settings.steps}")
     started = saved = time.monotonic()
 
-    def save():
-        state = {"modules": modules.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-        seconds = spent + time.monotonic() - started
-        _save(checkpoint, {**state, "step": step, "history": history, "seconds": seconds})
-        with torch.no_grad():
-            picture = task.sheet(averaged)
-        if picture is not None:
-            picture.save(folder / "sheet.png")
-        plot_history(history, folder / "loss.png")
+    def seconds() -> float:
+        return spent + time.monotonic() - started
 
-    device = torch.device(settings.device)
-    window: dict[str, list[float]] = defaultdict(list)
-    modules.train()
-    average.eval()
+    def save() -> None:
+        if first:
+            progress = {"step": trainer.done, "history": log.history, "seconds": seconds()}
+            checkpoint.save(folder, trainer.networks, trainer.average, trainer.optimizer, **progress)
+            log.plot()
+
+    def look() -> None:
+        if first:
+            with trainer.averaged() as networks:
+                if metrics := task.validate(networks):
+                    log.add({"step": trainer.done, **{f"validation_{k}": v for k, v in metrics.items()}})
+                picture = task.sheet(networks)
+            if picture is not None:
+                picture.save(folder / "sheet.png")
+                log.picture(picture, trainer.done)
+        trainer.accelerator.wait_for_everyone()
+
+    window: dict[str, Tensor] = {}
+    since = trainer.done
+    trainer.networks.train()
     try:
-        while step < settings.steps:
-            rate = learning_rate(settings, step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                losses = task.loss(step, generator)
-            optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()
-            nn.utils.clip_grad_norm_(parameters, settings.gradient_norm)
-            optimizer.step()
-            average.update_parameters(modules)
-            step += 1
-            for name, value in losses.items():
-                window[name].append(value.item())
+        while trainer.done < settings.steps:
+            for name, value in trainer.step().items():
+                window[name] = window.get(name, torch.zeros_like(value)) + value
+            step = trainer.done
             if step % settings.log_every == 0 or step == settings.steps:
-                seconds = spent + time.monotonic() - started
-                row = {"step": step, "seconds": round(seconds, 1), "rate": rate}
-                row |= {name: sum(values) / len(values) for name, values in window.items()}
-                window.clear()
-                history.append(row)
-                with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
-                    log.write(json.dumps(row) + "\n")
-                report(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+                means = {name: value / (step - since) for name, value in window.items()}
+                means = {name: float(value) for name, value in reduce(means, "mean").items()}
+                rate = learning_rate(settings, step - 1)
+                row = {"step": step, "seconds": round(seconds(), 1), "rate": rate, **means}
+                window, since = {}, step
+                if first:
+                    log.add(row)
+                    report(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+            due = settings.validate_every and step % settings.validate_every == 0
+            if due or step == settings.steps:
+                look()
             if time.monotonic() - saved > settings.save_every:
                 save()
                 saved = time.monotonic()
     except KeyboardInterrupt:
-        save()
-        report(f"interrupted at step {step}; run again to go on")
+        if trainer.whole:
+            save()
+        if first:
+            report(f"interrupted at step {trainer.done}; run again to go on")
         raise
+    finally:
+        trainer.close()
+        log.close()
     save()
-    return Result(averaged, history, spent + time.monotonic() - started)
+    trainer.average.copy_to(trainer.parameters)
+    trainer.networks.eval()
+    return Result(dict(trainer.networks.items()), log.history, seconds())

@@ -1,4 +1,4 @@
-"""Embedding optimizers: from the vision encoder's tokens to the UNet's cross-attention context.
+"""Embedding optimizers as files, and what they make of pictures: the UNet's cross-attention context.
 
 One file holds the weights, the null context they were trained with, and the settings as metadata.
 """
@@ -6,133 +6,21 @@ One file holds the weights, the null context they were trained with, and the set
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..files import StateDict, describe_non_finite, read_weights
+from ..files import describe_non_finite, read_weights
+from .optimizer_modules import EmbeddingOptimizer, OptimizerSettings, build, check_tokens
+from .released import from_released, is_released
 
 FORMAT = "visual-insertion/embedding-optimizer"
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """Shape of an embedding optimizer; `encoder_*` and `context_*` are what it pairs with."""
-
-    variant: str  # a key of VARIANTS
-    encoder_width: int  # width of the vision encoder's last hidden state (1024 for ViT-L/14)
-    context_width: int  # width of the UNet's cross-attention context (768 for SD1.5)
-    context_tokens: int  # tokens of the context, the constant start token included (77 for SD1.5)
-    blocks: int = 4
-    heads: int = 8
-
-
-class _CrossAttention(nn.Module):
-    def __init__(self, width: int, heads: int, operations):
-        super().__init__()
-        self.heads = heads
-        self.norm = operations.LayerNorm(width)
-        self.to_q = operations.Linear(width, width, bias=False)
-        self.to_kv = operations.Linear(width, 2 * width, bias=False)
-        self.to_out = operations.Linear(width, width)
-
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        key_value = self.to_kv(features).chunk(2, dim=-1)
-        q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=self.heads) for t in (self.to_q(self.norm(x)), *key_value))
-        out = F.scaled_dot_product_attention(q, k, v)
-        return x + self.to_out(rearrange(out, "b h n d -> b n (h d)"))
-
-
-class _FeedForward(nn.Module):
-    def __init__(self, width: int, operations):
-        super().__init__()
-        self.norm = operations.LayerNorm(width)
-        self.expand = operations.Linear(width, 2 * width)
-        self.contract = operations.Linear(2 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.contract(F.gelu(self.expand(self.norm(x))))
-
-
-class Resampler(nn.Module):
-    """Learned queries read the vision tokens through pre-norm residual blocks.
-
-    Token 0 of the context is the null's own first token: a causal text encoder's start token does not depend on
-    the text, and the UNet uses it as a resting place for attention.
-    """
-
-    null: Tensor  # [context_tokens,context_width], what stands for no object
-
-    def __init__(self, settings: OptimizerSettings, operations: Any = nn):
-        super().__init__()
-        self.settings = settings
-        width = settings.context_width
-        self.norm_in = operations.LayerNorm(settings.encoder_width)
-        self.project = operations.Linear(settings.encoder_width, width)
-        self.queries = nn.Parameter(torch.randn(settings.context_tokens - 1, width) * width**-0.5)
-        self.attend = nn.ModuleList(_CrossAttention(width, settings.heads, operations) for _ in range(settings.blocks))
-        self.think = nn.ModuleList(_FeedForward(width, operations) for _ in range(settings.blocks))
-        self.norm_out = operations.LayerNorm(width)
-        self.register_buffer("null", torch.zeros(settings.context_tokens, width))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Vision tokens [B,T,encoder_width] -> context [B,context_tokens,context_width]."""
-        features = self.project(self.norm_in(features))
-        x = self.queries.to(features).expand(len(features), -1, -1)
-        for attend, think in zip(self.attend, self.think, strict=True):
-            x = think(attend(x, features))
-        start = self.null[:1].to(x).expand(len(x), -1, -1)
-        return torch.cat([start, self.norm_out(x)], dim=1)
-
-
-class PooledMLP(nn.Module):
-    """The published shape: project, pool by attention with noise as queries, then fully connected layers with ReLU.
-
-    The authors draw the queries anew in every forward, so no two runs are alike; here they belong to the weights.
-    """
-
-    queries: Tensor
-    null: Tensor
-
-    def __init__(self, settings: OptimizerSettings, operations: Any = nn):
-        super().__init__()
-        self.settings = settings
-        width, shape = settings.context_width, (settings.context_tokens, settings.context_width)
-        self.project = operations.Linear(settings.encoder_width, width)
-        self.to_q = operations.Linear(width, width)
-        self.to_kv = operations.Linear(width, 2 * width)
-        self.to_out = operations.Linear(width, width)
-        self.layers = nn.ModuleList(operations.Linear(width, width) for _ in range(settings.blocks))
-        self.register_buffer("queries", torch.randn(shape))
-        self.register_buffer("null", torch.zeros(shape))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Vision tokens [B,T,encoder_width] -> context [B,context_tokens,context_width]."""
-        features = self.project(features)
-        q = self.to_q(self.queries.to(features)).expand(len(features), -1, -1)
-        heads = (
-            rearrange(t, "b n (h d) -> b h n d", h=self.settings.heads) for t in (q, *self.to_kv(features).chunk(2, -1))
-        )
-        x = self.to_out(rearrange(F.scaled_dot_product_attention(*heads), "b h n d -> b n (h d)"))
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
-
-
-EmbeddingOptimizer = Resampler | PooledMLP
-VARIANTS = {"resampler": Resampler, "pooled_mlp2": PooledMLP, "pooled_mlp4": PooledMLP}
-
-
-def build(settings: OptimizerSettings, operations: Any = nn) -> EmbeddingOptimizer:
-    """An embedding optimizer of this shape. Raises ValueError for an unknown variant."""
-    if settings.variant not in VARIANTS:
-        raise ValueError(f"Unknown embedding optimizer variant '{settings.variant}'; known: {', '.join(VARIANTS)}.")
-    return VARIANTS[settings.variant](settings, operations)
 
 
 def metadata(settings: OptimizerSettings, **notes: str) -> dict[str, str]:
@@ -150,48 +38,41 @@ def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
     return OptimizerSettings(**json.loads(meta["settings"]))
 
 
-def is_released(state: StateDict) -> bool:
-    """Whether these are the tensors of the authors' released embedding optimizer (`emb_opt.pt`)."""
-    return "attention_pooling.in_proj_weight" in state and "projection_layer.weight" in state
+def save(optimizer: EmbeddingOptimizer, path: Path, dtype: torch.dtype = torch.float32, **notes: str) -> None:
+    """Write the optimizer with its null and settings, whole or not at all."""
+    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in optimizer.state_dict().items()}
+    part = path.with_name(f".{path.name}.part")
+    try:
+        save_file(state, part, metadata(optimizer.settings, **notes))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def from_released(state: StateDict, seed: int = 0) -> tuple[OptimizerSettings, StateDict]:
-    """Settings and tensors, under our names, of the authors' release: two or four fully connected layers.
+def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: bool = False) -> EmbeddingOptimizer:
+    """The embedding optimizer in a file, ours or the authors'.
 
-    Their file holds no queries (they are noise, here drawn once from `seed`) and no null (they guide against zeros).
-    """
-    width, encoder_width = state["projection_layer.weight"].shape
-    layers = sum(f"mlp_fc{n}.weight" in state for n in range(1, 5))
-    settings = OptimizerSettings(f"pooled_mlp{layers}", encoder_width, width, 77, blocks=layers, heads=8)
-    shape = (settings.context_tokens, width)
-    queries = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    renamed = {"queries": queries, "null": torch.zeros(shape)}
-    for part in ("weight", "bias"):
-        query, key_value = state[f"attention_pooling.in_proj_{part}"].split([width, 2 * width])
-        renamed |= {f"to_q.{part}": query, f"to_kv.{part}": key_value}
-        renamed[f"project.{part}"] = state[f"projection_layer.{part}"]
-        renamed[f"to_out.{part}"] = state[f"attention_pooling.out_proj.{part}"]
-        renamed |= {f"layers.{n}.{part}": state[f"mlp_fc{n + 1}.{part}"] for n in range(layers)}
-    return settings, renamed
-
-
-def load(path: Path, operations: Any = nn) -> EmbeddingOptimizer:
-    """The embedding optimizer in a file.
-
-    Raises FileNotFoundError, or ValueError for a corrupt file, another kind of file, missing tensors or NaN values.
+    `queries_seed` draws the queries of a released file, which holds none. `nan_to_zero` does what the authors' loader
+    does silently. Raises FileNotFoundError, or ValueError for a corrupt file, another kind of file, missing tensors,
+    NaN or infinite values.
     """
     state, meta = read_weights(path)
+    bad = describe_non_finite(state)
+    if bad and not nan_to_zero:
+        raise ValueError(
+            f"{path} holds values that are not finite: {bad}. Fetch another copy or train it again; to go on with "
+            "zeros in their place, as the authors' own code does, convert the file with --nan-to-zero."
+        )
+    if bad:
+        state = {name: torch.nan_to_num(tensor, 0.0, 0.0, 0.0) for name, tensor in state.items()}
     try:
         if is_released(state):
-            settings, state = from_released(state)
+            settings, state = from_released(state, queries_seed)
         else:
             settings = settings_from_metadata(meta)
         optimizer = build(settings, operations)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not an embedding optimizer of this pack: {error}") from error
-    bad = describe_non_finite(state)
-    if bad:
-        raise ValueError(f"{path} holds values that are not finite: {bad}. Train it again or fetch another copy.")
     try:
         optimizer.load_state_dict(state)
     except RuntimeError as error:
@@ -199,26 +80,21 @@ def load(path: Path, operations: Any = nn) -> EmbeddingOptimizer:
     return optimizer.eval()
 
 
-def check_encoder(settings: OptimizerSettings, features: Tensor) -> None:
-    """Raise ValueError when vision tokens [B,T,D] come from an encoder of another width than the optimizer's."""
-    if features.shape[-1] != settings.encoder_width:
-        raise ValueError(
-            f"This embedding optimizer reads vision tokens of width {settings.encoder_width}, but the vision encoder "
-            f"gives width {features.shape[-1]}. Load the CLIP vision model it was trained with "
-            "(width 1024 is ViT-L/14; the playroom models bring their own)."
-        )
-
-
 def object_context(
-    optimizer: EmbeddingOptimizer, features: Tensor, strength: float = 1.0, views: str = "average"
+    optimizer: EmbeddingOptimizer,
+    features: Tensor,
+    strength: float = 1.0,
+    views: str = "average",
+    details: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Contexts (object, null) for the vision tokens [V,T,D] of V pictures.
+    """Contexts (object, null) for the vision tokens [V,T,D] of V pictures, and a second encoder's `details` [V,S,E].
 
     `views`: "average" and "concatenate" make one object of all pictures, [1,N,C] or [1,V*N,C]; "separate" keeps
     [V,N,C], one object per picture. `strength` moves from the null (0) to the object (1) and beyond.
+    Raises ValueError when the tokens are not those of the encoders the optimizer was trained with.
     """
-    check_encoder(optimizer.settings, features)
-    context = optimizer(features)
+    check_tokens(optimizer.settings, features, details)
+    context = optimizer(features, details)
     if views == "average":
         context = context.mean(0, keepdim=True)
     elif views == "concatenate":

@@ -1,4 +1,4 @@
-"""Training of visually guided insertion on encoded triplets: noise-prediction loss, dropout, picture sheets.
+"""Training of visually guided insertion: noise-prediction loss, dropout of conditions, picture sheets.
 
 Works for the playroom and for SD1.5 alike: it sees latents and vision tokens, not pictures.
 """
@@ -11,25 +11,14 @@ from typing import Any, Protocol, cast
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.training_utils import compute_snr
 from PIL import Image
 from torch import Tensor, nn
 
-from .embedding_optimizer import Resampler
+from ..training.task import Batch, Modules, Task
 from .guidance import BRANCHES, Guidance, Scales, combine
-
-
-@dataclass
-class EncodedTriplets:
-    """A data set in the form the loss needs. `labels` are whatever an auxiliary loss wants, indexed like the rest."""
-
-    target: Tensor  # [N,C,h,w] latents of the scene with the object, times the VAE's scaling factor
-    scene: Tensor  # [N,C,h,w] latents of the scene, the VAE's mode, not scaled
-    features: Tensor  # [N,views,T,D] vision tokens of the object's pictures
-    region: Tensor  # [N,1,h,w] bool: cells the object or its shadow touches
-    labels: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.target)
+from .optimizer_modules import EmbeddingOptimizer
+from .triplets import EncodedTriplets
 
 
 class IdentityHead(Protocol):
@@ -37,6 +26,16 @@ class IdentityHead(Protocol):
 
     def loss(self, context: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses by name; "identity" is added to what is minimised."""
+        ...
+
+
+class ObjectPictures(Protocol):
+    """The objects' pictures, for training that augments them and so cannot take vision tokens from a cache."""
+
+    views: int
+
+    def pixels(self, index: Tensor, view: Tensor, seed: Tensor) -> Tensor:
+        """What the vision encoder wants to see [B,3,H,W], augmented as `seed` [B] says, then normalised."""
         ...
 
 
@@ -57,72 +56,148 @@ class Dropout:
         return both | object_only, both | scene_only
 
 
-class InsertionTask:
-    """Trains a UNet and an embedding optimizer together.
+@dataclass(frozen=True)
+class Weighting:
+    """How much the squared error counts where and when.
 
-    Inside `region` the squared error counts `1 + region_weight` times at low and middle noise, where the object's
-    details are decided; the mean is renormalised, so the learning rate keeps its meaning.
+    Inside the region the object or its shadow touches it counts `1 + region` times below timestep `region_until`,
+    where the object's details are decided; a sample's mean is renormalised, so the learning rate keeps its meaning.
+    `min_snr` is the gamma of Min-SNR weighting (arXiv 2303.09556, eq. 8); 0 is off.
+    """
+
+    region: float = 0.0
+    region_until: int = 600
+    min_snr: float = 0.0
+
+    def samples(self, schedule: Any, time: Tensor) -> Tensor:
+        """Weights [B] of samples at timesteps [B]."""
+        if not self.min_snr:
+            return torch.ones(len(time), device=time.device)
+        snr = compute_snr(schedule, time)
+        velocity = schedule.config.prediction_type == "v_prediction"
+        return snr.clamp(max=self.min_snr) / (snr + 1 if velocity else snr)
+
+    def cells(self, region: Tensor, time: Tensor) -> Tensor:
+        """Weights [B,1,h,w], mean 1 in each sample, for regions [B,1,h,w]."""
+        weight = 1 + self.region * (region & (time < self.region_until)[:, None, None, None])
+        return weight / weight.float().mean((1, 2, 3), keepdim=True)
+
+
+@dataclass(frozen=True)
+class AsReleased:
+    """What the authors' code does and ours does not, to be able to measure it (see docs)."""
+
+    random_queries: bool = False  # noise in every forward in place of learned queries
+    blank: Tensor | None = None  # [1,T,D] tokens of an all-zero picture: their context stands for a dropped object
+
+
+class InsertionTask(Task):
+    """Trains an embedding optimizer, and of the UNet what requires gradients.
+
+    `pictures` and `encoder` take the place of cached vision tokens when the objects' pictures are augmented.
     """
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        optimizer: Resampler,
+        optimizer: EmbeddingOptimizer,
         data: EncodedTriplets,
         noise_schedule: DDIMScheduler,
         batch: int,
         dropout: Dropout = Dropout(),
-        region_weight: float = 3.0,
-        region_until: int = 600,
+        weighting: Weighting = Weighting(),
+        pictures: ObjectPictures | None = None,
+        encoder: nn.Module | None = None,
         head: IdentityHead | None = None,
         head_weight: float = 0.05,
         rates: Mapping[str, float] | None = None,
-        draw_sheet: Callable[[Mapping[str, nn.Module]], Image.Image] | None = None,
+        as_released: AsReleased = AsReleased(),
+        metrics: Callable[[Modules], dict[str, float]] | None = None,
+        draw_sheet: Callable[[Modules], Image.Image] | None = None,
     ):
-        self.unet, self.optimizer, self.head = unet, optimizer, head
-        self.data, self.noise_schedule, self.batch, self.dropout = data, noise_schedule, batch, dropout
-        self.region_weight, self.region_until, self.head_weight = region_weight, region_until, head_weight
-        self._rates, self._draw_sheet = rates or {}, draw_sheet
+        if not len(data):
+            raise ValueError("There is no triplet to train on.")
+        if data.features is None and (pictures is None or encoder is None):
+            raise ValueError("Without cached vision tokens, training needs the objects' pictures and an encoder.")
+        self.unet, self.optimizer, self.encoder, self.head = unet, optimizer, encoder, head
+        self.data, self.pictures, self.noise_schedule, self.batch = data, pictures, noise_schedule, batch
+        self.dropout, self.weighting, self.head_weight, self.as_released = dropout, weighting, head_weight, as_released
+        self._rates, self._metrics, self._draw_sheet = rates or {}, metrics, draw_sheet
 
     def modules(self) -> dict[str, nn.Module]:
-        trained: dict[str, nn.Module] = {"unet": self.unet, "embedding_optimizer": self.optimizer}
-        return trained | ({"head": cast(nn.Module, self.head)} if self.head is not None else {})
+        named = {"unet": self.unet, "embedding_optimizer": self.optimizer, "head": self.head, "encoder": self.encoder}
+        return {name: cast(nn.Module, module) for name, module in named.items() if module is not None}
 
     def rates(self):
         return self._rates
 
+    def validate(self, modules):
+        return self._metrics(modules) if self._metrics else {}
+
     def sheet(self, modules):
         return self._draw_sheet(modules) if self._draw_sheet else None
 
-    def loss(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        data, schedule = self.data, cast(Any, self.noise_schedule)
-        device = self.optimizer.null.device
-        pick = torch.randint(len(data), (self.batch,), generator=generator)
-        view = torch.randint(data.features.shape[1], (self.batch,), generator=generator)
-        no_object, no_scene = (mask.to(device) for mask in self.dropout.draw(self.batch, generator))
-        time = torch.randint(schedule.config.num_train_timesteps, (self.batch,), generator=generator).to(device)
-        noise = torch.randn(data.target[pick].shape, generator=generator).to(device)
+    def draw(self, step: int, generator: torch.Generator) -> Batch:
+        data, count = self.data, self.batch
+        views = self.pictures.views if data.features is None else data.features.shape[1]  # pyright: ignore
 
-        context = self.optimizer(data.features[pick, view].to(device).float())
-        conditioning = torch.where(no_object[:, None, None], self.optimizer.null.to(context), context)
-        scene = data.scene[pick].to(device).masked_fill(no_scene[:, None, None, None], 0)
-        target = data.target[pick].to(device)
+        def below(high: int) -> Tensor:
+            return torch.randint(high, (count,), generator=generator)
+
+        batch = {"index": below(len(data)), "view": below(views), "variant": below(data.target.shape[1])}
+        batch["no_object"], batch["no_scene"] = self.dropout.draw(count, generator)
+        batch["time"] = below(cast(Any, self.noise_schedule).config.num_train_timesteps)
+        batch["noise"] = torch.randn((count, *data.target.shape[2:]), generator=generator)
+        if self.as_released.random_queries:
+            batch["queries"] = self.optimizer.draw_queries(count, generator)
+        if self.pictures:
+            batch["seed"] = below(2**62)
+        return batch
+
+    def fetch(self, share: Batch) -> Batch:
+        data, (index, view, variant) = self.data, (share[name] for name in ("index", "view", "variant"))
+        read = {
+            "target": data.target[index, variant].float(),
+            "scene": data.scene[index, variant].float(),
+            "region": data.region[index, variant],
+        }
+        if data.features is not None:
+            read["features"] = data.features[index, view].float()
+        elif self.pictures:
+            read["pixels"] = self.pictures.pixels(index, view, share["seed"])
+        if data.details is not None:
+            read["details"] = data.details[index, view].float()
+        return share | read | {f"label {name}": values[index] for name, values in data.labels.items()}
+
+    def _context(self, batch: Batch) -> Tensor:
+        features = batch.get("features")
+        if features is None:
+            with torch.no_grad():
+                features = cast(Any, self.encoder)(pixel_values=batch["pixels"]).last_hidden_state
+        return self.optimizer(features, batch.get("details"), batch.get("queries"))
+
+    def _null(self, batch: Batch, context: Tensor) -> Tensor:
+        blank = self.as_released.blank
+        if blank is None:
+            return self.optimizer.null.to(context)
+        features = blank.to(context).expand(len(context), -1, -1)
+        return self.optimizer(features, batch.get("details"), batch.get("queries"))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        schedule, time, noise, target = cast(Any, self.noise_schedule), batch["time"], batch["noise"], batch["target"]
+        context = self._context(batch)
+        conditioning = torch.where(batch["no_object"][:, None, None], self._null(batch, context), context)
+        scene = batch["scene"].masked_fill(batch["no_scene"][:, None, None, None], 0)
         noisy = schedule.add_noise(target, noise, time)
         predicted = self.unet(torch.cat([noisy, scene], 1), time, encoder_hidden_states=conditioning).sample.float()
-        if schedule.config.prediction_type == "v_prediction":
-            wanted = schedule.get_velocity(target, noise, time)
-        else:
-            wanted = noise
-        error = (predicted - wanted).square()
-        late = (time < self.region_until)[:, None, None, None]
-        weight = 1 + self.region_weight * (data.region[pick].to(device) & late)
-        losses = {
-            "noise": (error * weight).mean((1, 2, 3)).div(weight.float().mean((1, 2, 3))).mean(),
-            "plain": error.mean(),
-        }
+        velocity = schedule.config.prediction_type == "v_prediction"
+        error = (predicted - (schedule.get_velocity(target, noise, time) if velocity else noise)).square()
+        weighted = (error * self.weighting.cells(batch["region"], time)).mean((1, 2, 3))
+        losses = {"noise": (weighted * self.weighting.samples(schedule, time)).mean(), "plain": error.mean()}
         losses["loss"] = losses["noise"]
         if self.head is not None:
-            parts = self.head.loss(context, {name: values[pick].to(device) for name, values in data.labels.items()})
+            labels = {name.removeprefix("label "): x for name, x in batch.items() if name.startswith("label ")}
+            parts = self.head.loss(context, labels)
             losses["loss"] = losses["loss"] + self.head_weight * parts["identity"]
             losses |= parts
         return losses

@@ -1,0 +1,54 @@
+"""What a run says about itself: JSON lines, TensorBoard, and the losses as a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .plot import plot_history
+
+PLAIN = ("step", "seconds")
+
+
+class Log:
+    """Rows of numbers by name, each with its "step". Without a folder it only remembers.
+
+    `history` are the rows up to the checkpoint a run goes on from: what was logged after it is taken back.
+    """
+
+    def __init__(self, folder: Path | None, history: list[dict[str, float]]):
+        self.folder, self.history = folder, list(history)
+        self.board: Any = None
+        if folder:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+            begun = history[-1]["step"] + 1 if history else 0
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=int(begun))
+            lines = [json.dumps(row) + "\n" for row in self.history]
+            (folder / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def add(self, row: dict[str, float]) -> None:
+        self.history.append(row)
+        if not self.folder:
+            return
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n")
+        for name in row.keys() - set(PLAIN):
+            self.board.add_scalar(name, row[name], int(row["step"]))
+
+    def picture(self, picture: Image.Image, step: int) -> None:
+        if self.board:
+            self.board.add_image("sheet", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+    def plot(self) -> None:
+        if self.folder:
+            plot_history(self.history, self.folder / "loss.png")
+
+    def close(self) -> None:
+        if self.board:
+            self.board.close()

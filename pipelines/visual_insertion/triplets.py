@@ -1,0 +1,52 @@
+"""Triplets in the form the loss needs: latents and vision tokens, in memory or mapped from files."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+
+class Shards:
+    """Tensors of several files as if they were one; a row is read when it is asked for.
+
+    `shards[i, j]` with index tensors [B] gives [B,...], as indexing one tensor does.
+    """
+
+    def __init__(self, parts: Sequence[Tensor]):
+        self.parts = list(parts)
+        self.ends = list(accumulate(len(part) for part in self.parts))
+        self.shape = torch.Size((self.ends[-1], *self.parts[0].shape[1:]))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, key: Tensor | tuple[Tensor, ...]) -> Tensor:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        rows = []
+        for row, *inner in zip(first.tolist(), *(index.tolist() for index in rest), strict=True):
+            part = bisect_right(self.ends, row)
+            rows.append(self.parts[part][(row - self.ends[part], *inner)])  # counted from the part's end
+        return torch.stack(rows)
+
+
+Column = Tensor | Shards
+
+
+@dataclass
+class EncodedTriplets:
+    """A data set of N triplets, each in `variants` crops and flips, with pictures of the object from `views`."""
+
+    target: Column  # [N,variants,C,h,w] latents of the scene with the object, times the VAE's scaling factor
+    scene: Column  # [N,variants,C,h,w] latents of the scene, the VAE's mode, not scaled
+    features: Column | None  # [N,views,T,D] vision tokens of the object's pictures; None: they are seen in training
+    region: Column  # [N,variants,1,h,w] bool: cells the object or its shadow touches
+    details: Column | None = None  # [N,views,S,E] tokens of a second encoder
+    labels: dict[str, Tensor] = field(default_factory=dict)  # what an auxiliary loss wants, indexed like the rest
+
+    def __len__(self) -> int:
+        return len(self.target)

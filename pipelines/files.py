@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -59,3 +61,12 @@ def describe_non_finite(state: StateDict) -> str | None:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all()
     }
     return ", ".join(f"{name} ({count} values)" for name, count in bad.items()) or None
+
+
+def fingerprint(networks: Iterable[torch.nn.Module], *facts: object) -> str:
+    """Twelve hex digits that change with any weight of the networks and with the text of any fact."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for network in networks:
+        for tensor in network.state_dict().values():
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..files import fingerprint
 from ..visual_insertion.triplets import EncodedTriplets
 from . import dataset
 from .tasks import encode_mode, label_tensors, to_signed
@@ -37,15 +37,6 @@ def encode_objects(encoder: nn.Module, objects, batch: int = 100) -> Tensor:
     for start in range(0, len(flat), batch):
         tokens.append(encoder(pixel_values=to_signed(flat[start : start + batch])).last_hidden_state.half())
     return torch.cat(tokens).unflatten(0, objects.shape[:2])
-
-
-def _fingerprint(*networks: nn.Module) -> str:
-    """Eight hex digits that change with any weight."""
-    digest = hashlib.sha256()
-    for network in networks:
-        for tensor in network.state_dict().values():
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
 
 
 def _encode_shard(path: Path, folder: Path, vae: AutoencoderKL, encoder: nn.Module) -> Path:
@@ -76,7 +67,7 @@ def encode(
 
     What other weights encoded is not taken: each pair of networks has a subfolder of its own.
     """
-    folder = folder / _fingerprint(vae, encoder)
+    folder = folder / fingerprint((vae, encoder))
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for done, shard in enumerate(shards):

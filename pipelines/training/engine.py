@@ -75,11 +75,11 @@ class _Loss(nn.Module):
     def __init__(self, task: Task, settings: Settings):
         super().__init__()
         self.networks = nn.ModuleDict(dict(task.modules()))
-        self.task, self.half = task, settings.precision == "bf16"
+        self.task, self.autocast = task, settings.precision == "bf16"
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         device = next(iter(batch.values())).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
             return self.task.loss(batch)
 
 
@@ -99,9 +99,18 @@ class Trainer:
         self.average = EMAModel(self.parameters, decay=settings.ema, foreach=True)
         self.run: Any = self.accelerator.prepare_model(loss)
         self.done = 0
-        self.whole = True  # no update is half made
+        self.whole = True  # no update is half made, and the weights are not the averaged ones
         self._reader = ThreadPoolExecutor(1, "fetch")
         self._ahead: dict[int, Any] = {}
+        count, process = settings.accumulate, self.accelerator.process_index
+        self._parts = self.accelerator.num_processes * count  # of a batch, and which of them are this process's
+        self._mine = range(process * count, (process + 1) * count)
+        self.train()
+
+    def train(self) -> None:
+        """Training mode for what is trained; a frozen network stays in evaluation mode."""
+        for network in self.networks.children():
+            network.train(any(p.requires_grad for p in network.parameters()))
 
     def _groups(self) -> list[dict[str, Any]]:
         rates = self.task.rates()
@@ -113,13 +122,14 @@ class Trainer:
             raise ValueError("None of the networks has a parameter to train.")
         return [group for group in groups if group["params"]]
 
+    def _seed(self, step: int) -> int:
+        return self.settings.seed * 1_000_003 + step
+
     def _shares(self, step: int) -> list[Batch]:
         """This process's fetched parts of a step's batch."""
-        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
-        batch, count = self.task.draw(step, generator), self.settings.accumulate
-        parts = self.accelerator.num_processes * count
-        first = self.accelerator.process_index * count
-        return [self.task.fetch(cut(batch, first + n, parts)) for n in range(count)]
+        generator = torch.Generator().manual_seed(self._seed(step))
+        batch = self.task.draw(step, generator)
+        return [self.task.fetch(cut(batch, part, self._parts)) for part in self._mine]
 
     def _read(self, step: int) -> list[Batch]:
         """The shares of a step, and those of the next one under way."""
@@ -139,9 +149,9 @@ class Trainer:
         shares = self._read(self.done)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for n, share in enumerate(shares):
-            last = n == len(shares) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.run):
+        for part, share in zip(self._mine, shares, strict=True):
+            torch.manual_seed(-1 - self._seed(self.done) * self._parts - part)  # for dropout, apart from what is drawn
+            with nullcontext() if part == self._mine[-1] else self.accelerator.no_sync(self.run):
                 losses = self.run(send_to_device(share, self.device, non_blocking=True))
                 self.accelerator.backward(losses["loss"] / len(shares))
             for name, value in losses.items():
@@ -163,14 +173,16 @@ class Trainer:
     def averaged(self):
         """The networks by name, with the averaged weights and in evaluation mode while inside."""
         self.average.store(self.parameters)
-        self.average.copy_to(self.parameters)
-        self.networks.eval()
+        self.whole = False
         try:
+            self.average.copy_to(self.parameters)
+            self.networks.eval()
             with torch.no_grad():
                 yield dict(self.networks.items())
         finally:
             self.average.restore(self.parameters)
-            self.networks.train()
+            self.train()
+            self.whole = True
 
     def close(self) -> None:
         self._reader.shutdown(cancel_futures=True)
@@ -215,7 +227,6 @@ def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], No
 
     window: dict[str, Tensor] = {}
     since = trainer.done
-    trainer.networks.train()
     try:
         while trainer.done < settings.steps:
             for name, value in trainer.step().items():

@@ -15,6 +15,11 @@ from .plot import plot_history
 PLAIN = ("step", "seconds")
 
 
+def _line(row: dict[str, float]) -> str:
+    """A row as a line of JSON, which knows no infinity."""
+    return json.dumps({name: value if math.isfinite(value) else None for name, value in row.items()}) + "\n"
+
+
 class Log:
     """Rows of numbers by name, each with its "step". Without a folder it only remembers.
 
@@ -29,15 +34,14 @@ class Log:
 
             begun = history[-1]["step"] + 1 if history else 0
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=int(begun))
-            lines = [json.dumps(row) + "\n" for row in self.history]
-            (folder / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+            (folder / "log.jsonl").write_text("".join(map(_line, self.history)), encoding="utf-8")
 
     def add(self, row: dict[str, float]) -> None:
         self.history.append(row)
         if not self.folder:
             return
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n")
+            file.write(_line(row))
         for name in row.keys() - set(PLAIN):
             self.board.add_scalar(name, row[name], int(row["step"]))
 

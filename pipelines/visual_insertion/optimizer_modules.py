@@ -47,6 +47,13 @@ class EmbeddingOptimizer(nn.Module):
             raise ValueError(f"The variant {self.settings.variant} asks no queries.")
         return self.spread * torch.randn((count, *self.queries.shape), generator=generator)
 
+    def asking(self, tokens: Tensor, queries: Tensor | None) -> Tensor:
+        """Queries [B,N,context_width] for the tokens [B,T,context_width] of B pictures: those given, or the learned."""
+        if queries is None and self.queries is not None:
+            queries = self.queries.expand(len(tokens), -1, -1)
+        assert queries is not None
+        return queries.to(tokens)
+
     def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         """Context [B,context_tokens,context_width] of vision tokens [B,T,encoder_width].
 
@@ -57,8 +64,8 @@ class EmbeddingOptimizer(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    parts = (rearrange(t, "b n (h d) -> b h n d", h=heads) for t in (q, k, v))
-    return rearrange(F.scaled_dot_product_attention(*parts), "b h n d -> b n (h d)")
+    q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=heads) for t in (q, k, v))
+    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
 
 
 class _CrossAttention(nn.Module):
@@ -71,7 +78,8 @@ class _CrossAttention(nn.Module):
         self.to_out = operations.Linear(width, width)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        return x + self.to_out(_attend(self.to_q(self.norm(x)), *self.to_kv(features).chunk(2, dim=-1), self.heads))
+        key, value = self.to_kv(features).chunk(2, dim=-1)
+        return x + self.to_out(_attend(self.to_q(self.norm(x)), key, value, self.heads))
 
 
 class _FeedForward(nn.Module):
@@ -110,14 +118,14 @@ class Resampler(EmbeddingOptimizer):
         tokens = self.project(self.norm_in(features))
         if self.settings.detail_width and details is not None:
             tokens = torch.cat([tokens, self.project_detail(self.norm_detail(details))], dim=1)
-        x = self.queries.to(tokens).expand(len(tokens), -1, -1) if queries is None else queries.to(tokens)
+        x = self.asking(tokens, queries)
         for attend, think in zip(self.attend, self.think, strict=True):
             x = think(attend(x, tokens))
         start = self.null[:1].to(x).expand(len(x), -1, -1)
         return torch.cat([start, self.norm_out(x)], dim=1)
 
 
-def _in_turn(layers: nn.ModuleList, x: Tensor) -> Tensor:
+def _in_turn(layers: Any, x: Tensor) -> Tensor:
     """Fully connected layers with ReLU between them."""
     for layer in layers[:-1]:
         x = F.relu(layer(x))
@@ -143,8 +151,8 @@ class PooledMLP(EmbeddingOptimizer):
 
     def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         tokens = self.project(features)
-        q = self.queries.to(tokens).expand(len(tokens), -1, -1) if queries is None else queries.to(tokens)
-        pooled = _attend(self.to_q(q), *self.to_kv(tokens).chunk(2, dim=-1), self.settings.heads)
+        key, value = self.to_kv(tokens).chunk(2, dim=-1)
+        pooled = _attend(self.to_q(self.asking(tokens, queries)), key, value, self.settings.heads)
         return _in_turn(self.layers, self.to_out(pooled))
 
 
@@ -160,7 +168,7 @@ class TwoLinear(EmbeddingOptimizer):
         self.mix = operations.Linear(settings.encoder_tokens, settings.context_tokens)
 
     def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
-        return self.mix(_in_turn(self.layers, self.project(features)).mT).mT
+        return self.mix(_in_turn(self.layers, self.project(features)).transpose(1, 2)).transpose(1, 2)
 
 
 VARIANTS: dict[str, type[EmbeddingOptimizer]] = {

@@ -34,8 +34,8 @@ class ObjectPictures(Protocol):
 
     views: int
 
-    def pixels(self, index: Tensor, view: Tensor, seed: Tensor) -> Tensor:
-        """What the vision encoder wants to see [B,3,H,W], augmented as `seed` [B] says, then normalised."""
+    def pixels(self, index: Tensor, view: Tensor, seed: Tensor) -> dict[str, Tensor]:
+        """What each vision encoder, by name, is to see [B,3,H,W]: augmented as `seed` [B] says, then normalised."""
         ...
 
 
@@ -94,7 +94,8 @@ class AsReleased:
 class InsertionTask(Task):
     """Trains an embedding optimizer, and of the UNet what requires gradients.
 
-    `pictures` and `encoder` take the place of cached vision tokens when the objects' pictures are augmented.
+    `pictures` and frozen `encoders` ("features", "details") take the place of cached vision tokens when the objects'
+    pictures are augmented.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class InsertionTask(Task):
         dropout: Dropout = Dropout(),
         weighting: Weighting = Weighting(),
         pictures: ObjectPictures | None = None,
-        encoder: nn.Module | None = None,
+        encoders: Mapping[str, nn.Module] | None = None,
         head: IdentityHead | None = None,
         head_weight: float = 0.05,
         rates: Mapping[str, float] | None = None,
@@ -117,16 +118,16 @@ class InsertionTask(Task):
     ):
         if not len(data):
             raise ValueError("There is no triplet to train on.")
-        if data.features is None and (pictures is None or encoder is None):
+        if data.features is None and not (pictures and encoders):
             raise ValueError("Without cached vision tokens, training needs the objects' pictures and an encoder.")
-        self.unet, self.optimizer, self.encoder, self.head = unet, optimizer, encoder, head
+        self.unet, self.optimizer, self.encoders, self.head = unet, optimizer, nn.ModuleDict(encoders or {}), head
         self.data, self.pictures, self.noise_schedule, self.batch = data, pictures, noise_schedule, batch
         self.dropout, self.weighting, self.head_weight, self.as_released = dropout, weighting, head_weight, as_released
         self._rates, self._metrics, self._draw_sheet = rates or {}, metrics, draw_sheet
 
     def modules(self) -> dict[str, nn.Module]:
-        named = {"unet": self.unet, "embedding_optimizer": self.optimizer, "head": self.head, "encoder": self.encoder}
-        return {name: cast(nn.Module, module) for name, module in named.items() if module is not None}
+        named = {"unet": self.unet, "embedding_optimizer": self.optimizer, "encoders": self.encoders}
+        return named | ({"head": cast(nn.Module, self.head)} if self.head is not None else {})
 
     def rates(self):
         return self._rates
@@ -164,17 +165,18 @@ class InsertionTask(Task):
         if data.features is not None:
             read["features"] = data.features[index, view].float()
         elif self.pictures:
-            read["pixels"] = self.pictures.pixels(index, view, share["seed"])
+            shown = self.pictures.pixels(index, view, share["seed"])
+            read |= {f"pixels {name}": pixels for name, pixels in shown.items()}
         if data.details is not None:
             read["details"] = data.details[index, view].float()
         return share | read | {f"label {name}": values[index] for name, values in data.labels.items()}
 
     def _context(self, batch: Batch) -> Tensor:
-        features = batch.get("features")
-        if features is None:
-            with torch.no_grad():
-                features = cast(Any, self.encoder)(pixel_values=batch["pixels"]).last_hidden_state
-        return self.optimizer(features, batch.get("details"), batch.get("queries"))
+        tokens = {name: batch.get(name) for name in ("features", "details")}
+        with torch.no_grad():
+            for name, encoder in self.encoders.items():
+                tokens[name] = encoder(pixel_values=batch[f"pixels {name}"]).last_hidden_state
+        return self.optimizer(tokens["features"], tokens["details"], batch.get("queries"))
 
     def _null(self, batch: Batch, context: Tensor) -> Tensor:
         blank = self.as_released.blank

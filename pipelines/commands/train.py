@@ -1,0 +1,63 @@
+"""`visual-insertion train`: train an embedding optimizer, and a UNet's cross-attention, from a configuration."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+OK, PROBLEM, MISSING = 0, 1, 2
+
+
+def register(subparsers: Any) -> None:
+    """Add `train`."""
+    text = "train on triplets; started again, it goes on where it stopped"
+    parser: ArgumentParser = subparsers.add_parser("train", help=text, description=text)
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("config", type=Path, metavar="CONFIG", help="a YAML file, or the name of a shipped recipe")
+    add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="such as run.steps=100")
+    add("--dry-run", action="store_true", help="parameters, memory, steps and hours by a short measurement")
+
+
+def run(args: Namespace) -> int:
+    """Train; 0 done, 1 unusable configuration, models or data, 2 a file or library is missing."""
+    try:
+        _train(args)
+    except FileNotFoundError as error:
+        return _say(str(error), MISSING)
+    except ImportError as error:
+        return _say(f"{error}. Install the pack with its 'train' extra.", MISSING)
+    except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
+        return _say(str(error), PROBLEM)
+    return OK
+
+
+def _train(args: Namespace) -> None:
+    from tqdm import tqdm
+
+    from ..visual_insertion.config import read_config
+
+    config = read_config(args.config, args.set)
+    if args.dry_run:
+        from ..visual_insertion.estimate import describe, estimate
+
+        print(describe(estimate(config), config))
+        return
+    from ..visual_insertion.recipe import train
+
+    with tqdm(desc="encode", unit="triplet") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        made = train(config, tqdm.write, progress)
+    for what, path in made.items():
+        print(f"{what}: {path}")
+
+
+def _say(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code

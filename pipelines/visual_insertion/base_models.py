@@ -1,0 +1,84 @@
+"""What a training run starts from: frozen encoders, the base model's null, and the part of its UNet that learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from .preparation import Encoder
+from .unet_patch import select_parameters
+
+
+def load_encoder(folder: Path, pixels: Path | None = None) -> Encoder:
+    """A vision encoder (CLIP's image tower, DINOv2) from a transformers folder, frozen.
+
+    `pixels` is the folder of its preprocessor_config.json, by default the same. Raises FileNotFoundError, ValueError.
+    """
+    from transformers import AutoConfig, AutoModel, CLIPVisionModelWithProjection
+
+    statistics = (pixels or folder) / "preprocessor_config.json"
+    for path in (folder / "config.json", statistics):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing. Needed is a vision encoder with its preprocessor_config.json.")
+    try:
+        kind: Any = AutoConfig.from_pretrained(folder).model_type
+        loader: Any = CLIPVisionModelWithProjection if kind.startswith("clip") else AutoModel
+        network = loader.from_pretrained(folder, dtype=torch.float32).requires_grad_(False).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The vision encoder in {folder} cannot be read: {error}") from error
+    facts = json.loads(statistics.read_text("utf-8"))
+    # The network's own size, as ComfyUI feeds it; DINOv2's preprocessor would make it 224 in place of 518.
+    return Encoder(network, network.config.image_size, facts["image_mean"], facts["image_std"])
+
+
+def empty_prompt(base: Path) -> Tensor:
+    """[1,77,D], the base model's text encoder's output for "": its own null. Raises FileNotFoundError, ValueError."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    if not (base / "text_encoder" / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{base / 'text_encoder'} is missing; the null 'empty prompt' is made with it. Fetch it and its tokenizer, "
+            "or set optimizer.no_object to 'zeros'."
+        )
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
+        encoder: Any = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The text encoder in {base} cannot be read: {error}") from error
+    tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
+    with torch.no_grad():
+        return encoder(tokens["input_ids"]).last_hidden_state
+
+
+def train_part(
+    unet: UNet2DConditionModel, parts: str, tensors: int | None, parameters: int | None
+) -> dict[str, Tensor]:
+    """Freeze the UNet but for `parts` of its cross-attention ("none", "kv", "attn2"); copies of those by name.
+
+    Raises ValueError when nothing matches, or not as many `tensors` and `parameters` as were expected.
+    """
+    unet.requires_grad_(False)
+    chosen = {} if parts == "none" else select_parameters(unet, cast(Any, parts))
+    found = (len(chosen), sum(p.numel() for p in chosen.values()))
+    for count, wanted, what in zip(found, (tensors, parameters), ("tensors", "parameters"), strict=True):
+        if wanted is not None and count != wanted:
+            raise ValueError(
+                f"unet.train = {parts} matches {count:,} {what} of this UNet, not the {wanted:,} expected. It is "
+                "another model than the recipe was written for; if that is meant, correct unet.tensors and parameters."
+            )
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    return {name: parameter.detach().clone() for name, parameter in chosen.items()}
+
+
+def halve_frozen(network: nn.Module) -> None:
+    """Keep what autocast would round anyway in bfloat16: frozen linear layers and convolutions. Halves their memory."""
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.Linear | nn.Conv2d) and not any(p.requires_grad for p in own):
+            module.bfloat16()

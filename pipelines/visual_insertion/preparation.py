@@ -1,0 +1,199 @@
+"""Pictures of triplets made ready for training: latents and vision tokens in files, once, resumable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..files import fingerprint
+from .augmentation import Augmentation, augment_object, vary_pair
+from .object_picture import prepare_object
+from .triplet_folder import METADATA, TripletFiles, read_folder, read_picture
+from .triplets import EncodedTriplets, Shards
+
+SHARD = 256  # triplets per file
+BATCH = 16  # triplets encoded at once
+READERS = min(8, os.cpu_count() or 1)  # threads
+MAY_HAVE_ALPHA = {".png", ".webp"}
+CHANGED = 16 / 255  # a pixel belongs to the object's region when a channel changes by more than this
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A vision encoder and what it wants to see."""
+
+    network: nn.Module  # a transformers vision model
+    size: int  # px
+    mean: Sequence[float]  # [3]
+    std: Sequence[float]  # [3]
+
+    def normalise(self, pictures: Tensor) -> Tensor:
+        """Pictures [...,3,H,W] in 0..1 as the encoder's input."""
+        shift, scale = (torch.tensor(values).to(pictures).view(3, 1, 1) for values in (self.mean, self.std))
+        return (pictures - shift) / scale
+
+    @torch.no_grad()
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Last hidden states [B,T,D] of normalised pictures [B,3,size,size]."""
+        parameter = next(self.network.parameters())
+        return self.network(pixel_values=pixels.to(parameter)).last_hidden_state
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How pictures become training material."""
+
+    size: int = 256  # px, the side of scene and target
+    variants: int = 2  # stored crops and flips of a pair: 1 the centre, 2 with its flip, more with random crops
+    views: int = 1  # pictures of an object; fewer are repeated
+    framing: str = "squash"
+    background: str = "keep"  # around the object; "mean" needs masks and is what we recommend
+
+
+class Objects:
+    """The objects' pictures of a folder: as they are for a cache, or augmented (the task's `ObjectPictures`).
+
+    `encoders` are "features" and, where there is a second one, "details".
+    """
+
+    def __init__(
+        self,
+        triplets: list[TripletFiles],
+        settings: PictureSettings,
+        encoders: Mapping[str, Encoder],
+        augmentation: Augmentation,
+    ):
+        self.triplets, self.settings, self.encoders, self.augmentation = triplets, settings, encoders, augmentation
+        self.views = settings.views
+
+    def picture(self, index: int, view: int, encoder: Encoder) -> Tensor:
+        """An object's picture [3,size,size] for an encoder, 0..1, its background as the settings say."""
+        triplet, settings = self.triplets[index], self.settings
+        view %= len(triplet.objects)
+        path = triplet.objects[view]
+        picture = read_picture(path, "RGBA" if path.suffix.lower() in MAY_HAVE_ALPHA else "RGB")
+        mask = read_picture(triplet.masks[view], "L") if triplet.masks else None
+        try:
+            ready = prepare_object(
+                picture.movedim(0, -1)[None], mask, settings.framing, settings.background, encoder.mean
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        size = (encoder.size, encoder.size)
+        return F.interpolate(ready.movedim(-1, 1), size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+
+    def _augmented(self, index: int, view: int, seed: int) -> dict[str, Tensor]:
+        return {
+            name: encoder.normalise(
+                augment_object(
+                    self.picture(index, view, encoder), torch.tensor(list(encoder.mean)), self.augmentation, seed
+                )
+            )
+            for name, encoder in self.encoders.items()
+        }
+
+    def pixels(self, index: Tensor, view: Tensor, seed: Tensor) -> dict[str, Tensor]:
+        with ThreadPoolExecutor(READERS) as readers:
+            rows = list(readers.map(self._augmented, index.tolist(), view.tolist(), seed.tolist()))
+        return {name: torch.stack([row[name] for row in rows]) for name in self.encoders}
+
+
+class Preparation:
+    """Encodes the triplets of a folder into files beside each other, those that are not there yet.
+
+    Without `with_features` only the latents: vision tokens then come from augmented pictures, in training.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        vae: AutoencoderKL,
+        encoders: Mapping[str, Encoder],
+        settings: PictureSettings,
+        with_features: bool = True,
+    ):
+        self.triplets, self.vae, self.settings = read_folder(folder), vae, settings
+        self.encoders = encoders if with_features else {}
+        self.objects = Objects(self.triplets, settings, self.encoders, Augmentation())
+        index = (folder / METADATA).read_bytes()
+        self.name = fingerprint([vae, *(e.network for e in self.encoders.values())], settings, index)
+
+    def _pair(self, index: int) -> Tensor:
+        """[2,variants,3,size,size]: scene and target."""
+        triplet, settings = self.triplets[index], self.settings
+        pictures = [read_picture(path) for path in (triplet.scene, triplet.target)]
+        if pictures[0].shape != pictures[1].shape:
+            sizes = " and ".join(f"{x.shape[-1]}x{x.shape[-2]}" for x in pictures)
+            raise ValueError(f"Scene and target of triplet {triplet.name} differ in size ({sizes} px).")
+        pairs = [vary_pair(torch.stack(pictures), settings.size, n, index) for n in range(settings.variants)]
+        return torch.stack(pairs, 1)
+
+    def _views(self, index: int, encoder: Encoder) -> Tensor:
+        """[views,3,size,size], normalised."""
+        views = [self.objects.picture(index, view, encoder) for view in range(self.settings.views)]
+        return encoder.normalise(torch.stack(views))
+
+    @torch.no_grad()
+    def _latents(self, pictures: Tensor) -> Tensor:
+        """[...,3,size,size] in 0..1 -> the VAE's mode [...,4,h,w]."""
+        vae: Any = self.vae
+        latents = vae.encode((2 * pictures.flatten(0, -4) - 1).to(vae.device, vae.dtype)).latent_dist.mode()
+        return latents.float().cpu().unflatten(0, pictures.shape[:-3])
+
+    def _encode(self, rows: range, readers: ThreadPoolExecutor) -> dict[str, Tensor]:
+        pictures = torch.stack(list(readers.map(self._pair, rows)))  # [rows,2,variants,3,size,size]
+        scene, target = self._latents(pictures).unbind(1)
+        scale: Any = self.vae.config
+        changed = ((pictures[:, 1] - pictures[:, 0]).abs().amax(2) > CHANGED).float()
+        columns = {
+            "scene": scene.half(),
+            "target": (target * scale.scaling_factor).half(),
+            "region": F.max_pool2d(changed, self.settings.size // scene.shape[-1]).bool()[:, :, None],
+        }
+        for name, encoder in self.encoders.items():
+            pixels = torch.stack(list(readers.map(lambda index, e=encoder: self._views(index, e), rows)))
+            tokens = encoder.tokens(pixels.flatten(0, 1)).half().cpu()
+            columns[name] = tokens.unflatten(0, pixels.shape[:2])
+        return columns
+
+    def _write(self, path: Path, rows: range) -> None:
+        with ThreadPoolExecutor(READERS) as readers:
+            parts = [self._encode(rows[start : start + BATCH], readers) for start in range(0, len(rows), BATCH)]
+        part = path.with_suffix(".part")
+        try:
+            save_file({name: torch.cat([one[name] for one in parts]) for name in parts[0]}, part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def run(self, cache: Path, progress: Progress | None = None) -> EncodedTriplets:
+        """Encode into `cache` and map the files. An interrupted call leaves whole files only.
+
+        Raises ValueError naming a picture that cannot be used, OSError for a full disk.
+        """
+        folder = cache / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shards = []
+        for start in range(0, len(self.triplets), SHARD):
+            rows = range(start, min(start + SHARD, len(self.triplets)))
+            path = folder / f"{start:09d}-{len(rows)}.safetensors"
+            if not path.exists():
+                self._write(path, rows)
+            shards.append(load_file(path))
+            if progress:
+                progress(rows.stop, len(self.triplets))
+        columns = {name: Shards([shard[name] for shard in shards]) for name in shards[0]}
+        return EncodedTriplets(
+            columns["target"], columns["scene"], columns.get("features"), columns["region"], columns.get("details")
+        )

@@ -1,0 +1,206 @@
+"""`visual-insertion train` on a small folder of toy triplets and the models that ship."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+SMALL = [
+    *("run.steps=4", "run.log_every=2", "run.warmup=1", "run.precision=fp32", "batch=4"),
+    *("run.validate_every=0", "data.validation=null"),
+]
+
+
+@pytest.fixture(scope="module")
+def triplets(pack, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("triplets")
+    write, held = pack.pipelines.playroom.folders.write_folder, pack.pipelines.playroom.dataset.HELD_OUT_SEED
+    write(folder / "train", range(10), views=2)
+    write(folder / "validation", range(held, held + 3), views=1)
+    return folder
+
+
+@pytest.fixture
+def run(pack, triplets, tmp_path, capsys):
+    """run(*changes): (exit code, stdout, stderr) of the command on the recipe `playroom`, made small."""
+
+    def call(*changes, options=(), recipe="playroom"):
+        from pathlib import Path
+
+        data = [f"data.train={(triplets / 'train').as_posix()}"]
+        base = (Path(__file__).resolve().parents[1] / "playroom_models").as_posix()
+        places = [f"folder={(tmp_path / 'run').as_posix()}", f"models.base={base}"]
+        code = pack.pipelines.__main__.main(["train", recipe, *options, "--set", *SMALL, *data, *places, *changes])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_it_trains_and_what_comes_out_loads_in_the_pipeline(pack, run, triplets, tmp_path):
+    code, out, err = run(f"data.validation={(triplets / 'validation').as_posix()}", "run.validate_every=2")
+    assert code == 0, err
+    folder = tmp_path / "run"
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 2, 4, 4]
+    assert all(row["validation_error"] > 0 and "validation_object_gain" in row for row in rows[1::2])
+    assert Image.open(folder / "sheet.png").size == (4 * 128, 3 * 128)
+    optimizer = pack.pipelines.visual_insertion.embedding_optimizer.load(folder / "embedding_optimizer.safetensors")
+    assert optimizer.settings.variant == "resampler" and optimizer.settings.context_tokens == 77
+    with safe_open(folder / "unet_attn2.safetensors", "pt") as patch:
+        assert patch.metadata()["tensors"] == "35"
+        assert any(patch.get_tensor(name).any() for name in patch.keys())
+    assert "for Load LoRA" in out
+
+
+def test_a_finished_run_is_not_trained_again_and_one_of_other_parts_is_refused(run, tmp_path):
+    assert run()[0] == 0
+    before = load_file(tmp_path / "run" / "embedding_optimizer.safetensors")
+    assert run()[0] == 0
+    after = load_file(tmp_path / "run" / "embedding_optimizer.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    code, _, err = run("unet.train=kv")
+    assert code == 1 and "other parts of them were trained" in err
+
+
+def test_encodings_are_made_once_and_again_when_something_changed(run, tmp_path):
+    assert run()[0] == 0
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cache").rglob("*.safetensors")}
+    assert len(made) == 1
+    assert run("run.steps=5")[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert run("run.steps=6", "data.pictures.variants=3")[0] == 0
+    assert len(list((tmp_path / "run" / "cache").rglob("*.safetensors"))) == 2
+
+
+def test_augmented_pictures_go_through_the_encoder_and_are_the_same_for_any_cut(run, tmp_path):
+    changes = ("data.augment=true", "optimizer.variant=pooled_mlp4")
+    assert run(*changes)[0] == 0
+    whole = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["trained"]
+    shutil.rmtree(tmp_path / "run")
+    assert run(*changes, "run.accumulate=2")[0] == 0
+    cut = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["trained"]
+    assert all(torch.allclose(whole[name], cut[name], atol=1e-5) for name in whole)
+    assert not any(name.startswith(("encoders", "unet.conv_in")) for name in whole)
+
+
+@pytest.mark.parametrize("variant", ["two_linear", "pooled_mlp2", "pooled_mlp4", "resampler"])
+def test_every_variant_trains_as_released_or_as_ours(run, variant):
+    changes = [f"optimizer.variant={variant}", "optimizer.no_object=released", "unet.train=none", "run.steps=2"]
+    if variant != "two_linear":
+        changes.append("optimizer.random_queries=true")
+    code, _, err = run(*changes)
+    assert code == 0, err
+
+
+def test_a_dry_run_reports_and_writes_nothing(run, tmp_path):
+    code, out, err = run("unet.train=kv", "data.train=nowhere", options=("--dry-run",))
+    assert code == 0, err
+    assert "unet: trains" in out and "parameters in 10 tensors" in out and "hours" in out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ("unet.train=everything", 1, "There are no parts 'everything'"),
+        ("unet.tensors=80", 1, "matches 35 tensors of this UNet, not the 80 expected"),
+        ("unet.parameters=43962560", 1, "not the 43,962,560 expected"),
+        ("optimizer.varant=resampler", 1, "unknown entry 'optimizer.varant'; known there: variant"),
+        ("optimizer.variant=perceiver", 1, "Unknown embedding optimizer variant 'perceiver'"),
+        ("optimizer.no_object=empty prompt", 2, "the null 'empty prompt' is made with it"),
+        ("run.steps=many", 1, "'run.steps' must be of type int"),
+        ("run.accumulate=3", 1, "cannot be cut into 3 equal parts"),
+        ("models.base=nowhere", 2, "must be a diffusers InstructPix2Pix folder"),
+        ("models.image_encoder=nowhere", 2, "Needed is a vision encoder"),
+        ("data.train=nowhere", 2, "metadata.jsonl does not exist"),
+        ("data.pictures.background=mean", 1, "neither a mask nor an alpha channel says where the object is"),
+        ("optimizer.start=nowhere.safetensors", 2, "nowhere.safetensors does not exist"),
+        ("nonsense", 1, "'nonsense' is not of the form name=value"),
+    ],
+)
+def test_a_wrong_configuration_says_what_is_wrong(run, change, code, message):
+    found, _, err = run(change)
+    assert (found, message in err) == (code, True), err
+
+
+def test_an_unknown_recipe_names_the_shipped_ones(run):
+    code, _, err = run(recipe="resampler_stage3")
+    assert code == 2 and "resampler_stage2" in err and "slides_stage1" in err
+
+
+@pytest.mark.parametrize(
+    "recipe", ["slides_stage1", "slides_stage2", "resampler_stage1", "resampler_stage2", "playroom"]
+)
+def test_the_shipped_recipes_are_read_and_train_what_they_say(pack, recipe):
+    from pathlib import Path
+
+    config = pack.pipelines.visual_insertion.config.read_config(Path(recipe))
+    assert config.run.steps > 0 and config.batch % config.run.accumulate == 0
+    if recipe.endswith("stage2"):
+        assert (config.unet.train, config.unet.tensors, config.unet.parameters) == ("attn2", 80, 43_962_560)
+    elif recipe.endswith("stage1"):
+        assert config.unet.train == "none"
+
+
+@pytest.mark.parametrize(("parts", "tensors", "parameters"), [("attn2", 80, 43_962_560), ("kv", 32, 19_169_280)])
+def test_the_filter_matches_what_was_published_of_sd15(pack, parts, tensors, parameters):
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(in_channels=8, cross_attention_dim=768)
+    pack.pipelines.visual_insertion.base_models.train_part(unet, parts, tensors, parameters)
+    assert sum(p.requires_grad for p in unet.parameters()) == tensors
+    assert all(".attn2." in name for name, p in unet.named_parameters() if p.requires_grad)
+
+
+class TestTripletFolders:
+    def read(self, pack, folder):
+        return pack.pipelines.visual_insertion.triplet_folder.read_folder(folder)
+
+    @pytest.fixture
+    def copy(self, triplets, tmp_path):
+        return shutil.copytree(triplets / "train", tmp_path / "copy")
+
+    def test_a_missing_picture_and_a_broken_line_are_named(self, pack, copy):
+        (copy / "000000003_scene.png").unlink()
+        with pytest.raises(FileNotFoundError, match=r"1 pictures .*000000003_scene\.png \(line 4\)"):
+            self.read(pack, copy)
+        index = copy / "metadata.jsonl"
+        index.write_text(index.read_text().replace("target_file_name", "target", 1))
+        with pytest.raises(ValueError, match="line 1 is not a triplet: 'target_file_name' is missing"):
+            self.read(pack, copy)
+        index.write_text("")
+        with pytest.raises(ValueError, match="holds no triplet"):
+            self.read(pack, copy)
+
+    def test_a_broken_picture_stops_the_run_by_name_and_leaves_no_half_file(self, run, copy, tmp_path):
+        (copy / "000000003_target.png").write_bytes(b"not a picture")
+        code, _, err = run(f"data.train={copy.as_posix()}")
+        assert code == 1 and "000000003_target.png is not a readable picture" in err
+        assert not list((tmp_path / "run" / "cache").rglob("*.part"))
+
+    def test_scene_and_target_of_two_sizes_are_refused(self, run, copy):
+        Image.new("RGB", (64, 64)).save(copy / "000000003_target.png")
+        code, _, err = run(f"data.train={copy.as_posix()}")
+        assert code == 1 and "triplet 000000003 differ in size (128x128 and 64x64 px)" in err
+
+
+class TestAugmentation:
+    def test_a_pair_is_cut_alike_and_the_object_is_a_function_of_the_seed(self, pack):
+        augmentation = pack.pipelines.visual_insertion.augmentation
+        picture = torch.rand(3, 40, 50)
+        for variant in range(6):
+            pair = augmentation.vary_pair(torch.stack([picture, picture]), 32, variant, seed=7)
+            assert pair.shape == (2, 3, 32, 32) and torch.equal(*pair)
+        plain, flipped = (augmentation.vary_pair(picture[None], 40, variant, 0) for variant in (0, 1))
+        assert torch.allclose(plain.flip(-1), flipped, atol=1e-6)
+        assert torch.allclose(plain[0], picture[:, :, 5:45], atol=1e-6)
+        fill, settings = torch.zeros(3), augmentation.Augmentation()
+        seen = [augmentation.augment_object(picture, fill, settings, seed) for seed in (1, 1, 2)]
+        assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
+        still = augmentation.Augmentation(flip=0, rotation=0, scale=0, shift=0, colour=0)
+        assert torch.allclose(augmentation.augment_object(picture, fill, still, 3), picture, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -47,15 +48,26 @@ def _train(args: Namespace) -> None:
         return
     from ..visual_insertion.recipe import train
 
-    with tqdm(desc="encode", unit="triplet") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        made = train(config, tqdm.write, progress)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes
+    made = train(config, tqdm.write, _Bars() if first else None)
     for what, path in made.items():
         print(f"{what}: {path}")
+
+
+class _Bars:
+    """A progress bar for every folder that is encoded."""
+
+    def __init__(self):
+        self.bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        self.bar = self.bar or tqdm(desc="encode", unit="triplet", total=total)
+        self.bar.update(done - self.bar.n)
+        if done == total:
+            self.bar.close()
+            self.bar = None
 
 
 def _say(text: str, code: int) -> int:

@@ -24,7 +24,6 @@ from .triplets import EncodedTriplets, Shards
 SHARD = 256  # triplets per file
 BATCH = 16  # triplets encoded at once
 READERS = min(8, os.cpu_count() or 1)  # threads
-MAY_HAVE_ALPHA = {".png", ".webp"}
 CHANGED = 16 / 255  # a pixel belongs to the object's region when a channel changes by more than this
 Progress = Callable[[int, int], None]
 
@@ -82,7 +81,7 @@ class Objects:
         triplet, settings = self.triplets[index], self.settings
         view %= len(triplet.objects)
         path = triplet.objects[view]
-        picture = read_picture(path, "RGBA" if path.suffix.lower() in MAY_HAVE_ALPHA else "RGB")
+        picture = read_picture(path, mode=None)
         mask = read_picture(triplet.masks[view], "L") if triplet.masks else None
         try:
             ready = prepare_object(

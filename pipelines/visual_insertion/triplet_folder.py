@@ -68,11 +68,16 @@ def _parse(line: str, folder: Path, where: str) -> TripletFiles:
     return TripletFiles(str(row.get("id", row["target_file_name"])), scene, target, *paths)
 
 
-def read_picture(path: Path, mode: str = "RGB") -> Tensor:
-    """The picture in a file as [C,H,W] float32, 0..1, orientation applied. Raises ValueError naming a broken file."""
+def read_picture(path: Path, mode: str | None = "RGB") -> Tensor:
+    """The picture in a file as [C,H,W] float32, 0..1, orientation applied; no mode is RGB, and RGBA where it has alpha.
+
+    Raises ValueError naming a broken file.
+    """
     try:
         with Image.open(path) as file:
-            picture = np.asarray(ImageOps.exif_transpose(file).convert(mode), dtype=np.float32)
+            upright = ImageOps.exif_transpose(file)
+            mode = mode or ("RGBA" if upright.has_transparency_data else "RGB")
+            picture = np.asarray(upright.convert(mode), dtype=np.float32)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(
             f"{path} is not a readable picture: {error}. Take its triplet out, or fetch it anew."

@@ -24,7 +24,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ..pipelines.training.engine import Settings, Trainer
+from ..pipelines.training.trainer import Settings, Trainer
 from ..pipelines.visual_insertion.base_models import halve_frozen, train_part
 from ..pipelines.visual_insertion.optimizer_modules import OptimizerSettings, build
 from ..pipelines.visual_insertion.training import InsertionTask

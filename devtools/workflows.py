@@ -34,11 +34,14 @@ SECOND_PASS = 0.25  # denoise
 SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
 PLAYROOM_SCALES = {"object_scale": 2.5, "scene_scale": 1.2}
 REAL_SCALES = {"object_scale": 7.5, "scene_scale": 1.5}
-REAL_WEIGHTS = ("instruct-pix2pix", "clip-vit-large-patch14", "embedding-optimizer-original")  # ids in the manifest
+AROUND = ("clip-vit-large-patch14", "embedding-optimizer-original")  # ids in the manifest
+REAL_WEIGHTS = ("instruct-pix2pix", *AROUND)
+PIPE_WEIGHTS = ("paint-by-inpaint-add-base-unet", "vae-ft-mse", *AROUND)
 
 # Seeds of triplets that no model was trained on.
 SCENE = 900_001_871
 OBJECTS = {"object": 900_001_625, "object2": 900_001_605}
+OTHER_VIEW = 0  # of the first object
 
 # The host's own colours for groups.
 YELLOW, BROWN, VIOLET, GREEN, BLUE, CYAN = "#b58b2a", "#b06634", "#88A", "#8A8", "#3f789e", "#8AA"
@@ -91,6 +94,7 @@ class Models:
     vae: list
     clip_vision: list
     embedding_optimizer: list
+    clip: list | None = None
 
 
 def playroom(w: Workflow) -> Models:
@@ -99,20 +103,36 @@ def playroom(w: Workflow) -> Models:
     return Models(toys[0], toys[1], toys[2], toys[3])
 
 
-def real(w: Workflow) -> Models:
+LOADERS = {  # by role in the manifest: the node and the widget that names the file
+    "checkpoint": ("CheckpointLoaderSimple", "ckpt_name"),
+    "unet": ("Pix2PixUNetLoader", "name"),
+    "vae": ("VAELoader", "vae_name"),
+    "image_encoder": ("CLIPVisionLoader", "clip_name"),
+    "embedding_optimizer": ("EmbeddingOptimizerLoader", "name"),
+}
+
+
+def load(w: Workflow, weights: Sequence[str]) -> dict[str, Node]:
+    """Loaders of these weights, by role; the front end offers to download what is missing."""
     w.group("Models", VIOLET, below=True)
     manifest = Modules(load_pack()).pipelines.weights.load_manifest()
-    loaders = {
-        "CheckpointLoaderSimple": "ckpt_name",
-        "CLIPVisionLoader": "clip_name",
-        "EmbeddingOptimizerLoader": "name",
-    }
-    nodes = []
-    for (kind, widget), weight in zip(loaders.items(), map(manifest.get, REAL_WEIGHTS), strict=True):
-        nodes.append(w.add(kind, **{widget: weight.file}))
-        w.downloads[nodes[-1].number] = download(weight)
-    checkpoint, encoder, optimizer = nodes
-    return Models(checkpoint[0], checkpoint[2], encoder[0], optimizer[0])
+    nodes = {}
+    for weight in map(manifest.get, weights):
+        kind, widget = LOADERS[weight.role]
+        nodes[weight.role] = node = w.add(kind, **{widget: weight.file})
+        w.downloads[node.number] = download(weight)
+    return nodes
+
+
+def real(w: Workflow) -> Models:
+    of = load(w, REAL_WEIGHTS)
+    model, clip, vae = (of["checkpoint"][output] for output in range(3))
+    return Models(model, vae, of["image_encoder"][0], of["embedding_optimizer"][0], clip)
+
+
+def paint_by_inpaint(w: Workflow) -> Models:
+    of = load(w, PIPE_WEIGHTS)
+    return Models(of["unet"][0], of["vae"][0], of["image_encoder"][0], of["embedding_optimizer"][0])
 
 
 def download(weight: Any) -> dict[str, str]:
@@ -133,8 +153,8 @@ def look_at(w: Workflow, models: Models, thing: Node) -> Node:
     return w.add("EmbeddingOptimizer", embedding_optimizer=models.embedding_optimizer, clip_vision_output=seen[0])
 
 
-def conditions(models: Models, scene: Node, tokens: Node, guidance: Node) -> dict[str, list]:
-    """What our sampler and our guider both want."""
+def conditions(models: Models, scene: Node, tokens: Node | tuple[list, list], guidance: Node) -> dict[str, list]:
+    """What our sampler and our guider both want; `tokens` are positive and negative."""
     return {
         "model": models.model,
         "vae": models.vae,
@@ -145,7 +165,9 @@ def conditions(models: Models, scene: Node, tokens: Node, guidance: Node) -> dic
     }
 
 
-def insert(w: Workflow, models: Models, scene: Node, tokens: Node, guidance: Node, seed: int = SEED) -> Node:
+def insert(
+    w: Workflow, models: Models, scene: Node, tokens: Node | tuple[list, list], guidance: Node, seed: int = SEED
+) -> Node:
     wanted = conditions(models, scene, tokens, guidance)
     sampled = w.add("ImageConditionedPix2PixSampler", **wanted, seed=seed, **SAMPLING, denoise=1.0)
     return w.add("SceneDecode", latent=sampled[0], vae=models.vae, scene=scene[0])
@@ -178,6 +200,10 @@ def insert_object() -> Workflow:
 
 def insert_object_real() -> Workflow:
     return one_object("insert_object_real", REAL_SCALES, real, enlarge=1.0)
+
+
+def insert_object_paint_by_inpaint() -> Workflow:
+    return one_object("insert_object_paint_by_inpaint", REAL_SCALES, paint_by_inpaint, enlarge=1.0)
 
 
 def one_object(name: str, scales: dict[str, float], load_models: Any, enlarge: float) -> Workflow:
@@ -258,7 +284,47 @@ def insert_and_upscale() -> Workflow:
     return w
 
 
-WORKFLOWS = (insert_object, insert_object_stock_nodes, insert_two_objects, insert_and_upscale, insert_object_real)
+def insert_object_two_views() -> Workflow:
+    w = Workflow("insert_object_two_views", NOTES["insert_object_two_views"])
+    models = playroom(w)
+    w.group("Guidance", GREEN, below=True)
+    guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
+    scene, first = pictures(w, "One view")
+    second = w.add("LoadImage", "Another view", image="visual_insertion_object_other_view.png")
+    w.group("Object", GREEN)
+    both = w.add("BatchImagesNode", **{"images.image0": first[0], "images.image1": second[0]})
+    tokens = look_at(w, models, both)
+    w.group("Insertion", BLUE)
+    finish(w, scene, insert(w, models, scene, tokens, guidance))
+    return w
+
+
+def insert_object_with_text() -> Workflow:
+    w = Workflow("insert_object_with_text", NOTES["insert_object_with_text"])
+    models = real(w)
+    scene, thing = pictures(w, "Object")
+    w.group("Object", GREEN)
+    tokens = look_at(w, models, thing)
+    w.group("Text", GREEN, below=True)
+    text = w.add("CLIPTextEncode", clip=models.clip, text="put it on the table")
+    both = w.add("ConditioningConcat", "Object and text", conditioning_to=tokens[0], conditioning_from=text[0])
+    w.group("Guidance", GREEN, below=True)
+    guidance = w.add("GuidanceControl", **REAL_SCALES)
+    w.group("Insertion", BLUE)
+    finish(w, scene, insert(w, models, scene, (both[0], tokens[1]), guidance), enlarge=1.0)
+    return w
+
+
+WORKFLOWS = (
+    insert_object,
+    insert_object_stock_nodes,
+    insert_two_objects,
+    insert_and_upscale,
+    insert_object_two_views,
+    insert_object_real,
+    insert_object_with_text,
+    insert_object_paint_by_inpaint,
+)
 
 TO_REAL_WEIGHTS = """
 
@@ -291,6 +357,32 @@ come out sharp and the object is drawn anew where it is. *Enlarged only* is the 
 
 - *denoise* of the second pass: less stays closer to the enlarged picture, more draws more anew."""
     + TO_REAL_WEIGHTS,
+    "insert_object_two_views": """# Two views of one object
+A batch is several views of one object. **Embedding Optimizer** joins them:
+
+- *average*: the mean of what it makes of each; what one view hides, another shows.
+- *concatenate*: all views side by side; more tokens, a little slower.
+- *separate*: no views but objects, one per scene of a batch.
+
+Pictures of another size than the first are resized to it: crop alike beforehand."""
+    + TO_REAL_WEIGHTS,
+    "insert_object_with_text": f"""# An object and a text
+The picture says what comes, the text what a picture cannot say: where, how, and what else changes. The graph of
+*insert_object_real* with the checkpoint's own text encoder; what to download is the same:
+
+```
+python pipelines weights fetch
+  {REAL_WEIGHTS[0]}
+  {REAL_WEIGHTS[1]}
+  {REAL_WEIGHTS[2]}
+```
+
+- **Conditioning (Concat)**: object and text side by side, 154 tokens; the UNet attends to both, in whatever order.
+- **Conditioning (Average)** in its place: token by token a mixture of the two, so the text fades the object. Keep its
+  share small.
+- *negative* stays the Embedding Optimizer's: no object, no text.
+- Write an instruction, as InstructPix2Pix knows them. Nothing here was trained on objects and texts together: a weak
+  object wants more *object_scale*, a deaf one a shorter text.""",
     "insert_object_real": f"""# Photographs
 The graph of *insert_object* on real weights: InstructPix2Pix, CLIP ViT-L/14, and an embedding optimizer for the two.
 
@@ -308,6 +400,25 @@ Then press **R** here. Files that you download by hand must get the names that t
 - **Scene**, **Object**: photographs, the scene about 512 px on its short side.
 - 20 steps for a look, 50 for a keeper.
 - For a first try in a drawn room without any download: *insert_object*.""",
+    "insert_object_paint_by_inpaint": f"""# Photographs, with the model trained to add
+The graph of *insert_object_real* on Paint by Inpaint: InstructPix2Pix trained further on adding objects, and what the
+embedding optimizer was trained on. **Load Pix2Pix UNet** reads the published file as it is; the stock loaders do not.
+
+Sizes and licences: `python pipelines weights list`, in the folder of this pack. To get them, on one line:
+
+```
+python pipelines weights fetch
+  {PIPE_WEIGHTS[0]}
+  {PIPE_WEIGHTS[1]}
+  {PIPE_WEIGHTS[2]}
+  {PIPE_WEIGHTS[3]}
+```
+
+Then press **R** here. Files that you download by hand must get the names that the loaders show.
+
+- Its authors show it with 50 steps, scales of 7 and 1.5.
+- *weights*: this file holds one copy; the 7.7 GB InstructPix2Pix checkpoint has an averaged one beside it.
+- A fine-tuned cross-attention patch goes between model and sampler with the host's own **Load LoRA**.""",
 }
 
 
@@ -422,6 +533,9 @@ def samples() -> dict[str, Image.Image]:
     for name, seed in OBJECTS.items():
         toy = triplets.make_triplet(seed).toy
         drawn[name] = Image.fromarray(triplets.object_picture(np.random.default_rng(seed), toy, size=256))
+    toy = triplets.make_triplet(OBJECTS["object"]).toy
+    view = triplets.object_picture(np.random.default_rng(OTHER_VIEW), toy, size=256)
+    drawn["object_other_view"] = Image.fromarray(view)
     return drawn
 
 

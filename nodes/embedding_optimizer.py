@@ -5,6 +5,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
+from ..pipelines.visual_insertion.released import NULLS
 from .host.folders import EMBEDDING_OPTIMIZERS
 from .host.managed import ManagedEmbeddingOptimizer
 
@@ -35,8 +36,38 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
                 io.Combo.Input(
                     "name",
                     options=folder_paths.get_filename_list(EMBEDDING_OPTIMIZERS),
-                    tooltip="A safetensors file. What it pairs with is read from the file, not from its name.",
-                )
+                    tooltip="A safetensors file, or the authors' emb_opt.pt. What it pairs with is read from the file.",
+                ),
+                io.Combo.Input(
+                    "null",
+                    options=list(NULLS),
+                    default="stored",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What stands for no object: the file's own, or, for a released file, which has none, the "
+                    "authors' zeros (inference), blank picture (training), or the base model's empty prompt.",
+                ),
+                io.Int.Input(
+                    "queries_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Draws the queries that the authors' files lack. Files of this pack bring their own.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Only for null = blank picture: the encoder that will see the object.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Only for null = empty prompt: the text encoder of the model that will be sampled.",
+                ),
             ],
             outputs=[EmbeddingOptimizerType.Output(display_name="embedding_optimizer")],
         )
@@ -50,8 +81,8 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def execute(cls, name) -> io.NodeOutput:
-        return io.NodeOutput(ManagedEmbeddingOptimizer(_find(name)))
+    def execute(cls, name, null="stored", queries_seed=0, clip_vision=None, clip=None) -> io.NodeOutput:
+        return io.NodeOutput(ManagedEmbeddingOptimizer(_find(name), null, queries_seed, clip_vision, clip))
 
 
 class EmbeddingOptimizer(io.ComfyNode):
@@ -85,6 +116,11 @@ class EmbeddingOptimizer(io.ComfyNode):
                     tooltip="Several pictures: one object by average or by concatenated tokens, or separate objects, "
                     "one per scene of a batch.",
                 ),
+                io.ClipVisionOutput.Input(
+                    "detail_output",
+                    optional=True,
+                    tooltip="A second encoder's view of the same pictures (DINOv2-large), for optimizers trained so.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -93,9 +129,12 @@ class EmbeddingOptimizer(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, embedding_optimizer, clip_vision_output, strength=1.0, views="average") -> io.NodeOutput:
+    def execute(
+        cls, embedding_optimizer, clip_vision_output, strength=1.0, views="average", detail_output=None
+    ) -> io.NodeOutput:
         features = clip_vision_output["last_hidden_state"]
-        positive, negative = embedding_optimizer.contexts(features, strength, views)
+        details = None if detail_output is None else detail_output["last_hidden_state"]
+        positive, negative = embedding_optimizer.contexts(features, strength, views, details)
         return io.NodeOutput([[positive, {}]], [[negative, {}]])
 
 

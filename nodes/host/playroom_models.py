@@ -6,8 +6,10 @@ from pathlib import Path
 
 import comfy.latent_formats
 
-from .diffusers_models import load_clip_vision, load_pix2pix_unet, load_vae, read_json
+from ...pipelines.unet_files import read_json
+from .diffusers_models import load_clip_vision, load_vae
 from .managed import ManagedEmbeddingOptimizer
+from .unets import load_pix2pix_unet
 
 FOLDER = Path(__file__).parents[2] / "playroom_models"
 FILES = (

@@ -32,6 +32,7 @@ def register(subparsers: Any) -> None:
     add("--models", type=Path, default=PLAYROOM, metavar="FOLDER", help="a diffusers InstructPix2Pix folder")
     add("--embedding-optimizer", type=Path, metavar="FILE", help="default: the one in the models' folder")
     add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision; default: the one in the models' folder")
+    add("--detail-encoder", type=Path, metavar="FOLDER", help="DINOv2; for optimizers trained with a second encoder")
     add("--seed", type=int, default=0, help="another seed, another place for the object (default %(default)s)")
     add("--steps", type=int, default=20, help="default %(default)s")
     add("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default %(default)s")
@@ -81,6 +82,7 @@ def _insert(args: Namespace) -> None:
         args.image_encoder,
         device,
         torch.float32 if device.type == "cpu" else torch.float16,
+        args.detail_encoder,
     )
     scales = {"object_scale": args.object_scale, "scene_scale": args.scene_scale}
     guidance = replace(pipeline.guidance, **{name: x for name, x in scales.items() if x is not None})

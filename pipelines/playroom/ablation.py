@@ -17,7 +17,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from ..training.engine import Settings, fit
+from ..training.engine import fit
+from ..training.trainer import Settings
 from ..visual_insertion.optimizer_modules import EmbeddingOptimizer
 from ..visual_insertion.training import AsReleased, InsertionTask, Weighting, preview
 from ..visual_insertion.triplets import EncodedTriplets
@@ -90,8 +91,6 @@ def train(
     unet = base.unet(seed)
     torch.manual_seed(seed)
     optimizer = make_embedding_optimizer(arm.variant)
-    if arm.random_queries:
-        optimizer.get_parameter("queries").requires_grad_(False)
     released = AsReleased(arm.random_queries, base.blank() if arm.nulls == "released" else None)
     task = InsertionTask(
         unet, optimizer, data, noise_schedule(), BATCH, weighting=Weighting(region=3.0), as_released=released

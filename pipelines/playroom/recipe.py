@@ -20,8 +20,9 @@ import torch
 from diffusers import DDIMScheduler
 from tqdm import tqdm
 
-from ..training.engine import Settings, fit
+from ..training.engine import fit
 from ..training.task import Modules, Task
+from ..training.trainer import Settings
 from ..visual_insertion.guidance import Guidance
 from ..visual_insertion.training import InsertionTask, Weighting, preview
 from ..visual_insertion.triplets import EncodedTriplets
@@ -81,7 +82,8 @@ class Workshop:
         self.seconds["render"] = self.seconds.get("render", 0) + time.monotonic() - started
         return shards
 
-    def train(self, name: str, task: Task, steps: int, rate: float, **settings) -> Modules:
+    def train(self, name: str, make: Callable[[], Task], steps: int, rate: float, **settings) -> Modules:
+        torch.manual_seed(self.recipe.seed)  # here, so that stages read back do not change the next one
         bar = tqdm(desc=name, total=steps, unit="step")
 
         def report(line: str) -> None:
@@ -93,7 +95,7 @@ class Workshop:
         common = {"warmup": min(100, steps // 10), "seed": self.recipe.seed, "device": self.device}
         common["validate_every"] = max(1, steps // 10)
         plan = Settings(steps, rate, **{**common, **settings})
-        result = fit(task, plan, self.folder / name, report)
+        result = fit(make(), plan, self.folder / name, report)
         bar.close()
         self.seconds[name] = result.seconds
         return result.modules
@@ -133,27 +135,31 @@ def insertion_task(data: EncodedTriplets, start: Modules, vae, held_out: dataset
 
 def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
     """Run the recipe in `folder` and write the models to `output`."""
-    torch.manual_seed(recipe.seed)
     shop = Workshop(recipe, folder, device)
     shards = shop.render(range(recipe.triplets))
     held = dataset.load(shop.render(dataset.VALIDATION_SEEDS), ("scene", "target", "objects", "box"))
     pictures = dataset.load(shards, ("target", "box", "shape", "pattern"))
     toys = dataset.load(shards, ("objects", "shape", "pattern", "colour", "accent"))
 
-    seen = shop.train("vision", VisionTask(toys, held), recipe.vision, 8e-4, weight_decay=0.02)
-    judge = shop.train("judge", JudgeTask(pictures), recipe.judge, 2e-3, ema=0.99, precision="fp32")
+    seen = shop.train("vision", lambda: VisionTask(toys, held), recipe.vision, 8e-4, weight_decay=0.02)
+    judge = shop.train("judge", lambda: JudgeTask(pictures), recipe.judge, 2e-3, ema=0.99, precision="fp32")
     vae_settings = {"ema": 0.995, "weight_decay": 1e-4}
-    vae = shop.train("vae", VaeTask(pictures, held, recipe.vae), recipe.vae, 1.5e-3, **vae_settings)["vae"].cpu()
+    vae = shop.train("vae", lambda: VaeTask(pictures, held, recipe.vae), recipe.vae, 1.5e-3, **vae_settings)[
+        "vae"
+    ].cpu()
     whiten(vae, encode_pictures(vae, pictures["target"][: dataset.SHARD]))
 
     encoder = seen["vision_encoder"].cpu()
     with tqdm(desc="encode", unit="shard") as bar:
         data = encode(shards, folder / "encoded", vae, encoder, follow(bar))
-    task = insertion_task(data, seen, vae, held, device)
-    trained = shop.train("insertion", task, recipe.insertion, 1e-3, ema=0.999)
-    vae.to(device)
-    polish = VaeTask(pictures, held, recipe.decoder, vae=vae)
-    vae = shop.train("decoder", polish, recipe.decoder, 1e-3, **vae_settings)["vae"].cpu()
+    trained = shop.train(
+        "insertion", lambda: insertion_task(data, seen, vae, held, device), recipe.insertion, 1e-3, ema=0.999
+    )
+    finished = vae.to(device)
+    polished = shop.train(
+        "decoder", lambda: VaeTask(pictures, held, recipe.decoder, vae=finished), recipe.decoder, 1e-3, **vae_settings
+    )
+    vae = polished["vae"].cpu()
 
     sample = pictures["target"][:256]
     facts = {

@@ -49,7 +49,7 @@ def load(
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         wanted, given = trained_state(modules), state["trained"]
         if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in given.items()}:
             raise ValueError("it belongs to other networks, or other parts of them were trained")
@@ -57,6 +57,8 @@ def load(
         average.load_state_dict(state["average"])
         average.to(device)
         optimizer.load_state_dict(state["optimizer"])
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # a damaged file fails in many ways
         raise ValueError(
             f"{path} cannot be gone on from: {error}. Start in another folder, or delete the file to start anew."

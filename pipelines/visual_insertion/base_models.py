@@ -36,25 +36,6 @@ def load_encoder(folder: Path, pixels: Path | None = None) -> Encoder:
     return Encoder(network, network.config.image_size, facts["image_mean"], facts["image_std"])
 
 
-def empty_prompt(base: Path) -> Tensor:
-    """[1,77,D], the base model's text encoder's output for "": its own null. Raises FileNotFoundError, ValueError."""
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    if not (base / "text_encoder" / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{base / 'text_encoder'} is missing; the null 'empty prompt' is made with it. Fetch it and its tokenizer, "
-            "or set optimizer.no_object to 'zeros'."
-        )
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
-        encoder: Any = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The text encoder in {base} cannot be read: {error}") from error
-    tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
-    with torch.no_grad():
-        return encoder(tokens["input_ids"]).last_hidden_state
-
-
 def train_part(
     unet: UNet2DConditionModel, parts: str, tensors: int | None, parameters: int | None
 ) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from ..training.engine import Settings
+from ..training.trainer import Settings
 from .augmentation import Augmentation
 from .preparation import PictureSettings
 from .training import Dropout, Weighting

@@ -30,8 +30,10 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from . import embedding_optimizer as optimizers
+from .base_models import load_encoder
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .object_picture import prepare_object
+from .preparation import Encoder
 from .scene import check_scene, crop_to, pad_to_multiple
 
 Picture = Image.Image | Tensor  # a tensor is [H,W,C] or [B,H,W,C], 0..1
@@ -225,6 +227,22 @@ def encoder_pixels(picture: Tensor, size: int, mean: Sequence[float], std: Seque
     return (pixels - shift) / scale
 
 
+def vision_tokens(
+    encoder: Encoder,
+    pictures: Sequence[Picture],
+    masks: Sequence[Picture | None],
+    framing: str,
+    background: str,
+) -> Tensor:
+    """What an encoder sees of the pictures and their masks, [V,T,D]."""
+    mean, std = encoder.mean, encoder.std
+    prepared = (
+        prepare_object(picture_tensor(picture), mask_tensor(mask), framing, background, mean)
+        for picture, mask in zip(pictures, masks, strict=True)
+    )
+    return encoder.tokens(torch.cat([encoder_pixels(picture, encoder.size, mean, std) for picture in prepared]))
+
+
 @dataclass(frozen=True)
 class Insertion:
     """What one call gives."""
@@ -249,8 +267,11 @@ class VisualInsertionPipeline:
         image_mean: Sequence[float],
         image_std: Sequence[float],
         guidance: Guidance = DEFAULT,
+        detail_encoder: Encoder | None = None,
     ):
         """`image_mean` and `image_std` [3] are the encoder's; `guidance` is the default of every call.
+
+        `detail_encoder` sees the same pictures, for an embedding optimizer that was trained with two encoders.
 
         Raises ValueError when the parts do not belong together.
         """
@@ -266,10 +287,19 @@ class VisualInsertionPipeline:
                 f"The embedding optimizer reads vision tokens of width {settings.encoder_width}, but the image "
                 f"encoder gives width {image_encoder.config.hidden_size} (1024 is CLIP ViT-L/14)."
             )
+        detail_config: Any = detail_encoder and detail_encoder.network.config
+        detail_width = detail_config.hidden_size if detail_config else 0
+        if settings.detail_width != detail_width:
+            raise ValueError(
+                f"The embedding optimizer reads tokens of width {settings.detail_width} of a second encoder (0: none), "
+                f"but the detail encoder gives width {detail_width}. Name as detail encoder the one it was trained "
+                "with (1024 is DINOv2-large), or none."
+            )
         if pipeline.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(f"Prediction type '{pipeline.scheduler.config.prediction_type}' is not known here.")
         self.pipeline, self.image_encoder, self.embedding_optimizer = pipeline, image_encoder, embedding_optimizer
         self.image_mean, self.image_std, self.guidance = image_mean, image_std, guidance
+        self.detail_encoder = detail_encoder
         self.levels = training_levels(pipeline.scheduler)
 
     @classmethod
@@ -280,11 +310,13 @@ class VisualInsertionPipeline:
         image_encoder: str | Path | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        detail_encoder: str | Path | None = None,
     ) -> VisualInsertionPipeline:
         """From a diffusers InstructPix2Pix folder: the playroom's, Paint by Inpaint's, instruct-pix2pix's.
 
-        `embedding_optimizer` (file) and `image_encoder` (CLIP vision folder) default to those in `folder`. Raises
-        FileNotFoundError naming what is missing, ValueError for unreadable weights or parts that do not pair.
+        `embedding_optimizer` (file) and `image_encoder` (CLIP vision folder) default to those in `folder`;
+        `detail_encoder` is a transformers DINOv2 folder, for optimizers trained with one. Raises FileNotFoundError
+        naming what is missing, ValueError for unreadable weights or parts that do not pair.
         """
         folder = Path(folder)
         optimizer_file = Path(embedding_optimizer or folder / "embedding_optimizer.safetensors")
@@ -311,10 +343,14 @@ class VisualInsertionPipeline:
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(f"The models in {folder} cannot be read: {error}") from error
         pipeline = _pix2pix(**models).to(device)
+        details = load_encoder(Path(detail_encoder)) if detail_encoder else None
+        if details:
+            details.network.to(device, dtype)
         facts = folder / "playroom.json"
         guidance = json.loads(facts.read_text("utf-8"))["guidance"] if facts.is_file() else {}
         mean, std = statistics["image_mean"], statistics["image_std"]
-        return cls(pipeline, vision.to(device, dtype), optimizer.to(device, dtype), mean, std, Guidance(**guidance))
+        vision, optimizer = vision.to(device, dtype), optimizer.to(device, dtype)
+        return cls(pipeline, vision, optimizer, mean, std, Guidance(**guidance), details)
 
     @torch.no_grad()
     def contexts(
@@ -333,18 +369,10 @@ class VisualInsertionPipeline:
         if not objects or len(masks) != len(objects):
             raise ValueError(f"{len(masks)} masks do not pair up with {len(objects)} pictures of the object.")
         size: Any = self.image_encoder.config.image_size
-        pixels = [
-            encoder_pixels(
-                prepare_object(picture_tensor(picture), mask_tensor(mask), framing, background, self.image_mean),
-                size,
-                self.image_mean,
-                self.image_std,
-            )
-            for picture, mask in zip(objects, masks, strict=True)
-        ]
-        pixels = torch.cat(pixels).to(self.image_encoder.device, self.image_encoder.dtype)
-        features = self.image_encoder(pixel_values=pixels).last_hidden_state
-        return optimizers.object_context(self.embedding_optimizer, features, strength, views)
+        look = partial(vision_tokens, pictures=objects, masks=masks, framing=framing, background=background)
+        features = look(Encoder(self.image_encoder, size, self.image_mean, self.image_std))
+        details = look(self.detail_encoder) if self.detail_encoder else None
+        return optimizers.object_context(self.embedding_optimizer, features, strength, views, details)
 
     @torch.no_grad()
     def __call__(

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import PartialState
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from ..training.engine import Result, fit
+from ..training.trainer import processes
 from . import embedding_optimizer as optimizers
-from .base_models import empty_prompt, halve_frozen, load_encoder, train_part
+from .base_models import halve_frozen, load_encoder, train_part
 from .config import TrainingConfig
+from .conversion import empty_prompt
 from .optimizer_modules import OptimizerSettings, build
 from .preparation import Encoder, Objects, PictureSettings, Preparation, Progress
 from .released import set_null
@@ -74,7 +75,7 @@ class Recipe:
         if part.start:
             optimizer = optimizers.load(part.start)
         else:
-            null = empty_prompt(self.base) if part.no_object == "empty prompt" else None
+            null = self._empty_prompt() if part.no_object == "empty prompt" else None
             tokens = self.tokens("features")
             optimizer = build(
                 OptimizerSettings(
@@ -96,9 +97,16 @@ class Recipe:
                 f"{part.start} pairs with a vision encoder of width {found[0]}, a second one of width {found[1]} (0: "
                 f"none) and a UNet of context width {found[2]}; here they are {widths} and {wanted}."
             )
-        if part.random_queries:
-            optimizer.get_parameter("queries").requires_grad_(False)
         return optimizer
+
+    def _empty_prompt(self) -> Tensor:
+        """[1,77,D], the base model's own null."""
+        if not (self.base / "text_encoder").is_dir():
+            raise FileNotFoundError(
+                f"{self.base / 'text_encoder'} is missing; the null 'empty prompt' is made with it. Fetch it and its "
+                "tokenizer, or set optimizer.no_object to 'zeros'."
+            )
+        return empty_prompt(self.base)
 
     def width(self, name: str) -> int:
         """Of an encoder's tokens."""
@@ -126,7 +134,7 @@ class Recipe:
         for encoder in self.encoders.values():
             encoder.network.to(device)
         preparation = Preparation(folder, self.vae, self.encoders, pictures, with_features)
-        with PartialState(cpu=device.type == "cpu").main_process_first():
+        with processes(self.config.run.device).main_process_first():
             return preparation.run(self.config.data.cache or self.config.folder / "cache", progress)
 
     def task(self, progress: Progress | None = None) -> InsertionTask:
@@ -198,4 +206,4 @@ def train(
     config.folder.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(config)
     result = fit(recipe.task(progress), config.run, config.folder, report)
-    return recipe.export(result) if PartialState().is_main_process else {}
+    return recipe.export(result) if processes(config.run.device).is_main_process else {}

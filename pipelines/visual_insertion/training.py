@@ -120,6 +120,10 @@ class InsertionTask(Task):
             raise ValueError("There is no triplet to train on.")
         if data.features is None and not (pictures and encoders):
             raise ValueError("Without cached vision tokens, training needs the objects' pictures and an encoder.")
+        if optimizer.settings.detail_width and data.details is None and "details" not in (encoders or {}):
+            raise ValueError("This embedding optimizer reads a second encoder's tokens, and there are none of it.")
+        if as_released.random_queries and optimizer.queries is not None:
+            optimizer.queries.requires_grad_(False)  # noise takes their place
         self.unet, self.optimizer, self.encoders, self.head = unet, optimizer, nn.ModuleDict(encoders or {}), head
         self.data, self.pictures, self.noise_schedule, self.batch = data, pictures, noise_schedule, batch
         self.dropout, self.weighting, self.head_weight, self.as_released = dropout, weighting, head_weight, as_released

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "example_workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-TOYS = [name for name in NAMES if not name.endswith("_real")]
+TOYS = [name for name in NAMES if "PlayroomModels" in (FOLDER / f"{name}.json").read_text("utf-8")]
 
 
 def stored(name):
@@ -44,20 +44,21 @@ def test_a_workflow_dropped_on_the_canvas_opens_and_runs(front_end, artifacts):
     check_and_run(front_end, "insert_object", artifacts / "insert_object_dropped.png")
 
 
-def test_the_template_for_real_weights_opens_and_offers_the_downloads(front_end, pack, artifacts):
-    front_end.open_template(FOLDER / "insert_object_real.json", pack.devtools.host.MOUNT)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(TOYS)))
+def test_a_template_for_real_weights_opens_and_offers_the_downloads(name, front_end, pack, artifacts):
+    front_end.open_template(FOLDER / f"{name}.json", pack.devtools.host.MOUNT)
     assert front_end.unknown_nodes() == []
-    assert untitled(front_end.exported()) == stored("insert_object_real")
-    front_end.screenshot(artifacts / "insert_object_real.png")
+    assert untitled(front_end.exported()) == stored(name)
+    front_end.screenshot(artifacts / f"{name}.png")
     front_end.page.get_by_test_id("error-overlay-see-errors").click()
     front_end.page.get_by_test_id("error-group-missing-model").wait_for()
-    front_end.page.screenshot(path=artifacts / "insert_object_real_downloads.png")
+    front_end.page.screenshot(path=artifacts / f"{name}_downloads.png")
     groups = front_end.page.locator("[data-testid^=error-group-]:not([data-testid=error-group-display-message])")
     assert [group.get_attribute("data-testid") for group in groups.all()] == ["error-group-missing-model"]
     rows = front_end.page.get_by_test_id("missing-model-importable-rows")
-    ui = json.loads((FOLDER / "insert_object_real.json").read_text("utf-8"))
+    ui = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     weights = [weight for node in ui["nodes"] for weight in node["properties"].get("models", [])]
-    assert len(weights) == 3
+    assert len(weights) == sum("Load" in node["type"] and node["type"] != "LoadImage" for node in ui["nodes"])
     for weight in weights:
         assert rows.get_by_text(weight["name"]).count() == 1
     assert rows.get_by_test_id("missing-model-download").count() == len(weights)

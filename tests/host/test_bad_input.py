@@ -1,6 +1,7 @@
 """Bad input: each has its clear error. One list feeds the tests and the table in docs/bad_input.md."""
 
 import errno
+import io
 import json
 import pickle
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "bad_input.md"
@@ -28,6 +29,8 @@ class Kit:
         self.model, self.vae, self.clip_vision, self.optimizer = models
         self.file = comfy.base / "models" / "embedding_optimizers" / NAME
         self.canary = folder / "a program in a weight file was run"
+        self.unet_file = comfy.base / "models" / "diffusion_models" / NAME
+        self.unet_folder = comfy.base / "models" / "diffusers" / "under_test"
         self.shipped = ROOT / "playroom_models"
         self.picture = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(0))
         self.scene = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
@@ -63,11 +66,15 @@ class Kit:
 
     # files
 
-    def load(self, content: bytes | None = None):
+    def load(self, content: bytes | None = None, **inputs):
         """The loader on a file, of this content or as it lies there."""
         if content is not None:
             self.file.write_bytes(content)
-        return self.comfy("EmbeddingOptimizerLoader", name=NAME)[0]
+        return self.comfy("EmbeddingOptimizerLoader", name=NAME, **inputs)[0]
+
+    def load_shipped(self, **inputs):
+        """The loader on a copy of the shipped optimizer."""
+        return self.load((self.shipped / "embedding_optimizer.safetensors").read_bytes(), **inputs)
 
     def shipped_optimizer(self):
         return self.pack.pipelines.files.read_weights(self.shipped / "embedding_optimizer.safetensors")
@@ -115,6 +122,27 @@ class Kit:
 
         return self.models(change)[0]
 
+    def load_unet(self, content, **inputs):
+        """Load Pix2Pix UNet on a file of these bytes or tensors."""
+        self.unet_file.parent.mkdir(exist_ok=True)
+        self.unet_file.write_bytes(content) if isinstance(content, bytes) else save_file(content, self.unet_file)
+        return self.comfy("Pix2PixUNetLoader", name=NAME, **inputs)
+
+    def load_unet_with(self, change: Callable[[dict], Any], **inputs):
+        """The same on a checkpoint of the playroom's UNet after `change(tensors)`; names as in LDM."""
+        state, _ = self.pack.pipelines.files.read_weights(self.shipped / UNET)
+        names = self.pack.pipelines.layouts.to_ldm(state)
+        whole = {f"model.diffusion_model.{names[name]}": tensor for name, tensor in state.items()}
+        change(whole)
+        return self.load_unet(whole, **inputs)
+
+    def load_unet_folder(self, spoil: Callable[[Path], Any], **inputs):
+        """The same on a copy of the playroom's folder that `spoil` has been in."""
+        for part in ("unet", "scheduler"):
+            shutil.copytree(self.shipped / part, self.unet_folder / part)
+        spoil(self.unet_folder)
+        return self.comfy("Pix2PixUNetLoader", name=self.unet_folder.name, **inputs)
+
     # parts of other dimensions
 
     def other_vision(self, width: int):
@@ -126,12 +154,12 @@ class Kit:
             torch.nn.init.normal_(parameter, std=0.02)
         return encoder
 
-    def other_optimizer(self, **settings):
+    def other_optimizer(self, null="stored", clip_vision=None, **settings):
         optimizers = self.pack.pipelines.visual_insertion.embedding_optimizer
         old = self.optimizer.settings
         new = type(old)(**{**vars(old), **settings})
         save_file(optimizers.build(new).state_dict(), self.file, optimizers.metadata(new))
-        return self.load()
+        return self.load(null=null, clip_vision=clip_vision)
 
     def other_vae(self, channels: int):
         class Vae:
@@ -150,6 +178,19 @@ class Kit:
     def block_folder(self):
         (self.folder / "results").write_text("a file where a folder should be")
         self.pack.devtools.demo.write(self.folder / "results" / "demo", {"result.png": b"picture"})
+
+
+class TextEncoder:
+    """As much of a CLIP as an empty prompt needs: SD1.5's shape, one value."""
+
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens(self, tokens):
+        return torch.full((1, 77, 768), self.value)
 
 
 class Program:
@@ -177,6 +218,40 @@ def truncate(path: Path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def configure(path: Path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes))
+
+
+def reshard(folder: Path, spoil: Callable[[Path], Any], **wrong_index):
+    """The UNet of a folder as two shards, of which one is spoilt."""
+    whole = folder / UNET
+    state = load_file(whole)
+    whole.unlink()
+    placed = {name: f"shard-{number % 2}.safetensors" for number, name in enumerate(state)}
+    for shard in sorted(set(placed.values())):
+        save_file({name: state[name] for name in placed if placed[name] == shard}, whole.parent / shard)
+    spoil(whole.parent / "shard-1.safetensors")
+    index = whole.parent / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": placed} | wrong_index))
+
+
+def edit(path: Path, change: Callable[[dict], Any]):
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+
+
+def channels(count: int):
+    """A change of a checkpoint's UNet: so many input channels."""
+    return lambda state: state.update({FIRST: torch.zeros(64, count, 3, 3)})
+
+
+def save_pickle(content) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
 def needs_8(found, kind):
     return (
         "This sampler needs an InstructPix2Pix model whose UNet takes 8 channels (noise and scene); the one connected "
@@ -198,9 +273,11 @@ class Case:
 OBJECT, LOADER, OPTIMIZER = "Object Image Encode", "Load Embedding Optimizer", "Embedding Optimizer"
 GUIDANCE, SAMPLER, GUIDER = "Guidance Control", "Image-Conditioned Pix2Pix Sampler", "Image-Conditioned Pix2Pix Guider"
 DECODE, MODELS, DEMO = "Decode Scene", "Playroom Models", "`python dev.py demo`"
+UNET_LOADER = "Load Pix2Pix UNet"
 
 UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
 ENCODER, PROJECTION = "image_encoder/model.safetensors", "visual_projection.weight"
+FIRST, CONFIG, AVERAGED = "model.diffusion_model.input_blocks.0.0.weight", "unet/config.json", "averaged (EMA)"
 
 REFUSED = [
     Case(OBJECT, "a picture of one pixel", "The object's picture is too small: 1 x 1x1 px",
@@ -256,9 +333,40 @@ REFUSED = [
          lambda k: k.load_changed(lambda state, _: state.pop("queries"))),
     Case(LOADER, "tensors of another shape", "FILE does not hold the tensors its own settings promise",
          lambda k: k.load_changed(lambda state, _: state.update(queries=state["queries"][:3].contiguous()))),
+    Case(LOADER, "null = blank picture without a CLIP vision model",
+         "The null 'blank picture' is made with a CLIP vision model; connect or name one.",
+         lambda k: k.load_shipped(null="blank picture")),
+    Case(LOADER, "null = empty prompt without a text encoder",
+         "The null 'empty prompt' is made with a text encoder; connect or name one.",
+         lambda k: k.load_shipped(null="empty prompt")),
+    Case(LOADER, "a blank picture seen by a CLIP vision model of another width",
+         "This embedding optimizer reads vision tokens of width 128, but the vision encoder gives width 64.",
+         lambda k: k.load_shipped(null="blank picture", clip_vision=k.other_vision(64))),
+    Case(LOADER, "the text encoder of another model",
+         "The null 'empty prompt' would be (77, 768), but this optimizer's contexts are (16, 128)",
+         lambda k: k.load_shipped(null="empty prompt", clip=TextEncoder())),
+    Case(LOADER, "an encoder with damaged weights",
+         "The encoder that the null 'empty prompt' is made with gives NaN or infinity; load another copy.",
+         lambda k: k.load_shipped(null="empty prompt", clip=TextEncoder(float("nan")))),
+    Case(LOADER, "null = blank picture for an optimizer that reads two encoders",
+         "The null 'blank picture' is of optimizers that read one encoder, and this one reads two.",
+         lambda k: k.other_optimizer(detail_width=64, null="blank picture", clip_vision=k.clip_vision)),
     Case(OPTIMIZER, "the output of a CLIP vision model of another width",
          "This embedding optimizer reads vision tokens of width 128, but the vision encoder gives width 64.",
          lambda k: k.condition(k.encode(clip_vision=k.other_vision(64)))),
+    Case(OPTIMIZER, "no second encoder's view, where the optimizer was trained with one",
+         "This embedding optimizer was trained with a second encoder of width 64",
+         lambda k: k.condition(optimizer=k.other_optimizer(detail_width=64))),
+    Case(OPTIMIZER, "a second encoder's view, where the optimizer reads none",
+         "The second encoder gives tokens of width 128; this embedding optimizer wants none.",
+         lambda k: k.condition(detail_output=k.encode())),
+    Case(OPTIMIZER, "a second encoder of another width",
+         "The second encoder gives tokens of width 128; this embedding optimizer wants width 64.",
+         lambda k: k.condition(optimizer=k.other_optimizer(detail_width=64), detail_output=k.encode())),
+    Case(OPTIMIZER, "other pictures for the second encoder", "The second encoder saw 2 pictures, the first 1",
+         lambda k: k.condition(
+             optimizer=k.other_optimizer(detail_width=128), detail_output=k.encode(k.picture.repeat(2, 1, 1, 1))
+         )),
     Case(GUIDANCE, "an object interval that ends before it starts",
          "The object interval must satisfy 0 <= start <= end <= 1; got 0.8 to 0.2.",
          lambda k: k.comfy("GuidanceControl", object_scale=7.5, scene_scale=1.5, object_start=0.8, object_end=0.2)),
@@ -320,6 +428,75 @@ REFUSED = [
          lambda k: k.models_with(ENCODER, lambda state: state.update({PROJECTION: torch.zeros(3, 128)}))),
     Case(MODELS, "NaN weights", "The weights in FOLDER/unet hold values that are not finite: ",
          lambda k: k.models_with(UNET, lambda state: state.update({"conv_in.bias": nan(state["conv_in.bias"])}))),
+    Case(UNET_LOADER, "a name that is gone", "There is no UNet 'gone.safetensors'. Folders searched: ",
+         lambda k: k.comfy("Pix2PixUNetLoader", name="gone.safetensors")),
+    Case(UNET_LOADER, "a text-to-image model", "FILE is a text-to-image model: its UNet takes 4 channels",
+         lambda k: k.load_unet_with(channels(4))),
+    Case(UNET_LOADER, "an inpainting model", "FILE is an inpainting model: its UNet takes 9 channels",
+         lambda k: k.load_unet_with(channels(9))),
+    Case(UNET_LOADER, "a model of SDXL's family", "FILE is a UNet of SDXL's family; this method's are of Stable",
+         lambda k: k.load_unet_with(lambda s: s.update({FIRST.replace("input_blocks", "label_emb"): torch.zeros(2)}))),
+    Case(UNET_LOADER, "a UNet of another size, without its config",
+         "FILE is not of Stable Diffusion 1.5's size: 64 channels and a context of width 128",
+         lambda k: k.load_unet_with(lambda state: None)),
+    Case(UNET_LOADER, "a LoRA", "FILE is a LoRA or another patch, no whole UNet. Load a UNet first, then this with",
+         lambda k: k.load_unet({"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": torch.zeros(2, 2)})),
+    Case(UNET_LOADER, "a VAE", "FILE is a VAE, no UNet. Load it with Load VAE.",
+         lambda k: k.load_unet((k.shipped / VAE).read_bytes())),
+    Case(UNET_LOADER, "a vision encoder", "FILE is a text or vision encoder, no UNet.",
+         lambda k: k.load_unet((k.shipped / ENCODER).read_bytes())),
+    Case(UNET_LOADER, "a transformer model, Flux for instance", "FILE is a transformer model, no UNet",
+         lambda k: k.load_unet({"double_blocks.0.img_attn.qkv.weight": torch.zeros(2)})),
+    Case(UNET_LOADER, "weights of any other kind", "FILE holds no UNet: none of its ",
+         lambda k: k.load_unet((k.shipped / "embedding_optimizer.safetensors").read_bytes())),
+    Case(UNET_LOADER, "an empty file", "FILE is not a readable safetensors file (0 bytes)", lambda k: k.load_unet(b"")),
+    Case(UNET_LOADER, "a web page under that name", "FILE is not a readable safetensors file",
+         lambda k: k.load_unet(HTML)),
+    Case(UNET_LOADER, "a file that is cut off", "FILE is not a readable safetensors file",
+         lambda k: k.load_unet((k.shipped / UNET).read_bytes()[:-1000])),
+    Case(UNET_LOADER, "a pickle that holds a program (it is not run)",
+         "FILE is a pickle that cannot be read as plain tensors",
+         lambda k: k.load_unet(save_pickle({"weight": Program(k.canary)}))),
+    Case(UNET_LOADER, "quantised weights", "FILE holds weights that are not 16 or 32 bit floating point numbers",
+         lambda k: k.load_unet_with(lambda state: state.update({FIRST: state[FIRST].to(torch.float8_e4m3fn)}))),
+    Case(UNET_LOADER, "averaged weights of a file in diffusers layout",
+         "FILE is in diffusers layout and holds one set of weights",
+         lambda k: k.load_unet((k.shipped / UNET).read_bytes(), weights=AVERAGED)),
+    Case(UNET_LOADER, "averaged weights of a pruned checkpoint", "FILE carries no averaged copy of its weights",
+         lambda k: k.load_unet_with(lambda state: None, weights=AVERAGED)),
+    Case(UNET_LOADER, "averaged weights that are not complete", "FILE lacks 323 of its averaged weights",
+         lambda k: k.load_unet_with(
+             lambda state: state.update({"model_ema.diffusion_modelinput_blocks00weight": torch.zeros(64, 8, 3, 3)}),
+             weights=AVERAGED)),
+    Case(UNET_LOADER, "a folder without weights", "FOLDER/unet holds no weights: none of diffusion_pytorch_model.",
+         lambda k: k.load_unet_folder(lambda folder: (folder / UNET).unlink())),
+    Case(UNET_LOADER, "a folder that lacks a shard", "FOLDER/unet lacks 1 of 2 shards: shard-1.safetensors.",
+         lambda k: k.load_unet_folder(lambda folder: reshard(folder, Path.unlink))),
+    Case(UNET_LOADER, "a shard that is cut off", "FOLDER/unet/shard-1.safetensors is not a readable safetensors file",
+         lambda k: k.load_unet_folder(lambda folder: reshard(folder, truncate))),
+    Case(UNET_LOADER, "the shard of another model", "FOLDER/unet/shard-1.safetensors lacks 162 of the tensors that",
+         lambda k: k.load_unet_folder(lambda folder: reshard(folder, lambda s: save_file({"a": torch.ones(1)}, s)))),
+    Case(UNET_LOADER, "an index that names files elsewhere",
+         "FOLDER/unet/diffusion_pytorch_model.safetensors.index.json is no index of shards",
+         lambda k: k.load_unet_folder(
+             lambda folder: reshard(folder, lambda shard: None, weight_map={"conv_in.weight": "../x.safetensors"}))),
+    Case(UNET_LOADER, "a config that is not JSON", "FOLDER/unet/config.json is not valid JSON",
+         lambda k: k.load_unet_folder(lambda folder: (folder / CONFIG).write_text("{"))),
+    Case(UNET_LOADER, "the config of something else",
+         "FOLDER/unet/config.json is not the config of a UNet that the host can build",
+         lambda k: k.load_unet_folder(lambda folder: (folder / CONFIG).write_text("{}"))),
+    Case(UNET_LOADER, "the config of another UNet", "The weights in FOLDER/unet do not fit their own config: ",
+         lambda k: k.load_unet_folder(lambda folder: configure(folder / CONFIG, cross_attention_dim=64))),
+    Case(UNET_LOADER, "a scheduler for another prediction",
+         "FOLDER/scheduler/scheduler_config.json asks for prediction_type 'sample'",
+         lambda k: k.load_unet_folder(
+             lambda folder: configure(folder / "scheduler/scheduler_config.json", prediction_type="sample"))),
+    Case(UNET_LOADER, "missing tensors", "The weights in FOLDER/unet do not fit their own config: 1 missing "
+         "(such as conv_in.bias)",
+         lambda k: k.load_unet_folder(lambda folder: edit(folder / UNET, lambda state: state.pop("conv_in.bias")))),
+    Case(UNET_LOADER, "NaN weights", "The weights in FOLDER/unet hold values that are not finite: conv_in.bias (64 ",
+         lambda k: k.load_unet_folder(lambda folder: edit(
+             folder / UNET, lambda state: state.update({"conv_in.bias": nan(state["conv_in.bias"])})))),
     Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
     Case(DEMO, "a full disk", "the results cannot be written: [Errno 28] No space left on device", Kit.fill_disk),
 ]  # fmt: skip
@@ -401,6 +578,8 @@ def kit(comfy, pack, tmp_path, monkeypatch, models):
     kit.file.parent.mkdir(exist_ok=True)
     yield kit
     kit.file.unlink(missing_ok=True)
+    kit.unet_file.unlink(missing_ok=True)
+    shutil.rmtree(kit.unet_folder, ignore_errors=True)
 
 
 def name_of(case):
@@ -412,7 +591,12 @@ def name_of(case):
 def test_bad_input_has_its_clear_error(kit, case):
     with pytest.raises((ValueError, FileNotFoundError, kit.pack.devtools.demo.DemoError)) as caught:
         case.run(kit)
-    said = str(caught.value).replace(str(kit.file), "FILE").replace(str(kit.folder / "models"), "FOLDER")
+    said = str(caught.value)
+    for path, shown in (
+        *((kit.file, "FILE"), (kit.folder / "models", "FOLDER")),
+        *((kit.unet_file, "FILE"), (kit.unet_folder, "FOLDER")),
+    ):
+        said = said.replace(str(path), shown)
     assert said.replace("\\", "/").startswith(case.error)
     assert not kit.canary.exists()
 

@@ -17,6 +17,7 @@ NODES = [
     "ImageConditionedPix2PixGuider",
     "SceneDecode",
     "PlayroomModels",
+    "Pix2PixUNetLoader",
 ]
 HOST_LISTS = {"sampler_name", "scheduler", "name"}  # combos filled by the host or from its folders
 PROMISED = ("optional", "default", "min", "max", "step", "options", "advanced", "control_after_generate")

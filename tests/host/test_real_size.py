@@ -1,9 +1,10 @@
-"""The real size with random weights: an InstructPix2Pix checkpoint of Stable Diffusion 1.5 in memory for everyone.
+"""The real size with random weights: every public layout of an InstructPix2Pix model, in memory for everyone.
 
-Each layout is loaded and run in a process of its own, whose peak memory is measured. As a script (through
-devtools/pack.py, see `measure`) this file is that process.
+The stock loader and ours each load and run their layouts in a process of their own, whose peak memory is measured. As
+a script (through devtools/pack.py, see `measure`) this file is that process.
 """
 
+import gc
 import json
 import math
 import shutil
@@ -20,9 +21,17 @@ from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 GB = 1e9
-MEMORY, DISK = 10 * GB, 5 * GB  # what a run may take at its peak; what the files take
-CHECKPOINT = "random-instruct-pix2pix.safetensors"
+MEMORY, DISK = 10 * GB, 9 * GB  # what a run may take at its peak; what the files take
+CHECKPOINT, WHOLE = "random-instruct-pix2pix.safetensors", "instruct-pix2pix-00-22000.safetensors"
 UNET_PARAMETERS = 859_532_484
+WHOLE_BYTES = 7_703_416_451  # of the published file
+TEXT_ENCODER_BYTES = 492_265_168
+LAYOUTS = {  # what our loader is given, and what the weights are in memory, smaller first
+    "checkpoint": (None, None, "torch.float32"),
+    "folder": ("paint-by-inpaint/add-base", "as saved", "torch.float16"),
+    "file": ("paint-by-inpaint-add-base-unet.safetensors", "as saved", "torch.float16"),
+    "averaged": (WHOLE, "averaged (EMA)", "torch.float32"),
+}
 
 UNET_CONFIG = dict(
     in_channels=8,
@@ -50,27 +59,34 @@ VAE_CONFIG = dict(
 # the files
 
 
-def write_half(path, tensors):
-    """A safetensors file of random fp16 tensors, made on the way to the disk.
+def write(path, tensors, dtype=np.float16):
+    """A safetensors file of random tensors, made on the way to the disk.
 
-    `tensors` maps the name in the file to (seed, shape): the same seed, the same numbers. Gains of norms are 1.
+    `tensors` maps the name in the file to (seed, shape): the same seed, the same numbers, whatever the dtype. Gains of
+    norms are 1. Without a seed it is zeros: a hole in the file, which takes neither time nor disk.
     """
-    noise = (np.random.default_rng(0).standard_normal(1 << 22) * 0.02).astype(np.float16)
+    noise = (np.random.default_rng(0).standard_normal(1 << 22) * 0.02).astype(np.float16).astype(dtype)
     header, end = {}, 0
     for name, (_, shape) in tensors.items():
-        start, end = end, end + 2 * math.prod(shape)
-        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [start, end]}
+        start, end = end, end + noise.itemsize * math.prod(shape)
+        kind = f"F{8 * noise.itemsize}"
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(file.tell() + end)
         for name, (seed, shape) in tensors.items():
-            if name.endswith("weight") and len(shape) == 1:
-                file.write(np.ones(shape, np.float16).tobytes())
+            left = math.prod(shape)
+            if seed is None:
+                file.seek(noise.itemsize * left, 1)
                 continue
-            at, left = zlib.crc32(seed.encode()) % len(noise), math.prod(shape)
+            if name.endswith("weight") and len(shape) == 1:
+                file.write(np.ones(shape, dtype).tobytes())
+                continue
+            at = zlib.crc32(seed.encode()) % len(noise)
             while left:
                 piece = noise[at : at + left]
-                file.write(piece.tobytes())
+                file.write(piece.data)
                 at, left = 0, left - len(piece)
 
 
@@ -80,9 +96,8 @@ def shapes(module):
 
 @pytest.fixture(scope="module")
 def base(comfy, pack, tmp_path_factory):
-    """A folder for the host with the checkpoint, and the same UNet in diffusers layout beside it."""
+    """A folder for the host with the same UNet in every layout."""
     import comfy.ops
-    import comfy.utils
     from comfy.ldm.models.autoencoder import AutoencoderKL
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
@@ -93,28 +108,39 @@ def base(comfy, pack, tmp_path_factory):
     if available < MEMORY:
         pytest.fail(f"The real-size test needs {MEMORY / GB:.0f} GB of memory, {available / GB:.1f} GB are available.")
 
-    config = pack.nodes.host.diffusers_models.host_unet_config(UNET_CONFIG)
+    layouts, models = pack.pipelines.layouts, base / "models"
+    config = pack.nodes.host.unets.host_unet_config(UNET_CONFIG)
     heads = dict(num_heads=8, num_head_channels=-1)
     build = dict(device="meta", dtype=torch.float16, operations=comfy.ops.disable_weight_init)
-    unet = shapes(UNetModel(**config, **heads, **build))
-    assert sum(map(math.prod, unet.values())) == UNET_PARAMETERS
+    unet = {name: (name, shape) for name, shape in shapes(UNetModel(**config, **heads, **build)).items()}
+    assert sum(math.prod(shape) for _, shape in unet.values()) == UNET_PARAMETERS
     with torch.device("meta"):
         vae = shapes(AutoencoderKL(embed_dim=4, ddconfig=VAE_CONFIG))
+    vae = {f"first_stage_model.{name}": (name, shape) for name, shape in vae.items()}
+    trained = {f"model.diffusion_model.{name}": entry for name, entry in unet.items()}
+    (models / "checkpoints").mkdir(parents=True)
+    write(models / "checkpoints" / CHECKPOINT, trained | vae)
 
-    (base / "models/checkpoints").mkdir(parents=True)
-    whole = {f"model.diffusion_model.{name}": (name, shape) for name, shape in unet.items()}
-    whole |= {f"first_stage_model.{name}": (name, shape) for name, shape in vae.items()}
-    write_half(base / "models/checkpoints" / CHECKPOINT, whole)
+    # Both copies, the averaged one with the checkpoint's numbers and all else zeros.
+    whole = {name: (None, shape) for name, (_, shape) in (trained | vae).items()}
+    whole |= {layouts.averaged_name(name): entry for name, entry in unet.items()}
+    whole |= {"model_ema.decay": (None, ()), "model_ema.num_updates": (None, ())}
+    whole["cond_stage_model.transformer.text_model.weights"] = (None, (TEXT_ENCODER_BYTES // 4,))
+    write(models / "checkpoints" / WHOLE, whole, np.float32)
+    assert (models / "checkpoints" / WHOLE).stat().st_size == pytest.approx(WHOLE_BYTES, rel=0.01)
 
+    folder = models / "diffusers" / LAYOUTS["folder"][0]
     for part in ("unet", "scheduler"):
-        (base / "diffusers" / part).mkdir(parents=True)
-    (base / "diffusers/unet/config.json").write_text(json.dumps(UNET_CONFIG))
-    (base / "diffusers/scheduler/scheduler_config.json").write_text(json.dumps({"prediction_type": "epsilon"}))
-    names = {ours: theirs for theirs, ours in comfy.utils.unet_to_diffusers(config).items()}
-    renamed = {names[name]: (name, shape) for name, shape in unet.items()}
-    write_half(base / "diffusers/unet/diffusion_pytorch_model.safetensors", renamed)
+        (folder / part).mkdir(parents=True)
+    (folder / "unet/config.json").write_text(json.dumps(UNET_CONFIG))
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps({"prediction_type": "epsilon"}))
+    names = layouts.to_diffusers(unet)
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    write(weights, {names[name]: entry for name, entry in unet.items()})
+    (models / "diffusion_models").mkdir()
+    (models / "diffusion_models" / LAYOUTS["file"][0]).hardlink_to(weights)
     yield base
-    shutil.rmtree(base)  # 3.6 GB: not to be kept as pytest keeps the last runs' folders
+    shutil.rmtree(base)  # 7 GB: not to be kept as pytest keeps the last runs' folders
 
 
 # the process that is measured
@@ -132,20 +158,20 @@ def peak_memory():
 
 
 class FlatVae:
-    """In place of a VAE, so that the two layouts are given the same scene."""
+    """In place of a VAE, so that all layouts are given the same scene."""
 
     def encode(self, pixels):
         return pixels.mean(-1, keepdim=True).movedim(-1, 1)[:, :, ::8, ::8].repeat(1, 4, 1, 1)
 
 
 def main():
-    """Load a layout, run one step at 128x128, print what it took and leave the latent."""
+    """Load layouts one after the other, run one step of each at 128x128, print what it took and leave the latents."""
     from ...devtools.inprocess import InProcess
     from ...pipelines.visual_insertion import embedding_optimizer as optimizers
 
-    layout, home, base = sys.argv[1], *map(Path, sys.argv[2:])
+    home, base = map(Path, sys.argv[1:3])
     comfy = InProcess(home, base)
-    from ...nodes.host.diffusers_models import load_pix2pix_unet  # not before the host is there
+    from comfy import model_management as management  # not before the host is there
 
     settings = optimizers.OptimizerSettings("resampler", encoder_width=1024, context_width=768, context_tokens=77)
     torch.manual_seed(0)
@@ -157,7 +183,7 @@ def main():
     positive, negative = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)
     scene = torch.rand(1, 128, 128, 3)
 
-    def insert(vae, **guidance):
+    def insert(model, vae, **guidance):
         (guidance,) = comfy("GuidanceControl", **guidance)
         return comfy(
             "ImageConditionedPix2PixSampler",
@@ -165,51 +191,69 @@ def main():
             **dict(seed=0, steps=1, sampler_name="euler", scheduler="normal", denoise=1.0),
         )[0]
 
-    if layout == "checkpoint":
-        model, _, vae = comfy("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
-        (image,) = comfy("SceneDecode", latent=insert(vae, object_scale=7.5, scene_scale=1.5), vae=vae, scene=scene)
-        assert image.shape == scene.shape and torch.isfinite(image).all()
-    else:
-        model = load_pix2pix_unet(base / "diffusers")
-    latent = insert(FlatVae(), object_scale=1.0, scene_scale=1.0)["samples"]  # one branch tells models apart
-    torch.save(latent, base / f"{layout}.pt")
-    found = {
-        "peak_gb": peak_memory() / GB,
-        "parameters": sum(weight.numel() for weight in model.model.diffusion_model.parameters()),
-        "kind": type(model.model).__name__,
-    }
+    def run(layout):
+        if layout == "checkpoint":
+            model, _, vae = comfy("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
+            latent = insert(model, vae, object_scale=7.5, scene_scale=1.5)
+            (image,) = comfy("SceneDecode", latent=latent, vae=vae, scene=scene)
+            assert image.shape == scene.shape and torch.isfinite(image).all()
+        else:
+            name, weights, _ = LAYOUTS[layout]
+            (model,) = comfy("Pix2PixUNetLoader", name=name, weights=weights)
+        latent = insert(model, FlatVae(), object_scale=1.0, scene_scale=1.0)["samples"]  # one branch tells models apart
+        torch.save(latent, base / f"{layout}.pt")
+        parameters = list(model.model.diffusion_model.parameters())
+        return {
+            "peak_gb": peak_memory() / GB,
+            "parameters": sum(weight.numel() for weight in parameters),
+            "kind": type(model.model).__name__,
+            "config": type(model.model.model_config).__name__,
+            "dtype": ", ".join({str(weight.dtype) for weight in parameters}),
+        }
+
+    found = {}
+    for layout in sys.argv[3:]:
+        found[layout] = run(layout)
+        management.unload_all_models()
+        gc.collect()
     print(json.dumps(found))
     return 0
 
 
 @pytest.fixture(scope="module")
 def measure(base, home):
-    """measure(layout): what the process of a layout printed, and its latent; each runs once."""
-    done = {}
-
-    def run(layout):
-        if layout not in done:
-            script = [ROOT / "devtools" / "pack.py", "tests.host.test_real_size"]
-            ended = subprocess.run([sys.executable, *script, layout, home, base], capture_output=True, text=True)
-            assert ended.returncode == 0, ended.stderr[-4000:]
-            done[layout] = json.loads(ended.stdout.splitlines()[-1]), torch.load(base / f"{layout}.pt")
-        return done[layout]
-
-    return run
+    """measure(layout): what was found out about a layout, and its latent; each process runs once."""
+    stock, *ours = LAYOUTS
+    found = {}
+    for layouts in ([stock], ours):
+        script = [ROOT / "devtools" / "pack.py", "tests.host.test_real_size", home, base, *layouts]
+        ended = subprocess.run([sys.executable, *script], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        found |= json.loads(ended.stdout.splitlines()[-1])
+    return lambda layout: (found[layout], torch.load(base / f"{layout}.pt"))
 
 
-@pytest.mark.parametrize("layout", ["checkpoint", "diffusers"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_model_of_real_size_runs_within_ten_gigabytes(measure, layout, artifacts):
     found, latent = measure(layout)
     (artifacts / f"real_size_{layout}.json").write_text(json.dumps(found) + "\n")
     assert found["parameters"] == UNET_PARAMETERS
-    assert found["kind"] == "SD15_instructpix2pix"
+    assert found["kind"] == found["config"] == "SD15_instructpix2pix"
+    assert found["dtype"] == LAYOUTS[layout][2]
     assert found["peak_gb"] * GB <= MEMORY
     assert latent.shape == (1, 4, 16, 16)
     assert torch.isfinite(latent).all() and latent.std() > 0.01
 
 
-def test_both_layouts_are_the_same_model(measure):
+@pytest.mark.parametrize("layout", list(LAYOUTS)[1:])
+def test_every_layout_is_the_model_that_the_stock_loader_makes(measure, layout):
     """Every one of the renamed tensors is in its place, or the results would differ."""
-    (_, stock), (_, ours) = measure("checkpoint"), measure("diffusers")
+    (_, stock), (_, ours) = measure("checkpoint"), measure(layout)
     assert (stock - ours).abs().max() <= 1e-4 * stock.abs().max()
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS)[1:])
+def test_our_loader_holds_one_copy_of_the_weights(measure, layout):
+    found, _ = measure(layout)
+    bytes_each = {"torch.float16": 2, "torch.float32": 4}[LAYOUTS[layout][2]]
+    assert found["peak_gb"] * GB <= bytes_each * UNET_PARAMETERS + 2.5 * GB  # the program itself and a step's work

@@ -11,7 +11,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "playroom_models" / "samples"
 GRAPHS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
-TOYS = [path.stem for path in GRAPHS if not path.stem.endswith("_real")]
+TOYS = [path.stem for path in GRAPHS if "PlayroomModels" in path.read_text("utf-8")]
 ENLARGED = {"insert_and_upscale": 2}
 
 

@@ -1,0 +1,190 @@
+"""`visual-insertion convert`: weight files into the forms that other programs load."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..unet_files import UNetFiles
+
+OK, PROBLEM, MISSING = 0, 1, 2
+RELEASED_NULLS = ("zeros", "blank-picture", "empty-prompt")  # spelt out, so that --help does not load torch
+
+
+def register(subparsers: Any) -> None:
+    """Add `convert`, whose actions each have a function here that adds their parser and sets `run`."""
+    text = "convert weight files"
+    actions = subparsers.add_parser("convert", help=text, description=text).add_subparsers(
+        metavar="ACTION", required=True
+    )
+    _add_unet_patch(actions)
+    _add_optimizer(actions)
+
+
+def _add_unet_patch(actions: Any) -> None:
+    text = "a fine-tuned UNet's cross-attention as a small patch file that LoRA loaders accept"
+    parser: ArgumentParser = actions.add_parser("unet-patch", help=text, description=text)
+    parser.set_defaults(run=unet_patch)
+    add = parser.add_argument
+    kinds = "a UNet file or diffusers folder"
+    add("--tuned", type=Path, required=True, metavar="PATH", help=f"what was fine-tuned: {kinds}")
+    add("--base", type=Path, required=True, metavar="PATH", help=f"what it was tuned from: {kinds}")
+    add("output", type=Path, metavar="OUTPUT.safetensors", help="the patch; put it into models/loras")
+    add("--parts", choices=("attn2", "kv"), default="attn2", help="all cross-attention (default), or keys and values")
+    add("--rank", type=_rank, metavar="N", help="a low-rank patch, smaller and less exact (default: the full one)")
+    add("--dtype", choices=("fp16", "fp32"), default="fp16", help="default %(default)s")
+
+
+def unet_patch(args: Namespace) -> int:
+    """Extract; 0 done, 1 unusable files or nothing to extract, 2 a file is missing."""
+    try:
+        _unet_patch(args)
+    except FileNotFoundError as error:
+        return _say(str(error), MISSING)
+    except (OSError, ValueError, RuntimeError) as error:
+        return _say(str(error), PROBLEM)
+    return OK
+
+
+def _unet_patch(args: Namespace) -> None:
+    _check_output(args.output)
+
+    from ..layouts import to_diffusers
+    from ..unet_files import open_unet, unet_folder
+    from ..visual_insertion import unet_patch as patches
+
+    tuned, base = (open_unet(unet_folder(path) if path.is_dir() else path) for path in (args.tuned, args.base))
+    _check_same_shape(tuned, base)
+    chosen = patches.cross_attention_parameters(tuned.stored, args.parts)
+    if not chosen:
+        raise ValueError(f"{tuned.where} holds no cross-attention: neither text nor object steers its UNet.")
+    differences = {name: change for name, change in _changes(tuned, base, chosen) if change.any()}
+    parameters = sum(tuned.stored[name].parameters for name in chosen)
+    selection = f"{len(chosen)} cross-attention tensors ({args.parts}, {parameters:,} parameters)"
+    if not differences:
+        raise ValueError(
+            f"{args.tuned} and {args.base} are equal in all {selection}: there is nothing to extract. Cross-attention "
+            "was not trained. A training script whose name filter matches nothing does this and says nothing; "
+            "diffusers calls these layers attn2."
+        )
+    others = [name for name in tuned.stored if name not in set(chosen)]
+    unlike = sum(bool(change.any()) for _, change in _changes(tuned, base, others))
+    names = to_diffusers(tuned.stored)
+    facts = {"parts": args.parts, "dtype": args.dtype, **_origin(args.base, base)}
+    renamed = {names[name]: change for name, change in differences.items()}
+    saved = patches.save_patch(args.output, renamed, args.rank, patches.DTYPES[args.dtype], facts)
+    print(f"{selection}; {saved.tensors} differ ({saved.parameters:,} parameters)")
+    if args.rank:
+        print(f"rank {args.rank} holds {saved.kept:.1%} of the difference")
+    if unlike:
+        print(f"Not in the patch: {unlike} tensors outside of these parts differ as well.", file=sys.stderr)
+    print(f"{args.output} ({saved.bytes / 1e6:.1f} MB)")
+
+
+def _check_same_shape(tuned: UNetFiles, base: UNetFiles) -> None:
+    """Raise ValueError unless both hold the same tensors."""
+    ours, theirs = tuned.shapes, base.shapes
+    if wrong := [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]:
+        raise ValueError(
+            f"{tuned.where} was not tuned from {base.where}: {len(wrong)} tensors are missing in one of them or differ "
+            f"in shape (such as {wrong[0]}: {ours.get(wrong[0])} and {theirs.get(wrong[0])})."
+        )
+
+
+def _changes(tuned: UNetFiles, base: UNetFiles, names: list[str]) -> Any:
+    """(LDM name, tuned - base [..] in float32) of each."""
+    from ..visual_insertion.unet_patch import difference
+
+    ours: Tensor
+    theirs: Tensor
+    for (name, ours), (_, theirs) in zip(tuned.read(names), base.read(names), strict=True):
+        yield name, difference(ours, theirs)
+
+
+def _origin(path: Path, base: UNetFiles) -> dict[str, str]:
+    """What the metadata says about the base: its name, and its sha256 where it is one file."""
+    from ..weights import sha256_of
+
+    files = {entry.file for entry in base.stored.values()}
+    return {"base": path.resolve().name, **({"base_sha256": sha256_of(files.pop())} if len(files) == 1 else {})}
+
+
+def _add_optimizer(actions: Any) -> None:
+    text = "the authors' emb_opt.pt as safetensors, its random queries and its null chosen once"
+    parser: ArgumentParser = actions.add_parser("optimizer", help=text, description=text)
+    parser.set_defaults(run=optimizer)
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="a released embedding optimizer; it is read as tensors, never run")
+    add("output", type=Path, metavar="OUTPUT.safetensors", help="put it into models/embedding_optimizers")
+    add("--queries-seed", type=int, default=0, metavar="N", help="draws the queries the file lacks (default 0)")
+    add("--null", type=_hyphened, choices=RELEASED_NULLS, default="zeros", help="no object (default %(default)s)")
+    add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision, for 'blank picture'")
+    add("--text-encoder", type=Path, metavar="FOLDER", help="CLIP text with its tokenizer, for 'empty prompt'")
+    add("--nan-to-zero", action="store_true", help="zeros for NaN, as the authors' own loader does without a word")
+    add("--licence", default="none stated", metavar="TEXT", help="kept in the file (default: %(default)s)")
+
+
+def optimizer(args: Namespace) -> int:
+    """Convert; 0 done, 1 unusable files, 2 a file or library is missing."""
+    try:
+        _optimizer(args)
+    except FileNotFoundError as error:
+        return _say(str(error), MISSING)
+    except ImportError as error:
+        return _say(f"{error}. Install the pack with its 'train' extra.", MISSING)
+    except (OSError, ValueError, RuntimeError) as error:
+        return _say(str(error), PROBLEM)
+    return OK
+
+
+def _optimizer(args: Namespace) -> None:
+    _check_output(args.output)
+
+    from ..visual_insertion.conversion import convert
+
+    null = args.null.replace("-", " ")
+    done = convert(
+        args.file,
+        args.output,
+        null,
+        args.queries_seed,
+        args.nan_to_zero,
+        args.image_encoder,
+        args.text_encoder,
+        args.licence,
+    )
+    if done.replaced:
+        print(f"zeros in the place of values that were not finite: {done.replaced}", file=sys.stderr)
+    settings = done.settings
+    print(
+        f"{settings.variant}, {done.parameters:,} parameters: vision tokens of width {settings.encoder_width} to "
+        f"{settings.context_tokens} tokens of width {settings.context_width}, null: {null}"
+    )
+    print(args.output)
+
+
+def _hyphened(text: str) -> str:
+    return text.replace(" ", "-")
+
+
+def _check_output(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} must end in .safetensors.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder of {path} does not exist.")
+
+
+def _rank(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError("must be a whole number above 0")
+    return int(text)
+
+
+def _say(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code

@@ -1,0 +1,199 @@
+"""Steps of training: batch, precision, processes, update, averaged weights.
+
+What is drawn at random in a step depends on (seed, step) alone, so a run that was killed and resumed draws what the
+uninterrupted run would have drawn, and so does a run of several processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import send_to_device
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from .task import Batch, Task
+
+PATIENCE = timedelta(days=7)  # of processes that wait while the first one encodes or validates
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: int
+    learning_rate: float
+    warmup: int = 100  # steps
+    final_rate: float = 0.02  # share of the learning rate at the end of the cosine; 1 keeps it constant
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    gradient_norm: float = 1.0
+    ema: float = 0.998  # of the trained parameters
+    accumulate: int = 1  # parts that a process's share of a batch is cut into
+    precision: str = "bf16"  # of the forward pass: "bf16" (autocast) or "fp32"; what is trained stays float32
+    seed: int = 0
+    log_every: int = 50  # steps
+    save_every: int = 300  # seconds
+    validate_every: int = 0  # steps between metrics and sheets; 0 is at the end only
+    device: str = "cpu"
+
+
+def processes(device: str) -> PartialState:
+    """The processes of this run, one or those torchrun started. Raises ValueError for a GPU that is not there."""
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(
+            f"The run is to use {device}, but this machine has no GPU that torch can use; set run.device=cpu."
+        )
+    return PartialState(cpu=device == "cpu", timeout=PATIENCE)
+
+
+def learning_rate(settings: Settings, step: int) -> float:
+    """Linear warm-up, then a cosine to `final_rate` of the peak."""
+    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
+    return settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
+
+
+def cut(batch: Batch, part: int, parts: int) -> Batch:
+    """Samples of one of equal parts of a batch. Raises ValueError when it cannot be cut so."""
+    count = len(next(iter(batch.values())))
+    if count % parts:
+        raise ValueError(f"A batch of {count} samples cannot be cut into {parts} equal parts (processes x accumulate).")
+    size = count // parts
+    return {name: values[part * size : (part + 1) * size] for name, values in batch.items()}
+
+
+class _Loss(nn.Module):
+    """The task's loss as the forward pass of all its networks, which is what can be run in several processes."""
+
+    def __init__(self, task: Task, settings: Settings):
+        super().__init__()
+        self.networks = nn.ModuleDict(dict(task.modules()))
+        self.task, self.autocast = task, settings.precision == "bf16"
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        device = next(iter(batch.values())).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
+            return self.task.loss(batch)
+
+
+class Trainer:
+    """One run of a task in a folder: `step()` after `step()`, which a benchmark may call as well."""
+
+    def __init__(self, task: Task, settings: Settings):
+        self.task, self.settings = task, settings
+        processes(settings.device)
+        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.device = self.accelerator.device
+        loss = _Loss(task, settings)
+        self.networks = loss.networks.to(self.device)
+        self.parameters = [p for p in self.networks.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas
+        )
+        self.average = EMAModel(self.parameters, decay=settings.ema, foreach=True)
+        self.run: Any = self.accelerator.prepare_model(loss)
+        self.done = 0
+        self.whole = True  # no update is half made, and the weights are not the averaged ones
+        self._reader = ThreadPoolExecutor(1, "fetch")
+        self._ahead: dict[int, Any] = {}
+        count, process = settings.accumulate, self.accelerator.process_index
+        self._parts = self.accelerator.num_processes * count  # of a batch, and which of them are this process's
+        self._mine = range(process * count, (process + 1) * count)
+        self.train()
+
+    def train(self) -> None:
+        """Training mode for what is trained; a frozen network stays in evaluation mode."""
+        for network in self.networks.children():
+            network.train(any(p.requires_grad for p in network.parameters()))
+
+    def _groups(self) -> list[dict[str, Any]]:
+        rates = self.task.rates()
+        if unknown := rates.keys() - set(self.networks.keys()):
+            raise ValueError(f"There are rates for {', '.join(unknown)}, which is no network of this task.")
+        groups = [
+            {"params": [p for p in network.parameters() if p.requires_grad], "factor": rates.get(name, 1.0)}
+            for name, network in self.networks.items()
+        ]
+        if not self.parameters:
+            raise ValueError("None of the networks has a parameter to train.")
+        return [group for group in groups if group["params"]]
+
+    def settle(self) -> None:
+        """Let what the settings say now hold, also for what a checkpoint has brought back."""
+        for group, own in zip(self.optimizer.param_groups, self._groups(), strict=True):
+            group |= {"factor": own["factor"], "weight_decay": self.settings.weight_decay, "betas": self.settings.betas}
+        self.average.decay = self.settings.ema
+
+    def _seed(self, step: int) -> int:
+        return (self.settings.seed * 1_000_003 + step) % 2**62
+
+    def _shares(self, step: int) -> list[Batch]:
+        """This process's fetched parts of a step's batch."""
+        generator = torch.Generator().manual_seed(self._seed(step))
+        batch = self.task.draw(step, generator)
+        return [self.task.fetch(cut(batch, part, self._parts)) for part in self._mine]
+
+    def _read(self, step: int) -> list[Batch]:
+        """The shares of a step, and those of the next one under way."""
+        now = self._ahead.pop(step, None) or self._reader.submit(self._shares, step)
+        if step + 1 < self.settings.steps:
+            self._ahead[step + 1] = self._reader.submit(self._shares, step + 1)
+        return now.result()
+
+    def step(self) -> dict[str, Tensor]:
+        """One update; returns the losses of this process's shares.
+
+        Raises FloatingPointError, before anything is changed, when the gradients are not finite.
+        """
+        rate = learning_rate(self.settings, self.done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        shares = self._read(self.done)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        for part, share in zip(self._mine, shares, strict=True):
+            torch.manual_seed(
+                (-1 - self._seed(self.done) * self._parts - part) % 2**62
+            )  # for dropout, apart from what is drawn
+            with nullcontext() if part == self._mine[-1] else self.accelerator.no_sync(self.run):
+                losses = self.run(send_to_device(share, self.device, non_blocking=True))
+                self.accelerator.backward(losses["loss"] / len(shares))
+            for name, value in losses.items():
+                sums[name] += value.detach().float() / len(shares)
+        norm: Any = self.accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
+        if not norm.isfinite():
+            raise FloatingPointError(
+                f"The gradients of step {self.done + 1} are not finite. What was learned before is kept. Look at the "
+                "log: a lower learning rate, a longer warm-up or precision fp32 usually help; broken data would too."
+            )
+        self.whole = False
+        self.optimizer.step()
+        self.average.step(self.parameters)
+        self.done += 1
+        self.whole = True
+        return sums
+
+    @contextmanager
+    def averaged(self):
+        """The networks by name, with the averaged weights and in evaluation mode while inside."""
+        self.average.store(self.parameters)
+        self.whole = False
+        try:
+            self.average.copy_to(self.parameters)
+            self.networks.eval()
+            with torch.no_grad():
+                yield dict(self.networks.items())
+        finally:
+            self.average.restore(self.parameters)
+            self.train()
+            self.whole = True
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)

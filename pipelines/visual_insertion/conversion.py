@@ -1,0 +1,127 @@
+"""The authors' released embedding optimizers as our files: queries and null chosen once, kept with the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..files import describe_non_finite, read_weights
+from ..weights import sha256_of
+from .embedding_optimizer import load, save
+from .optimizer_modules import EmbeddingOptimizer, OptimizerSettings, check_tokens
+from .released import is_released, set_null
+
+
+def make_null(
+    optimizer: EmbeddingOptimizer,
+    choice: str,
+    blank_picture: Callable[[], Tensor] | None = None,
+    empty_prompt: Callable[[], Tensor] | None = None,
+) -> None:
+    """Put one of NULLS in the place of the optimizer's null; the sources, as in `set_null`, are made only when needed.
+
+    Raises ValueError when the one that is needed is missing, or belongs to another model.
+    """
+    make = {"blank picture": blank_picture, "empty prompt": empty_prompt}.get(choice)
+    source = make() if make else None
+    if choice == "blank picture" and source is not None:
+        if optimizer.settings.detail_width:
+            raise ValueError(
+                "The null 'blank picture' is of optimizers that read one encoder, and this one reads two. It brings "
+                "its own null: use 'stored'."
+            )
+        check_tokens(optimizer.settings, source)
+    if source is not None and not torch.isfinite(source).all():
+        raise ValueError(f"The encoder that the null '{choice}' is made with gives NaN or infinity; load another copy.")
+    set_null(optimizer, choice, source)
+
+
+@torch.no_grad()
+def blank_picture(folder: Path) -> Tensor:
+    """Vision tokens [1,T,D] that a transformers CLIP vision folder gives for an input of zeros, the mean colour.
+
+    Raises FileNotFoundError, ValueError.
+    """
+    from transformers import CLIPVisionModelWithProjection
+
+    encoder = _pretrained(CLIPVisionModelWithProjection, folder)
+    size = encoder.config.image_size
+    return encoder(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
+
+
+@torch.no_grad()
+def empty_prompt(folder: Path) -> Tensor:
+    """What a text encoder gives for "", [1,N,C]; the folder holds it, or `text_encoder` and `tokenizer` (diffusers).
+
+    Raises FileNotFoundError, ValueError.
+    """
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    inner = folder / "text_encoder"
+    encoder = _pretrained(CLIPTextModel, inner if inner.is_dir() else folder)
+    beside = folder / "tokenizer"
+    tokenizer = _pretrained(CLIPTokenizer, beside if beside.is_dir() else folder, "tokenizer_config.json")
+    length = encoder.config.max_position_embeddings
+    tokens = tokenizer("", padding="max_length", max_length=length, return_tensors="pt")
+    return encoder(tokens["input_ids"]).last_hidden_state
+
+
+def _pretrained(kind: Any, folder: Path, needed: str = "config.json") -> Any:
+    if not (folder / needed).is_file():
+        raise FileNotFoundError(f"{folder / needed} is missing. Needed is a folder as transformers saves it.")
+    try:
+        found = kind.from_pretrained(folder)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{folder} cannot be read: {error}") from error
+    return found.float().eval() if isinstance(found, torch.nn.Module) else found
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came of a conversion."""
+
+    settings: OptimizerSettings
+    parameters: int
+    replaced: str | None  # tensors whose NaN or infinite values are zeros now, and how many
+
+
+def convert(
+    source: Path,
+    output: Path,
+    null: str = "zeros",
+    queries_seed: int = 0,
+    nan_to_zero: bool = False,
+    image_encoder: Path | None = None,
+    text_encoder: Path | None = None,
+    licence: str = "none stated",
+) -> Converted:
+    """Write a released file's optimizer as one of ours, whole or not at all; metadata say what was chosen.
+
+    Raises FileNotFoundError, or ValueError for another kind of file, NaN or infinite values unless `nan_to_zero`, and
+    what `make_null` refuses.
+    """
+    state, _ = read_weights(source)
+    if not is_released(state):
+        raise ValueError(
+            f"{source} is not one of the authors' released embedding optimizers (emb_opt.pt). A file that this pack's "
+            "training wrote needs no conversion."
+        )
+    optimizer = load(source, queries_seed=queries_seed, nan_to_zero=nan_to_zero)
+    make_null(
+        optimizer,
+        null,
+        (lambda: blank_picture(image_encoder)) if image_encoder else None,
+        (lambda: empty_prompt(text_encoder)) if text_encoder else None,
+    )
+    replaced = describe_non_finite(state)
+    notes = {"variant": optimizer.settings.variant, "source": source.name, "source_sha256": sha256_of(source)}
+    notes |= {"null": null, "licence": licence, "nan_to_zero": replaced or "none"}
+    if optimizer.queries is not None:
+        notes["queries_seed"] = str(queries_seed)
+    save(optimizer, output, torch.float32, **notes)
+    return Converted(optimizer.settings, sum(tensor.numel() for tensor in state.values()), replaced)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
     *("run.steps=4", "run.log_every=2", "run.warmup=1", "run.precision=fp32", "batch=4"),
     *("run.validate_every=0", "data.validation=null"),
@@ -29,10 +31,8 @@ def run(pack, triplets, tmp_path, capsys):
     """run(*changes): (exit code, stdout, stderr) of the command on the recipe `playroom`, made small."""
 
     def call(*changes, options=(), recipe="playroom"):
-        from pathlib import Path
-
         data = [f"data.train={(triplets / 'train').as_posix()}"]
-        base = (Path(__file__).resolve().parents[1] / "playroom_models").as_posix()
+        base = (ROOT / "playroom_models").as_posix()
         places = [f"folder={(tmp_path / 'run').as_posix()}", f"models.base={base}"]
         code = pack.pipelines.__main__.main(["train", recipe, *options, "--set", *SMALL, *data, *places, *changes])
         return code, *capsys.readouterr()
@@ -97,6 +97,35 @@ def test_every_variant_trains_as_released_or_as_ours(run, variant):
     assert code == 0, err
 
 
+@pytest.mark.parametrize("augment", ["true", "false"])
+def test_a_second_encoder_is_read_beside_the_first(pack, run, tmp_path, augment):
+    from transformers import Dinov2Config, Dinov2Model
+
+    shape = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14, mlp_ratio=2)
+    Dinov2Model(Dinov2Config(**shape)).save_pretrained(tmp_path / "dino")
+    statistics = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(statistics))
+    code, _, err = run(f"models.detail_encoder={(tmp_path / 'dino').as_posix()}", f"data.augment={augment}")
+    assert code == 0, err
+    load = pack.pipelines.visual_insertion.embedding_optimizer.load
+    optimizer = load(tmp_path / "run" / "embedding_optimizer.safetensors")
+    assert optimizer.settings.detail_width == 32
+    seen = torch.randn(1, 65, 128)
+    one, other = (optimizer(seen, torch.full((1, 5, 32), x).cumsum(-1).sin()) for x in (1.0, 2.0))
+    assert not torch.allclose(one, other)
+
+
+def test_16_bit_files_are_found_by_their_public_name(run, tmp_path):
+    base = shutil.copytree(ROOT / "playroom_models", tmp_path / "base")
+    stored = base / "unet" / "diffusion_pytorch_model.safetensors"
+    stored.rename(stored.with_suffix(".fp16.safetensors"))
+    code, _, err = run(f"models.base={base.as_posix()}", "run.steps=1")
+    assert code == 0, err
+    stored.with_suffix(".fp16.safetensors").unlink()
+    code, _, err = run(f"models.base={base.as_posix()}", f"folder={(tmp_path / 'again').as_posix()}")
+    assert code == 1 and "The UNet2DConditionModel in" in err and "cannot be read" in err
+
+
 def test_a_dry_run_reports_and_writes_nothing(run, tmp_path):
     code, out, err = run("unet.train=kv", "data.train=nowhere", options=("--dry-run",))
     assert code == 0, err
@@ -137,8 +166,6 @@ def test_an_unknown_recipe_names_the_shipped_ones(run):
     "recipe", ["slides_stage1", "slides_stage2", "resampler_stage1", "resampler_stage2", "playroom"]
 )
 def test_the_shipped_recipes_are_read_and_train_what_they_say(pack, recipe):
-    from pathlib import Path
-
     config = pack.pipelines.visual_insertion.config.read_config(Path(recipe))
     assert config.run.steps > 0 and config.batch % config.run.accumulate == 0
     if recipe.endswith("stage2"):

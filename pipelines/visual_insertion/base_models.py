@@ -36,6 +36,17 @@ def load_encoder(folder: Path, pixels: Path | None = None) -> Encoder:
     return Encoder(network, network.config.image_size, facts["image_mean"], facts["image_std"])
 
 
+def load_part(kind: Any, folder: Path) -> Any:
+    """A diffusers model of this class in float32, from full or 16 bit files. Raises ValueError naming the folder."""
+    try:
+        try:
+            return kind.from_pretrained(folder, torch_dtype=torch.float32)
+        except OSError:  # no file of the plain name
+            return kind.from_pretrained(folder, torch_dtype=torch.float32, variant="fp16")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The {kind.__name__} in {folder} cannot be read: {error}") from error
+
+
 def train_part(
     unet: UNet2DConditionModel, parts: str, tensors: int | None, parameters: int | None
 ) -> dict[str, Tensor]:

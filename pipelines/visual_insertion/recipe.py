@@ -16,7 +16,7 @@ from torch import Tensor
 from ..training.engine import Result, fit
 from ..training.trainer import processes
 from . import embedding_optimizer as optimizers
-from .base_models import halve_frozen, load_encoder, train_part
+from .base_models import halve_frozen, load_encoder, load_part, train_part
 from .config import TrainingConfig
 from .conversion import empty_prompt
 from .optimizer_modules import OptimizerSettings, build
@@ -51,10 +51,7 @@ class Recipe:
         self.optimizer = self._optimizer()
 
     def _unet(self) -> UNet2DConditionModel:
-        try:
-            unet: Any = UNet2DConditionModel.from_pretrained(self.base / "unet", torch_dtype=torch.float32)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"The UNet in {self.base} cannot be read: {error}") from error
+        unet = load_part(UNet2DConditionModel, self.base / "unet")
         if unet.config.in_channels != 2 * unet.config.out_channels:
             raise ValueError(
                 f"The UNet in {self.base} takes {unet.config.in_channels} channels; an InstructPix2Pix UNet takes "
@@ -125,7 +122,7 @@ class Recipe:
 
     @cached_property
     def vae(self) -> AutoencoderKL:
-        vae: Any = AutoencoderKL.from_pretrained(self.base / "vae", torch_dtype=torch.float32)
+        vae = load_part(AutoencoderKL, self.base / "vae")
         return vae.requires_grad_(False).eval().to(self.config.run.device)
 
     def encode(self, folder: Path, with_features: bool, pictures: PictureSettings, progress: Progress | None):
@@ -147,10 +144,12 @@ class Recipe:
             schedule, device = self.noise_schedule, torch.device(config.run.device)
             view = HeldOut(held, objects, self.encoders["features"], self.vae, schedule, device)
             look = {"metrics": partial(metrics, view), "draw_sheet": partial(sheet, view)}
-        objects = None
         if data.augment:
             objects = Objects(read_folder(data.train), data.pictures, self.encoders, data.augmentation)
-        return self.task_on(triplets, objects, **look)
+            return self.task_on(triplets, objects, **look)
+        for encoder in self.encoders.values():
+            encoder.network.cpu()  # they have seen everything
+        return self.task_on(triplets, **look)
 
     def task_on(self, triplets: EncodedTriplets, objects: Any = None, **look: Any) -> InsertionTask:
         config, blank = self.config, self._blank()

@@ -93,7 +93,7 @@ class Workshop:
                 bar.update(int(words[1]) - bar.n)
 
         common = {"warmup": min(100, steps // 10), "seed": self.recipe.seed, "device": self.device}
-        common["validate_every"] = max(1, steps // 10)
+        common["validate_every"] = max(100, steps // 10)
         plan = Settings(steps, rate, **{**common, **settings})
         result = fit(make(), plan, self.folder / name, report)
         bar.close()

@@ -25,8 +25,8 @@ from torch import Tensor
 from ..pipelines.playroom.models import ENCODER_TOKENS, ENCODER_WIDTH, make_embedding_optimizer, make_unet
 from ..pipelines.playroom.recipe import noise_schedule
 from ..pipelines.training.engine import Settings, fit
-from ..pipelines.visual_insertion.training import InsertionTask, Weighting
-from ..pipelines.visual_insertion.triplets import EncodedTriplets
+from ..pipelines.visual_insertion.training.insertion import InsertionTask, Weighting
+from ..pipelines.visual_insertion.training.triplets import EncodedTriplets
 from .figures import ROOT, record
 
 TRIPLETS, BATCH = 64, 8

@@ -25,10 +25,10 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..pipelines.training.trainer import Settings, Trainer
-from ..pipelines.visual_insertion.base_models import halve_frozen, train_part
 from ..pipelines.visual_insertion.optimizer_modules import OptimizerSettings, build
-from ..pipelines.visual_insertion.training import InsertionTask
-from ..pipelines.visual_insertion.triplets import EncodedTriplets
+from ..pipelines.visual_insertion.training.base_models import halve_frozen, train_part
+from ..pipelines.visual_insertion.training.insertion import InsertionTask
+from ..pipelines.visual_insertion.training.triplets import EncodedTriplets
 from .figures import ROOT, record
 
 ATTN2 = (80, 43_962_560)

@@ -166,7 +166,7 @@ def test_an_unknown_recipe_names_the_shipped_ones(run):
     "recipe", ["slides_stage1", "slides_stage2", "resampler_stage1", "resampler_stage2", "playroom"]
 )
 def test_the_shipped_recipes_are_read_and_train_what_they_say(pack, recipe):
-    config = pack.pipelines.visual_insertion.config.read_config(Path(recipe))
+    config = pack.pipelines.visual_insertion.training.config.read_config(Path(recipe))
     assert config.run.steps > 0 and config.batch % config.run.accumulate == 0
     if recipe.endswith("stage2"):
         assert (config.unet.train, config.unet.tensors, config.unet.parameters) == ("attn2", 80, 43_962_560)
@@ -180,14 +180,14 @@ def test_the_filter_matches_what_was_published_of_sd15(pack, parts, tensors, par
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(in_channels=8, cross_attention_dim=768)
-    pack.pipelines.visual_insertion.base_models.train_part(unet, parts, tensors, parameters)
+    pack.pipelines.visual_insertion.training.base_models.train_part(unet, parts, tensors, parameters)
     assert sum(p.requires_grad for p in unet.parameters()) == tensors
     assert all(".attn2." in name for name, p in unet.named_parameters() if p.requires_grad)
 
 
 class TestTripletFolders:
     def read(self, pack, folder):
-        return pack.pipelines.visual_insertion.triplet_folder.read_folder(folder)
+        return pack.pipelines.visual_insertion.training.triplet_folder.read_folder(folder)
 
     @pytest.fixture
     def copy(self, triplets, tmp_path):
@@ -219,7 +219,7 @@ class TestTripletFolders:
 
 class TestAugmentation:
     def test_a_pair_is_cut_alike_and_the_object_is_a_function_of_the_seed(self, pack):
-        augmentation = pack.pipelines.visual_insertion.augmentation
+        augmentation = pack.pipelines.visual_insertion.training.augmentation
         picture = torch.rand(3, 40, 50)
         for variant in range(6):
             pair = augmentation.vary_pair(torch.stack([picture, picture]), 32, variant, seed=7)

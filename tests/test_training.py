@@ -103,9 +103,9 @@ def test_the_result_is_the_average_and_not_the_last_step(engine, line, tmp_path)
 class TestInsertionLoss:
     @pytest.fixture
     def parts(self, pack):
-        models, training = pack.pipelines.playroom.models, pack.pipelines.visual_insertion.training
+        models, training = pack.pipelines.playroom.models, pack.pipelines.visual_insertion.training.insertion
         torch.manual_seed(0)
-        data = pack.pipelines.visual_insertion.triplets.EncodedTriplets(
+        data = pack.pipelines.visual_insertion.training.triplets.EncodedTriplets(
             target=torch.randn(6, 1, 4, 16, 16),
             scene=torch.randn(6, 1, 4, 16, 16),
             features=torch.randn(6, 2, 65, models.ENCODER_WIDTH).half(),

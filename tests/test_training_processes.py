@@ -33,7 +33,7 @@ def engine(pack):
 
 @pytest.fixture
 def insertion(pack):
-    return pack.pipelines.visual_insertion.training
+    return pack.pipelines.visual_insertion.training.insertion
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +374,7 @@ class TestAsReleased:
 
 def test_shards_are_read_like_one_tensor(pack):
     whole = torch.randn(23, 3, 2, 5)
-    shards = pack.pipelines.visual_insertion.triplets.Shards(whole.split([4, 1, 0, 11, 7]))
+    shards = pack.pipelines.visual_insertion.training.triplets.Shards(whole.split([4, 1, 0, 11, 7]))
     assert len(shards) == 23 and shards.shape == whole.shape
     generator = torch.Generator().manual_seed(0)
     rows = torch.cat([torch.arange(23), torch.randint(23, (20,), generator=generator)])
@@ -392,7 +392,7 @@ def test_shards_train_like_one_tensor(pack, exactness):
     task, sharded = exactness.make_task(CHANNELS), exactness.make_task(CHANNELS)
     for name in ("target", "scene", "features", "region"):
         parts = getattr(task.data, name).split(27)
-        setattr(sharded.data, name, pack.pipelines.visual_insertion.triplets.Shards(parts))
+        setattr(sharded.data, name, pack.pipelines.visual_insertion.training.triplets.Shards(parts))
     batches = [t.fetch(t.draw(0, torch.Generator().manual_seed(0))) for t in (task, sharded)]
     assert exactness.equal(*batches)
 
@@ -410,7 +410,7 @@ def test_shards_of_a_file_are_read_when_they_are_asked_for(pack, tmp_path):
     process = psutil.Process()
     gc.collect()
     before = process.memory_info().rss
-    shards = pack.pipelines.visual_insertion.triplets.Shards([load_file(path)["features"]] * 2)
+    shards = pack.pipelines.visual_insertion.training.triplets.Shards([load_file(path)["features"]] * 2)
     rows = shards[torch.tensor([3, 99, 199]), torch.tensor([0, 1, 1])]
     grown = process.memory_info().rss - before
     assert torch.equal(rows[0], torch.zeros(250_000))

@@ -38,15 +38,15 @@ def run(args: Namespace) -> int:
 def _train(args: Namespace) -> None:
     from tqdm import tqdm
 
-    from ..visual_insertion.config import read_config
+    from ..visual_insertion.training.config import read_config
 
     config = read_config(args.config, args.set)
     if args.dry_run:
-        from ..visual_insertion.estimate import describe, estimate
+        from ..visual_insertion.training.estimate import describe, estimate
 
         print(describe(estimate(config), config))
         return
-    from ..visual_insertion.recipe import train
+    from ..visual_insertion.training.recipe import train
 
     first = os.environ.get("RANK", "0") == "0"  # of several processes
     made = train(config, tqdm.write, _Bars() if first else None)

@@ -20,8 +20,8 @@ from transformers import CLIPVisionModelWithProjection
 from ..training.engine import fit
 from ..training.trainer import Settings
 from ..visual_insertion.optimizer_modules import EmbeddingOptimizer
-from ..visual_insertion.training import AsReleased, InsertionTask, Weighting, preview
-from ..visual_insertion.triplets import EncodedTriplets
+from ..visual_insertion.training.insertion import AsReleased, InsertionTask, Weighting, preview
+from ..visual_insertion.training.triplets import EncodedTriplets
 from . import dataset, oracle
 from .encoded import encode_objects, encode_pictures
 from .judge import Judge
@@ -79,7 +79,7 @@ class Base:
 
     def blank(self) -> Tensor:
         """[1,T,D] tokens of an all-zero encoder input: the mean colour everywhere."""
-        size = self.encoder.config.image_size
+        size = cast(Any, self.encoder.config).image_size
         with torch.no_grad():
             return self.encoder(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..files import fingerprint
-from ..visual_insertion.triplets import EncodedTriplets
+from ..visual_insertion.training.triplets import EncodedTriplets
 from . import dataset
 from .tasks import encode_mode, label_tensors, to_signed
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..visual_insertion.triplet_folder import METADATA
+from ..visual_insertion.training.triplet_folder import METADATA
 from .triplets import make_triplet
 
 

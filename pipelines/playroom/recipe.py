@@ -24,8 +24,8 @@ from ..training.engine import fit
 from ..training.task import Modules, Task
 from ..training.trainer import Settings
 from ..visual_insertion.guidance import Guidance
-from ..visual_insertion.training import InsertionTask, Weighting, preview
-from ..visual_insertion.triplets import EncodedTriplets
+from ..visual_insertion.training.insertion import InsertionTask, Weighting, preview
+from ..visual_insertion.training.triplets import EncodedTriplets
 from . import dataset
 from .encoded import encode, encode_objects, encode_pictures
 from .export import make_scheduler, preview_factors, save_models

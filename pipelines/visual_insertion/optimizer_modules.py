@@ -6,6 +6,7 @@ context that stands for no object.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,7 +172,7 @@ class TwoLinear(EmbeddingOptimizer):
         return self.mix(_in_turn(self.layers, self.project(features)).transpose(1, 2)).transpose(1, 2)
 
 
-VARIANTS: dict[str, type[EmbeddingOptimizer]] = {
+VARIANTS: dict[str, Callable[..., EmbeddingOptimizer]] = {
     "resampler": Resampler,
     "two_linear": TwoLinear,
     "pooled_mlp2": PooledMLP,

@@ -30,11 +30,10 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from . import embedding_optimizer as optimizers
-from .base_models import load_encoder
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .object_picture import prepare_object
-from .preparation import Encoder
 from .scene import check_scene, crop_to, pad_to_multiple
+from .vision_encoder import Encoder, load_encoder
 
 Picture = Image.Image | Tensor  # a tensor is [H,W,C] or [B,H,W,C], 0..1
 Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..files import fingerprint
+from ...files import fingerprint
+from ..object_picture import prepare_object
+from ..vision_encoder import Encoder
 from .augmentation import Augmentation, augment_object, vary_pair
-from .object_picture import prepare_object
 from .triplet_folder import METADATA, TripletFiles, read_folder, read_picture
 from .triplets import EncodedTriplets, Shards
 
@@ -26,27 +27,6 @@ BATCH = 16  # triplets encoded at once
 READERS = min(8, os.cpu_count() or 1)  # threads
 CHANGED = 16 / 255  # a pixel belongs to the object's region when a channel changes by more than this
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A vision encoder and what it wants to see."""
-
-    network: nn.Module  # a transformers vision model
-    size: int  # px
-    mean: Sequence[float]  # [3]
-    std: Sequence[float]  # [3]
-
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """Pictures [...,3,H,W] in 0..1 as the encoder's input."""
-        shift, scale = (torch.tensor(values).to(pictures).view(3, 1, 1) for values in (self.mean, self.std))
-        return (pictures - shift) / scale
-
-    @torch.no_grad()
-    def tokens(self, pixels: Tensor) -> Tensor:
-        """Last hidden states [B,T,D] of normalised pictures [B,3,size,size]."""
-        parameter = next(self.network.parameters())
-        return self.network(pixel_values=pixels.to(parameter)).last_hidden_state
 
 
 @dataclass(frozen=True)

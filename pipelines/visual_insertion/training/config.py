@@ -6,10 +6,10 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from ..training.trainer import Settings
+from ...training.trainer import Settings
 from .augmentation import Augmentation
+from .insertion import Dropout, Weighting
 from .preparation import PictureSettings
-from .training import Dropout, Weighting
 
 T = TypeVar("T")
 RECIPES = Path(__file__).parent / "recipes"

@@ -15,9 +15,9 @@ from diffusers.training_utils import compute_snr
 from PIL import Image
 from torch import Tensor, nn
 
-from ..training.task import Batch, Modules, Task
-from .guidance import BRANCHES, Guidance, Scales, combine
-from .optimizer_modules import EmbeddingOptimizer
+from ...training.task import Batch, Modules, Task
+from ..guidance import BRANCHES, Guidance, Scales, combine
+from ..optimizer_modules import EmbeddingOptimizer
 from .triplets import EncodedTriplets
 
 

@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from ..training.trainer import Trainer
+from ...training.trainer import Trainer
 from .config import TrainingConfig
 from .recipe import Recipe
 from .triplets import EncodedTriplets

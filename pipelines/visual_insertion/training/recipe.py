@@ -13,19 +13,20 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from ..training.engine import Result, fit
-from ..training.trainer import processes
-from . import embedding_optimizer as optimizers
-from .base_models import halve_frozen, load_encoder, load_part, train_part
+from ...training.engine import Result, fit
+from ...training.trainer import processes
+from .. import embedding_optimizer as optimizers
+from ..conversion import empty_prompt
+from ..optimizer_modules import OptimizerSettings, build
+from ..released import set_null
+from ..unet_patch import save_patch
+from ..vision_encoder import Encoder, load_encoder
+from .base_models import halve_frozen, load_part, train_part
 from .config import TrainingConfig
-from .conversion import empty_prompt
-from .optimizer_modules import OptimizerSettings, build
-from .preparation import Encoder, Objects, PictureSettings, Preparation, Progress
-from .released import set_null
-from .training import AsReleased, InsertionTask
+from .insertion import AsReleased, InsertionTask
+from .preparation import Objects, PictureSettings, Preparation, Progress
 from .triplet_folder import read_folder
 from .triplets import EncodedTriplets
-from .unet_patch import save_patch
 from .validation import HeldOut, metrics, sheet
 
 OPTIMIZER_FILE, PATCH_FILE = "embedding_optimizer.safetensors", "unet_attn2.safetensors"

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..training.task import Modules
-from .guidance import Guidance
-from .preparation import Encoder, Objects
-from .training import preview
+from ...training.task import Modules
+from ..guidance import Guidance
+from ..vision_encoder import Encoder
+from .insertion import preview
+from .preparation import Objects
 from .triplets import Column, EncodedTriplets
 
 TIMES = (100, 300, 500, 700, 900)  # of 1000

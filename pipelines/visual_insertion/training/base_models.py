@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,30 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from .preparation import Encoder
-from .unet_patch import select_parameters
-
-
-def load_encoder(folder: Path, pixels: Path | None = None) -> Encoder:
-    """A vision encoder (CLIP's image tower, DINOv2) from a transformers folder, frozen.
-
-    `pixels` is the folder of its preprocessor_config.json, by default the same. Raises FileNotFoundError, ValueError.
-    """
-    from transformers import AutoConfig, AutoModel, CLIPVisionModelWithProjection
-
-    statistics = (pixels or folder) / "preprocessor_config.json"
-    for path in (folder / "config.json", statistics):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing. Needed is a vision encoder with its preprocessor_config.json.")
-    try:
-        kind: Any = AutoConfig.from_pretrained(folder).model_type
-        loader: Any = CLIPVisionModelWithProjection if kind.startswith("clip") else AutoModel
-        network = loader.from_pretrained(folder, dtype=torch.float32).requires_grad_(False).eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The vision encoder in {folder} cannot be read: {error}") from error
-    facts = json.loads(statistics.read_text("utf-8"))
-    # The network's own size, as ComfyUI feeds it; DINOv2's preprocessor would make it 224 in place of 518.
-    return Encoder(network, network.config.image_size, facts["image_mean"], facts["image_std"])
+from ..unet_patch import select_parameters
 
 
 def load_part(kind: Any, folder: Path) -> Any:

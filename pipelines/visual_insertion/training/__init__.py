@@ -1,0 +1,1 @@
+"""How visually guided insertion is trained: from triplets of pictures to an embedding optimizer and a UNet patch."""

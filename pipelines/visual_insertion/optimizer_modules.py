@@ -6,6 +6,7 @@ context that stands for no object.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class OptimizerSettings:
     detail_width: int = 0  # resampler only: width of a second encoder's tokens (1024 for DINOv2-large); 0 for none
 
 
-class EmbeddingOptimizer(nn.Module):
+class EmbeddingOptimizer(nn.Module, ABC):
     """What the variants share. `queries` [N,context_width] ask the vision tokens; None where nothing asks."""
 
     null: Tensor  # [context_tokens,context_width], what stands for no object
@@ -55,13 +56,13 @@ class EmbeddingOptimizer(nn.Module):
         assert queries is not None
         return queries.to(tokens)
 
+    @abstractmethod
     def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         """Context [B,context_tokens,context_width] of vision tokens [B,T,encoder_width].
 
         `details` [B,S,detail_width] are a second encoder's tokens, for optimizers trained with one; `queries`
         [B,N,context_width] replace the optimizer's own.
         """
-        raise NotImplementedError
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

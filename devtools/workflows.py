@@ -42,6 +42,7 @@ PIPE_WEIGHTS = ("paint-by-inpaint-add-base-unet", "vae-ft-mse", *AROUND)
 SCENE = 900_001_871
 OBJECTS = {"object": 900_001_625, "object2": 900_001_605}
 OTHER_VIEW = 0  # of the first object
+DOLLHOUSE, ROOM = 3, 256  # rooms per side, the sample scene in their middle; px of one
 
 # The host's own colours for groups.
 YELLOW, BROWN, VIOLET, GREEN, BLUE, CYAN = "#b58b2a", "#b06634", "#88A", "#8A8", "#3f789e", "#8AA"
@@ -299,6 +300,29 @@ def insert_object_two_views() -> Workflow:
     return w
 
 
+def insert_in_local_region() -> Workflow:
+    w = Workflow("insert_in_local_region", NOTES["insert_in_local_region"])
+    models = playroom(w)
+    w.group("Guidance", GREEN, below=True)
+    guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
+    w.group("Pictures", BROWN)
+    scene = w.add("LoadImage", "Scene", image="visual_insertion_dollhouse.png")
+    thing = w.add("LoadImage", "Object", image="visual_insertion_object.png")
+    w.group("Object", GREEN)
+    tokens = look_at(w, models, thing)
+    w.group("Cut out", VIOLET, below=True)
+    box = dict(x=ROOM * 5 // 4, y=ROOM * 5 // 4, width=ROOM // 2, height=ROOM // 2)
+    cut = w.add("LocalRegionCrop", image=scene[0], expansion=0.5, working_size=128, **box)
+    w.group("Insertion", BLUE)
+    edited = insert(w, models, cut, tokens, guidance)
+    w.group("Put back", VIOLET, below=True)
+    result = w.add("LocalRegionPaste", local_region=cut[2], image=edited[0])
+    w.group("What changed", CYAN, below=True)
+    w.add("MaskPreview", "What changed", mask=result[1])
+    finish(w, scene, result, enlarge=1.0)
+    return w
+
+
 def insert_object_with_text() -> Workflow:
     w = Workflow("insert_object_with_text", NOTES["insert_object_with_text"])
     models = real(w)
@@ -321,6 +345,7 @@ WORKFLOWS = (
     insert_two_objects,
     insert_and_upscale,
     insert_object_two_views,
+    insert_in_local_region,
     insert_object_real,
     insert_object_with_text,
     insert_object_paint_by_inpaint,
@@ -365,6 +390,16 @@ A batch is several views of one object. **Embedding Optimizer** joins them:
 - *separate*: no views but objects, one per scene of a batch.
 
 Pictures of another size than the first are resized to it: crop alike beforehand."""
+    + TO_REAL_WEIGHTS,
+    "insert_in_local_region": """# Into a part of a large picture
+The model sees one room of the house at its own size; every pixel that *What changed* does not show is the scene's, to
+the last bit. The time does not depend on the size of the scene.
+
+- **Local Region Crop**: the box says where, *expansion* how much around it the model sees. Or connect a mask: paint one
+  in the scene's **Load Image** with *Open in MaskEditor*.
+- *working_size* is what the model likes: 128 for these toys, 512 for Stable Diffusion 1.5.
+- **Local Region Paste**, *area*: only what the model changed, the whole window, or only what is masked.
+- Several places at once: a mask with several parts, and *regions* = each."""
     + TO_REAL_WEIGHTS,
     "insert_object_with_text": f"""# An object and a text
 The picture says what comes, the text what a picture cannot say: where, how, and what else changes. The graph of
@@ -433,6 +468,7 @@ SIZES = {  # at least; the nodes named here show something, and are stretched wh
     "ImageConditionedPix2PixSampler": (300, 540),
     "SamplerCustomAdvanced": (300, 330),
     "SaveImage": (300, 330),
+    "MaskPreview": (300, 300),
     "PreviewImage": (400, 340),
 }
 
@@ -536,6 +572,11 @@ def samples() -> dict[str, Image.Image]:
     toy = triplets.make_triplet(OBJECTS["object"]).toy
     view = triplets.object_picture(np.random.default_rng(OTHER_VIEW), toy, size=256)
     drawn["object_other_view"] = Image.fromarray(view)
+    drawn["dollhouse"] = house = Image.new("RGB", (DOLLHOUSE * ROOM, DOLLHOUSE * ROOM))
+    for number in range(DOLLHOUSE**2):
+        room = Image.fromarray(triplets.make_triplet(SCENE + number - DOLLHOUSE**2 // 2).scene)
+        place = (number % DOLLHOUSE * ROOM, number // DOLLHOUSE * ROOM)
+        house.paste(room.resize((ROOM, ROOM), Image.Resampling.LANCZOS), place)
     return drawn
 
 

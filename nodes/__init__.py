@@ -2,7 +2,17 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import embedding_optimizer, guidance, object_image, pix2pix, playroom, unet_loader
+from . import (
+    embedding_optimizer,
+    guidance,
+    local_region,
+    masks,
+    object_image,
+    paint_by_example,
+    pix2pix,
+    playroom,
+    unet_loader,
+)
 from .host.folders import register_model_folders
 from .host.samples import offer_samples
 
@@ -13,5 +23,8 @@ class VisualInsertionExtension(ComfyExtension):
         offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        families = (object_image, embedding_optimizer, guidance, pix2pix, playroom, unet_loader)
+        families = (
+            *(object_image, embedding_optimizer, guidance, pix2pix, playroom, unet_loader),
+            *(local_region, masks, paint_by_example),
+        )
         return [node for family in families for node in family.NODES]

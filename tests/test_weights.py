@@ -82,7 +82,7 @@ class TestManifest:
         for weight in known.values():
             assert weight.licence and weight.licence_note, weight.id
             assert re.fullmatch(r"[\w.-]+/[\w.-]+", weight.repository), weight.id
-            assert weight.format == ("pickle" if weight.file.endswith(".pt") else "safetensors")
+            assert weight.format == ("pickle" if weight.file.endswith((".pt", ".ckpt")) else "safetensors")
 
     def test_alternatives_exist_in_the_same_role_and_name_each_other(self, known):
         for weight in known.values():

@@ -34,6 +34,10 @@ SD15 = {  # what a file without a config must be; the number of heads is not sto
     "attention_head_dim": 8,
 }
 KINDS = {4: "a text-to-image model", 9: "an inpainting model"}  # by input channels
+FAMILIES = {  # by the host's config
+    comfy.supported_models.SD15_instructpix2pix: "InstructPix2Pix",
+    comfy.supported_models.SD15: "Paint by Example",
+}
 ADVICE = (
     "Use an InstructPix2Pix or Paint by Inpaint UNet, such as paint-by-inpaint-add-base-unet.safetensors or "
     "instruct-pix2pix-00-22000.safetensors."
@@ -96,7 +100,7 @@ def load_pix2pix_unet(
     Raises FileNotFoundError, or ValueError when weights and config do not belong together.
     """
     files = open_unet(unet_folder(folder))
-    patcher = build(files, *_settings(folder), latent, disable_dynamic=disable_dynamic)
+    patcher = build(files, *folder_settings(folder), latent, disable_dynamic=disable_dynamic)
     patcher.cached_patcher_init = (load_pix2pix_unet, (folder, latent))
     return patcher
 
@@ -110,13 +114,13 @@ def load_unet(path: Path, averaged: bool = False, disable_dynamic: bool = False)
     folder = path.is_dir()
     files = open_unet(unet_folder(path) if folder else path, averaged)
     check_family(files, size_known=folder)
-    settings = _settings(path) if folder else (host_unet_config(SD15), SD15["attention_head_dim"], "epsilon")
+    settings = folder_settings(path) if folder else (host_unet_config(SD15), SD15["attention_head_dim"], "epsilon")
     patcher = build(files, *settings, keep_half=True, disable_dynamic=disable_dynamic)
     patcher.cached_patcher_init = (load_unet, (path, averaged))
     return patcher
 
 
-def _settings(folder: Path) -> tuple[dict[str, Any], int, str]:
+def folder_settings(folder: Path) -> tuple[dict[str, Any], int, str]:
     """(host's UNet settings, heads, prediction type) from the configs of a pipeline or of a UNet alone."""
     path = unet_folder(folder) / CONFIG
     scheduler = folder / "scheduler" / "scheduler_config.json"
@@ -160,17 +164,18 @@ def build(
     latent: type = comfy.latent_formats.SD15,
     keep_half: bool = False,
     disable_dynamic: bool = False,
+    stock: type = comfy.supported_models.SD15_instructpix2pix,
 ):
-    """MODEL of this shape with these weights.
+    """MODEL of this shape with these weights, of the family of one of the host's own configs.
 
     `keep_half` stores 16 bit weights as they are also where the host would widen them, as on a CPU, and casts as it
     computes: half the memory for somewhat slower steps. Raises ValueError when weights and shape differ.
     """
     wanted = _wanted(unet_config, heads)
-    _check_fit(files, wanted)
+    _check_fit(files, wanted, FAMILIES[stock])
     management = comfy.model_management
     device, offload = management.get_torch_device(), management.unet_offload_device()
-    model_config = _model_config(unet_config, heads, prediction, latent)
+    model_config = _model_config(unet_config, heads, prediction, latent, stock)
     supported = model_config.supported_inference_dtypes
     dtype = management.unet_dtype(
         device=device, model_params=files.parameters, supported_dtypes=supported, weight_dtype=files.dtype
@@ -197,14 +202,19 @@ def _heads(config: dict[str, Any]) -> int:
     return heads.pop()
 
 
-def _model_config(unet_config: dict[str, Any], heads: int, prediction: str, latent: type) -> Any:
-    """The host's own config of InstructPix2Pix, or one of its kind for another size."""
-    stock = comfy.supported_models.SD15_instructpix2pix
+def _model_config(
+    unet_config: dict[str, Any],
+    heads: int,
+    prediction: str,
+    latent: type,
+    stock: type = comfy.supported_models.SD15_instructpix2pix,
+) -> Any:
+    """The host's own config of a family, or one of its kind for another size."""
     ours = (heads, prediction, latent) == (stock.unet_extra_config["num_heads"], "epsilon", stock.latent_format)
     if ours and stock.matches(unet_config):
         return stock(unet_config)
 
-    class DiffusersPix2Pix(comfy.supported_models_base.BASE):
+    class Diffusers(comfy.supported_models_base.BASE):
         unet_extra_config = {"num_heads": heads, "num_head_channels": -1}
         latent_format = latent
         supported_inference_dtypes = [torch.float16, torch.bfloat16, torch.float32]
@@ -214,9 +224,11 @@ def _model_config(unet_config: dict[str, Any], heads: int, prediction: str, late
             return _MODEL_TYPES[prediction]
 
         def get_model(self, state_dict, prefix="", device=None):
+            if stock is comfy.supported_models.SD15:
+                return super().get_model(state_dict, prefix, device)
             return comfy.model_base.SD15_instructpix2pix(self, self.model_type(state_dict, prefix), device=device)
 
-    return DiffusersPix2Pix(unet_config)
+    return Diffusers(unet_config)
 
 
 def _wanted(unet_config: dict[str, Any], heads: int) -> dict[str, tuple[int, ...]]:
@@ -227,7 +239,7 @@ def _wanted(unet_config: dict[str, Any], heads: int) -> dict[str, tuple[int, ...
     return {name: tuple(tensor.shape) for name, tensor in shell.state_dict().items()}
 
 
-def _check_fit(files: UNetFiles, wanted: dict[str, tuple[int, ...]]) -> None:
+def _check_fit(files: UNetFiles, wanted: dict[str, tuple[int, ...]], family: str) -> None:
     """Raise ValueError, with names as they are in the file, unless the weights have the names and shapes wanted."""
     given = files.shapes
     wrong = {
@@ -242,7 +254,7 @@ def _check_fit(files: UNetFiles, wanted: dict[str, tuple[int, ...]]) -> None:
         if names
     ]
     if found:
-        whose = "their own config" if files.where.is_dir() else "a UNet of InstructPix2Pix"
+        whose = "their own config" if files.where.is_dir() else f"a UNet of {family}"
         raise ValueError(
             f"The weights in {files.where} do not fit {whose}: {', '.join(found)}. Fetch them again, or ask their "
             "author."

@@ -31,6 +31,7 @@ class Kit:
         self.canary = folder / "a program in a weight file was run"
         self.unet_file = comfy.base / "models" / "diffusion_models" / NAME
         self.unet_folder = comfy.base / "models" / "diffusers" / "under_test"
+        self.checkpoint = comfy.base / "models" / "checkpoints" / NAME
         self.shipped = ROOT / "playroom_models"
         self.picture = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(0))
         self.scene = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
@@ -63,6 +64,23 @@ class Kit:
     def two_objects(self):
         seen = self.encode(self.picture.repeat(2, 1, 1, 1))
         return dict(zip(("positive", "negative"), self.condition(seen, views="separate"), strict=True))
+
+    def cut(self, scene=None, **inputs):
+        """Local Region Crop."""
+        scene = self.scene if scene is None else scene
+        given = dict(expansion=0.5, working_size=64, regions="together") | inputs
+        return self.comfy("LocalRegionCrop", image=scene, **given)
+
+    def paste(self, image, region=None, **inputs):
+        """Local Region Paste; into a window of the whole scene where no region is given."""
+        given = dict(feather=16, colour_match=0.0, area="window") | inputs
+        region = region or self.cut(mask=mask(1, 64, 64, ones=64))[2]
+        return self.comfy("LocalRegionPaste", local_region=region, image=image, **given)
+
+    def two_parts(self):
+        """A region cut with each of two parts of a mask."""
+        parts = mask(1, 64, 64, ones=8) + mask(1, 64, 64, ones=8).flip(1, 2)
+        return self.cut(mask=parts, regions="each")[2]
 
     # files
 
@@ -143,6 +161,28 @@ class Kit:
         spoil(self.unet_folder)
         return self.comfy("Pix2PixUNetLoader", name=self.unet_folder.name, **inputs)
 
+    # Paint by Example
+
+    def load_paint(self, content):
+        """Load Paint by Example on a file of these bytes or tensors."""
+        self.checkpoint.parent.mkdir(exist_ok=True)
+        self.checkpoint.write_bytes(content) if isinstance(content, bytes) else save_file(content, self.checkpoint)
+        return self.comfy("PaintByExampleLoader", name=NAME)
+
+    def exemplar(self, image=None, width=128, **inputs):
+        exemplars, host = self.pack.pipelines.paint_by_example.exemplar_encoder, self.pack.nodes.host.paint_by_example
+        encoder = exemplars.ExemplarEncoder(exemplars.ExemplarSettings(width, 128, blocks=1))
+        given = dict(clip_vision=self.clip_vision, exemplar_encoder=host.ManagedExemplarEncoder(encoder))
+        given["image"] = self.picture if image is None else image
+        return self.comfy("PaintByExampleEncode", **(given | inputs))
+
+    def paint(self, **changes):
+        positive, negative = self.exemplar()
+        given = dict(
+            positive=positive, negative=negative, vae=self.vae, image=self.scene, mask=mask(1, 64, 64, ones=40)
+        )
+        return self.comfy("PaintByExampleConditioning", **(given | changes))
+
     # parts of other dimensions
 
     def other_vision(self, width: int):
@@ -165,6 +205,13 @@ class Kit:
         class Vae:
             def encode(self, pixels):
                 return torch.zeros(len(pixels), channels, pixels.shape[1] // 8, pixels.shape[2] // 8)
+
+        return Vae()
+
+    def finer_vae(self):
+        class Vae:
+            def encode(self, pixels):
+                return torch.zeros(len(pixels), 4, pixels.shape[1] // 2, pixels.shape[2] // 2)
 
         return Vae()
 
@@ -274,6 +321,8 @@ OBJECT, LOADER, OPTIMIZER = "Object Image Encode", "Load Embedding Optimizer", "
 GUIDANCE, SAMPLER, GUIDER = "Guidance Control", "Image-Conditioned Pix2Pix Sampler", "Image-Conditioned Pix2Pix Guider"
 DECODE, MODELS, DEMO = "Decode Scene", "Playroom Models", "`python dev.py demo`"
 UNET_LOADER = "Load Pix2Pix UNet"
+CROP, PASTE, BOX, SHAPE = "Local Region Crop", "Local Region Paste", "Box to Mask", "Arbitrary Mask"
+PAINT_LOADER, EXEMPLAR, PAINT = "Load Paint by Example", "Paint by Example Encode", "Paint by Example Conditioning"
 
 UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
 ENCODER, PROJECTION = "image_encoder/model.safetensors", "visual_projection.weight"
@@ -497,6 +546,90 @@ REFUSED = [
     Case(UNET_LOADER, "NaN weights", "The weights in FOLDER/unet hold values that are not finite: conv_in.bias (64 ",
          lambda k: k.load_unet_folder(lambda folder: edit(
              folder / UNET, lambda state: state.update({"conv_in.bias": nan(state["conv_in.bias"])})))),
+    Case(PAINT_LOADER, "a name that is gone", "There is no model 'gone.ckpt'. Folders searched: ",
+         lambda k: k.comfy("PaintByExampleLoader", name="gone.ckpt")),
+    Case(PAINT_LOADER, "a file that is cut off, or a web page", "FILE is not a readable safetensors file",
+         lambda k: k.load_paint(HTML)),
+    Case(PAINT_LOADER, "a pickle that holds a program (it is not run)",
+         "FILE is a pickle that cannot be read as plain tensors",
+         lambda k: k.load_paint(save_pickle({"state_dict": Program(k.canary)}))),
+    Case(PAINT_LOADER, "no checkpoint", "FILE is no LDM checkpoint: it has no UNet",
+         lambda k: k.load_paint((k.shipped / VAE).read_bytes())),
+    Case(PAINT_LOADER, "a text-to-image model", "FILE is a text-to-image model: its UNet takes 4 channels, Paint by",
+         lambda k: k.load_paint({FIRST: torch.zeros(320, 4, 3, 3)})),
+    Case(PAINT_LOADER, "an InstructPix2Pix model", "FILE is an InstructPix2Pix model: its UNet takes 8 channels",
+         lambda k: k.load_paint({FIRST: torch.zeros(320, 8, 3, 3)})),
+    Case(PAINT_LOADER, "SDXL", "FILE is of SDXL's family",
+         lambda k: k.load_paint({FIRST: torch.zeros(320, 9, 3, 3), FIRST.replace("input_blocks.0.0", "label_emb.0.0"):
+                                 torch.zeros(2, 2)})),
+    Case(PAINT_LOADER, "another inpainting model", "FILE is another inpainting model: its UNet takes 9 channels",
+         lambda k: k.load_paint({FIRST: torch.zeros(320, 9, 3, 3)})),
+    Case(EXEMPLAR, "NaN in the picture", "The object's picture holds values that are not finite",
+         lambda k: k.exemplar(nan(k.picture))),
+    Case(EXEMPLAR, "a picture of one pixel", "The object's picture is too small: 1 x 1x1 px",
+         lambda k: k.exemplar(mask(1, 1, 1, 3))),
+    Case(EXEMPLAR, "an empty mask", "The mask of the object's picture 0 covers 0 pixels",
+         lambda k: k.exemplar(mask=mask(1, 48, 48))),
+    Case(EXEMPLAR, "an exemplar encoder of another model", "This exemplar encoder reads pooled vectors of width 64,",
+         lambda k: k.exemplar(width=64)),
+    Case(PAINT, "an empty mask", "The mask is empty: it is black.", lambda k: k.paint(mask=mask(1, 64, 64))),
+    Case(PAINT, "a mask that is nowhere above one half", "The mask is empty: its largest value is 0.4, and only above",
+         lambda k: k.paint(mask=mask(1, 64, 64, ones=40) * 0.4)),
+    Case(PAINT, "a mask of ones", "The mask covers the whole scene", lambda k: k.paint(mask=mask(1, 64, 64, ones=64))),
+    Case(PAINT, "a mask of one pixel", "The mask is too thin: nothing is left of it in latent cells of 8 px.",
+         lambda k: k.paint(mask=mask(1, 64, 64, ones=1))),
+    Case(PAINT, "a mask of another size", "The mask is 32x32 px, the scene 64x64 px.",
+         lambda k: k.paint(mask=mask(1, 32, 32, ones=9))),
+    Case(PAINT, "NaN in the mask", "The mask holds values that are not finite",
+         lambda k: k.paint(mask=nan(mask(1, 64, 64)))),
+    Case(PAINT, "NaN in the scene", "The scene holds values that are not finite",
+         lambda k: k.paint(image=nan(k.scene))),
+    Case(PAINT, "batches that do not pair up", "The batches do not pair up: 2 scenes, 3 masks.",
+         lambda k: k.paint(image=k.scene.repeat(2, 1, 1, 1), mask=mask(3, 64, 64, ones=40))),
+    Case(PAINT, "the VAE of another model", "The VAE gives latents of shape (1, 4, 32, 32); Paint by Example works on",
+         lambda k: k.paint(vae=k.finer_vae())),
+    Case(CROP, "neither a mask nor a box", "Nothing says where the region is. Give a mask, or a box with a width",
+         lambda k: k.cut()),
+    Case(CROP, "an empty mask, such as Load Image gives for a picture without alpha",
+         "The mask is empty: it says of no pixel that it may change.", lambda k: k.cut(mask=mask(1, 64, 64))),
+    Case(CROP, "a mask so faint that 8 bits would not keep it", "The mask is too faint: no pixel of it would survive",
+         lambda k: k.cut(mask=mask(1, 64, 64, ones=9) * 1e-4)),
+    Case(CROP, "a mask of another size", "The mask is 32x32 px, the picture 64x64 px. Resize the mask",
+         lambda k: k.cut(mask=mask(1, 32, 32, ones=9))),
+    Case(CROP, "NaN in the mask", "The mask holds values that are not finite",
+         lambda k: k.cut(mask=nan(mask(1, 64, 64)))),
+    Case(CROP, "three scenes and two masks", "2 masks do not pair up with 3 scenes. Give one, or equally many.",
+         lambda k: k.cut(k.scene.repeat(3, 1, 1, 1), mask=mask(2, 64, 64, ones=9))),
+    Case(CROP, "a box outside the scene",
+         "The box from (64, 0) to (80, 16) covers no pixel of the 64x64 px picture.",
+         lambda k: k.cut(x=64, width=16, height=16)),
+    Case(CROP, "a box beside everything that is masked", "The mask is empty inside the box. Move the box",
+         lambda k: k.cut(mask=mask(1, 64, 64, ones=9), x=30, width=16, height=16)),
+    Case(CROP, "a region that is not there", "There is no region 1: the mask has 1, counted from 0",
+         lambda k: k.cut(mask=mask(1, 64, 64, ones=9), regions="one", index=1)),
+    Case(CROP, "an empty scene", "The scene holds no pictures, or none with pixels: (0, 64, 64, 3).",
+         lambda k: k.cut(k.scene[:0], mask=mask(1, 64, 64, ones=9))),
+    Case(CROP, "NaN in the region", "The scene holds values that are not finite (NaN or infinity) in the region",
+         lambda k: k.cut(nan(k.scene), mask=mask(1, 64, 64, ones=9))),
+    Case(PASTE, "a picture of another shape than the crop", "What is pasted is 48x64 px, but the crop was 64x64 px.",
+         lambda k: k.paste(k.scene[:, :, :48])),
+    Case(PASTE, "NaN in the edited crop", "What is pasted holds values that are not finite",
+         lambda k: k.paste(nan(k.scene))),
+    Case(PASTE, "three pictures for two regions", "2 regions were cut out, but 3 pictures come back.",
+         lambda k: k.paste(k.scene.repeat(3, 1, 1, 1), k.two_parts())),
+    Case(PASTE, "another scene of another size", "The scene to paste into is (1, 64, 32, 3), the one that was cut",
+         lambda k: k.paste(k.scene, scene=k.scene[:, :, :32])),
+    Case(BOX, "a box outside the picture", "The box from (64, 0) to (80, 16) covers no pixel of the 64x64 px picture.",
+         lambda k: k.comfy("BoxToMask", image=k.scene, x=64, width=16, height=16)),
+    Case(BOX, "a box without width", "The box from (0, 0) to (0, 16) covers no pixel of the 64x64 px picture.",
+         lambda k: k.comfy("BoxToMask", image=k.scene, width=0, height=16)),
+    Case(SHAPE, "a box outside the picture",
+         "The box from (64, 0) to (80, 16) covers no pixel of the 64x64 px picture.",
+         lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, x=64, width=16, height=16)),
+    Case(SHAPE, "an empty mask", "The mask is empty: it says of no pixel that it may change.",
+         lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64))),
+    Case(SHAPE, "a mask too faint for a box", "The mask is too faint for a box: no pixel of it is 0.5 or more.",
+         lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64, ones=9) * 0.4)),
     Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
     Case(DEMO, "a full disk", "the results cannot be written: [Errno 28] No space left on device", Kit.fill_disk),
 ]  # fmt: skip
@@ -542,6 +675,15 @@ ACCEPTED = [
          lambda k: (k.result(scene=k.scene[..., :1]), k.result(scene=grey(k.scene)))),
     Fine(SAMPLER, "a mask without batch", "the same as with one",
          lambda k: (k.result(mask=mask(64, 64, ones=40)), k.result(mask=mask(1, 64, 64, ones=40)))),
+    Fine(CROP, "a mask that is white everywhere, or a region larger than the scene", "the window is the whole scene",
+         lambda k: (k.cut(mask=mask(1, 64, 64, ones=64))[0], k.cut(width=64, height=64, expansion=8.0)[0])),
+    Fine(CROP, "a mask of one pixel", "the window around it has at least the minimum's size",
+         lambda k: (k.cut(mask=mask(1, 64, 64, ones=1), minimum=4)[0],
+                    k.cut(k.scene[:, :16, :16], mask=mask(1, 16, 16, ones=16))[0])),
+    Fine(CROP, "a box that reaches out of the scene", "what lies outside is cut off",
+         lambda k: (k.cut(x=50, y=50, width=99, height=99)[0], k.cut(x=50, y=50, width=14, height=14)[0])),
+    Fine(PASTE, "an enlarged crop", "it is brought back to the region's size",
+         lambda k: (k.paste(torch.ones(1, 128, 128, 3))[0], k.paste(torch.ones(1, 64, 64, 3))[0])),
     Fine(SAMPLER, "a scene of one pixel", "it is padded to one latent cell",
          lambda k: (k.result(scene=k.scene[:, :1, :1]), k.result(scene=k.scene[:, :1, :1].expand(1, 8, 8, 3)))),
 ]  # fmt: skip
@@ -579,6 +721,7 @@ def kit(comfy, pack, tmp_path, monkeypatch, models):
     yield kit
     kit.file.unlink(missing_ok=True)
     kit.unet_file.unlink(missing_ok=True)
+    kit.checkpoint.unlink(missing_ok=True)
     shutil.rmtree(kit.unet_folder, ignore_errors=True)
 
 
@@ -594,7 +737,7 @@ def test_bad_input_has_its_clear_error(kit, case):
     said = str(caught.value)
     for path, shown in (
         *((kit.file, "FILE"), (kit.folder / "models", "FOLDER")),
-        *((kit.unet_file, "FILE"), (kit.unet_folder, "FOLDER")),
+        *((kit.unet_file, "FILE"), (kit.unet_folder, "FOLDER"), (kit.checkpoint, "FILE")),
     ):
         said = said.replace(str(path), shown)
     assert said.replace("\\", "/").startswith(case.error)

@@ -18,6 +18,14 @@ NODES = [
     "SceneDecode",
     "PlayroomModels",
     "Pix2PixUNetLoader",
+    "LocalRegionCrop",
+    "LocalRegionPaste",
+    "BoxToMask",
+    "ArbitraryMask",
+    "PaintByExampleLoader",
+    "PaintByExampleEncode",
+    "PaintByExampleConditioning",
+    "PaintByExamplePlayroomModels",
 ]
 HOST_LISTS = {"sampler_name", "scheduler", "name"}  # combos filled by the host or from its folders
 PROMISED = ("optional", "default", "min", "max", "step", "options", "advanced", "control_after_generate")

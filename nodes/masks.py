@@ -1,0 +1,123 @@
+"""Masks from a box."""
+
+import torch
+from comfy_api.latest import io
+
+from ..pipelines.masks import JITTER, SAMPLES, SHARE, arbitrary_mask, box_mask, extended_box, mask_boxes
+
+FARTHEST = 16384  # px, the largest picture the host makes
+
+
+def box_inputs(side: int, what: str) -> list:
+    """Widgets of a box; `side` px is the default of width and height, `what` ends the tooltips."""
+    of = {"x": "Left side", "y": "Upper side", "width": "Width", "height": "Height"}
+    defaults = {"x": 0, "y": 0, "width": side, "height": side}
+    return [
+        io.Int.Input(name, default=defaults[name], min=0, max=FARTHEST, optional=True, tooltip=f"{text} {what}")
+        for name, text in of.items()
+    ]
+
+
+def box_of(x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
+    return (x, y, x + width, y + height)
+
+
+class BoxToMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BoxToMask",
+            display_name="Box to Mask",
+            category="visual insertion",
+            description="A filled box as a mask of a picture's size.",
+            search_aliases=["rectangle mask", "bounding box mask", "bbox to mask"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture whose size the mask takes."),
+                *box_inputs(256, "of the box, px; what lies outside the picture is cut off."),
+            ],
+            outputs=[io.Mask.Output(display_name="mask")],
+        )
+
+    @classmethod
+    def execute(cls, image, x=0, y=0, width=256, height=256) -> io.NodeOutput:
+        return io.NodeOutput(box_mask(box_of(x, y, width, height), *image.shape[1:3])[None].float())
+
+
+class ArbitraryMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ArbitraryMask",
+            display_name="Arbitrary Mask",
+            category="visual insertion",
+            description="Four jagged curves around a box: the arbitrary shapes that Paint by Example is trained with.",
+            search_aliases=["paint by example mask", "bezier mask", "random mask", "mask augmentation"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture whose size the mask takes."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed, another shape.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Its bounding box is used, and the widgets' box is not."),
+                *box_inputs(256, "of the box, px; not used with a mask."),
+                io.Float.Input(
+                    "extension",
+                    default=SHARE,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    advanced=True,
+                    tooltip="A side bulges towards at most this share of the room to the picture's border.",
+                ),
+                io.Int.Input(
+                    "samples",
+                    default=SAMPLES,
+                    min=1,
+                    max=100,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Points on each side; straight lines join them.",
+                ),
+                io.Int.Input(
+                    "jitter",
+                    default=JITTER,
+                    min=0,
+                    max=100,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How far a point may be off its curve, px. The default suits pictures of 512 px.",
+                ),
+            ],
+            outputs=[io.Mask.Output(display_name="mask")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        seed,
+        mask=None,
+        x=0,
+        y=0,
+        width=256,
+        height=256,
+        extension=SHARE,
+        samples=SAMPLES,
+        jitter=JITTER,
+    ) -> io.NodeOutput:
+        size = image.shape[1:3]
+        boxes = [box_of(x, y, width, height)] if mask is None else mask_boxes(mask, *size)
+        draw = torch.Generator().manual_seed(seed)
+        made = [
+            arbitrary_mask(box, *size, draw, samples, jitter, extended_box(box, *size, draw, extension))
+            for box in boxes
+        ]
+        return io.NodeOutput(torch.stack(made).float())
+
+
+NODES = [BoxToMask, ArbitraryMask]

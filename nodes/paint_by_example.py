@@ -1,0 +1,221 @@
+"""Paint by Example: a pictured object painted into a mask, with any stock sampler."""
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..pipelines.paint_by_example.inpainting import LATENT_MASKS
+from ..pipelines.unet_files import CONFIG
+from ..pipelines.visual_insertion.object_picture import BACKGROUNDS, FRAMINGS
+from .host.paint_by_example import condition, encode, load_paint_by_example, load_playroom_models
+
+FILES, FOLDERS = "checkpoints", "diffusers"  # model folders of the host, in search order
+RESIZES = [rule for rule in LATENT_MASKS if rule != "soft"]  # the host rounds what it is given
+
+ExemplarEncoderType = io.Custom("EXEMPLAR_ENCODER")
+
+
+def _folders() -> dict[str, Path]:
+    """diffusers folders with a UNet and an image encoder, by name."""
+    found: dict[str, Path] = {}
+    for top in folder_paths.get_folder_paths(FOLDERS):
+        for root, inside, _ in os.walk(top, followlinks=True):
+            here = Path(root)
+            if here != Path(top) and (here / "unet" / CONFIG).is_file() and (here / "image_encoder").is_dir():
+                found.setdefault(here.relative_to(top).as_posix(), here)
+                inside.clear()
+    return found
+
+
+def _names() -> list[str]:
+    return [*folder_paths.get_filename_list(FILES), *sorted(_folders())]
+
+
+def _find(name: str) -> Path:
+    """Raises FileNotFoundError with the folders searched."""
+    if path := folder_paths.get_full_path(FILES, name):
+        return Path(path)
+    if path := _folders().get(name):
+        return path
+    where = "; ".join(folder for key in (FILES, FOLDERS) for folder in folder_paths.get_folder_paths(key))
+    raise FileNotFoundError(
+        f"There is no model '{name}'. Folders searched: {where}. Put Paint by Example's checkpoint into "
+        "models/checkpoints, or its diffusers folder below models/diffusers, and press R to refresh the list."
+    )
+
+
+def _outputs() -> list:
+    return [
+        io.Model.Output(display_name="model"),
+        io.Vae.Output(display_name="vae"),
+        io.ClipVision.Output(display_name="clip_vision"),
+        ExemplarEncoderType.Output(display_name="exemplar_encoder"),
+    ]
+
+
+class PaintByExampleLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PaintByExampleLoader",
+            display_name="Load Paint by Example",
+            category="visual insertion",
+            description="Loads Paint by Example from its original checkpoint or its diffusers folder. Only what is "
+            "needed is read, also of the 12.6 GB file with the optimizer's state.",
+            search_aliases=["paint by example loader", "exemplar inpainting"],
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=_names(),
+                    tooltip="A file of models/checkpoints (model.ckpt, model.safetensors), or a folder of "
+                    "models/diffusers.",
+                ),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def validate_inputs(cls, name=None) -> bool | str:
+        """In place of the host's own check of the list, which does not say where it looked."""
+        try:
+            return name is None or bool(_find(name))  # None: linked, not known yet
+        except FileNotFoundError as error:
+            return str(error)
+
+    @classmethod
+    def execute(cls, name) -> io.NodeOutput:
+        return io.NodeOutput(*load_paint_by_example(_find(name)))
+
+
+class PaintByExamplePlayroomModels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PaintByExamplePlayroomModels",
+            display_name="Paint by Example Playroom Models",
+            category="visual insertion",
+            description="Toy models of Paint by Example that ship with the pack: a picture in seconds on a CPU, in a "
+            "world of toys. For photographs load real weights instead.",
+            search_aliases=["toy models", "demo models"],
+            inputs=[],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_playroom_models())
+
+
+class PaintByExampleEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PaintByExampleEncode",
+            display_name="Paint by Example Encode",
+            category="visual insertion",
+            description="Turns the exemplar's picture into the one token Paint by Example understands, and the learned "
+            "'no exemplar' beside it. The sampler's cfg is the similarity: 5 in the published runs.",
+            search_aliases=["exemplar to conditioning", "reference object"],
+            inputs=[
+                io.ClipVision.Input("clip_vision", tooltip="From the loader, or clip-vit-large-patch14."),
+                ExemplarEncoderType.Input("exemplar_encoder", tooltip="From Load Paint by Example."),
+                io.Image.Input("image", tooltip="The object, large in the frame. A batch is one result each."),
+                io.Mask.Input("mask", optional=True, tooltip="Where the object is: the picture is cut to it."),
+                io.Combo.Input(
+                    "framing",
+                    options=list(FRAMINGS),
+                    default="squash",
+                    optional=True,
+                    tooltip="How a picture that is not square becomes square: squash (the original), pad, or crop "
+                    "(diffusers; cuts off the ends of long objects).",
+                ),
+                io.Combo.Input(
+                    "background",
+                    options=list(BACKGROUNDS),
+                    default="keep",
+                    optional=True,
+                    tooltip="What is seen outside the mask: the picture (as in training), the encoder's mean colour, "
+                    "white or grey.",
+                ),
+                io.Int.Input(
+                    "margin",
+                    default=10,
+                    min=0,
+                    max=512,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Pixels kept around the mask's box; 10 in training.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="0 is no exemplar, 1 the exemplar, above 1 exaggerates it. Costs no UNet evaluations.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip_vision,
+        exemplar_encoder,
+        image,
+        mask=None,
+        framing="squash",
+        background="keep",
+        margin=10,
+        strength=1.0,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*encode(clip_vision, exemplar_encoder, image, mask, framing, background, margin, strength))
+
+
+class PaintByExampleConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PaintByExampleConditioning",
+            display_name="Paint by Example Conditioning",
+            category="visual insertion",
+            description="Shows the scene with a hole in it, and where the hole is. Sample the empty latent with any "
+            "sampler; Decode Scene gives back the scene's size.",
+            search_aliases=["exemplar inpainting", "inpaint model conditioning"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The exemplar, from Paint by Example Encode."),
+                io.Conditioning.Input("negative", tooltip="No exemplar, from the same node; not a text."),
+                io.Vae.Input("vae", tooltip="The VAE of the model."),
+                io.Image.Input("image", tooltip="The scene, any size; 512 x 512 is what the model knows."),
+                io.Mask.Input("mask", tooltip="Where the object goes; above one half counts. Cover old objects whole."),
+                io.Combo.Input(
+                    "mask_resize",
+                    options=RESIZES,
+                    default="rounded",
+                    optional=True,
+                    advanced=True,
+                    tooltip="The mask in cells of 8 px: rounded (nearest to the original), nearest (diffusers), or "
+                    "touched (every cell the mask touches; for thin masks).",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+                io.Latent.Output(display_name="latent"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, positive, negative, vae, image, mask, mask_resize="rounded") -> io.NodeOutput:
+        return io.NodeOutput(*condition(positive, negative, vae, image, mask, mask_resize))
+
+
+NODES = [PaintByExampleLoader, PaintByExampleEncode, PaintByExampleConditioning, PaintByExamplePlayroomModels]

@@ -1,0 +1,146 @@
+"""Where to cut: regions of a mask, and the window around each. Whole pixels only; no picture is touched here.
+
+Boxes are (x0, y0, x1, y1) in px, the far sides exclusive; masks are [H,W] in 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from ..masks import Box, mask_box
+
+CELL = 8  # px per latent cell: sides are multiples of it, and strokes this near to each other are one region
+PAINTED = 0.5 / 255  # a mask's faintest value that 8 bits keep; the endless tail of a blurred mask lies below
+CHOICES = ("together", "each", "one")
+SHAPES = ("square", "box", "scene")
+
+
+class Region(NamedTuple):
+    """A part of a mask: its box, and its own values [h,w] in that box."""
+
+    box: Box
+    mask: Tensor
+
+
+class Window(NamedTuple):
+    """A part of a picture, px."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """Its rows and columns, for indexing [H,W]."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+def part(box: Box) -> tuple[slice, slice]:
+    """Rows and columns of a box, for indexing [H,W]."""
+    return slice(box[1], box[3]), slice(box[0], box[2])
+
+
+def separate(mask: Tensor, cell: int = CELL) -> list[Region]:
+    """The connected regions of a mask [H,W], the one of most pixels first.
+
+    Regions are looked for on a grid of `cell` px, neighbours across corners included: strokes up to a cell apart are
+    one region, and a large mask costs little more than reading it once.
+    """
+    grid = F.max_pool2d(mask[None, None].float(), cell, ceil_mode=True)[0, 0]
+    labels = np.empty(grid.shape, np.int32)
+    ndimage.label((grid >= PAINTED).cpu().numpy(), np.ones((3, 3)), output=labels)
+    found = []
+    for label, cells in enumerate(ndimage.find_objects(labels), 1):
+        rows, columns = (slice(s.start * cell, s.stop * cell) for s in cells)
+        values = mask[rows, columns]
+        own = torch.from_numpy(np.kron(labels[cells] == label, np.ones((cell, cell), bool)))
+        values = values * own[: values.shape[0], : values.shape[1]].to(values)
+        inner = mask_box(values, PAINTED)
+        assert inner, "a labelled cell has a painted pixel"
+        x, y = columns.start, rows.start
+        box = (inner[0] + x, inner[1] + y, inner[2] + x, inner[3] + y)
+        found.append(Region(box, values[part(inner)]))
+    return sorted(found, key=lambda region: -int((region.mask >= PAINTED).sum()))
+
+
+def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
+    """Regions of a mask [H,W]: all "together" as one, "each" for itself, or only "one": number `index` by size.
+
+    Raises ValueError for a mask of nothing but faint values, an index there is no region for, or another choice.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"Unknown choice of regions '{choice}'; use {', '.join(CHOICES)}.")
+    box = mask_box(mask, PAINTED)
+    if box is None:
+        raise ValueError(
+            "The mask is too faint: no pixel of it would survive in 8 bits. Paint it stronger, or give a box."
+        )
+    if choice == "together":
+        return [Region(box, mask[part(box)])]
+    found = separate(mask)
+    if choice == "each":
+        return found
+    if not 0 <= index < len(found):
+        raise ValueError(f"There is no region {index}: the mask has {len(found)}, counted from 0, the largest first.")
+    return [found[index]]
+
+
+def wanted_size(box: Box, expansion: float, minimum: int, aspect: float | None) -> tuple[int, int]:
+    """Width and height of the window around a box: multiples of 8 px, whatever the picture's size.
+
+    Each side moves out by `expansion` times the box's longer side, at least by `minimum` px; then the shorter side
+    grows until width / height is `aspect`, if one is asked for.
+    """
+    width, height = box[2] - box[0], box[3] - box[1]
+    margin = max(round(expansion * max(width, height)), minimum)
+    wide, high = width + 2 * margin, height + 2 * margin
+    if aspect:
+        wide, high = max(wide, round(high * aspect)), max(high, round(wide / aspect))
+    return wide + -wide % CELL, high + -high % CELL
+
+
+def place(box: Box, size: tuple[int, int], height: int, width: int) -> Window:
+    """A window of this size (width, height) with the box in its middle, in a picture of `height` x `width` px.
+
+    At a border it is shifted inside; only where the picture is too small for it, it shrinks to the picture's side.
+    """
+    wide, high = min(size[0], width), min(size[1], height)
+    left = min(max((box[0] + box[2] - wide) // 2, 0), width - wide)
+    top = min(max((box[1] + box[3] - high) // 2, 0), height - high)
+    return Window(left, top, wide, high)
+
+
+def windows(
+    boxes: Sequence[Box], height: int, width: int, expansion: float = 0.5, minimum: int = 32, shape: str = "square"
+) -> list[Window]:
+    """A window around each box. All have the size of the largest, so that they make one batch at one scale.
+
+    `shape` is "square", "box" (as it comes) or "scene" (the picture's). Raises ValueError for another one, or a
+    negative expansion or minimum.
+    """
+    aspects = {"square": 1.0, "box": None, "scene": width / height}
+    if shape not in aspects:
+        raise ValueError(f"Unknown window shape '{shape}'; use {', '.join(SHAPES)}.")
+    if not expansion >= 0 <= minimum:
+        raise ValueError(f"expansion and minimum must be 0 or more; got {expansion} and {minimum}.")
+    sizes = [wanted_size(box, expansion, minimum, aspects[shape]) for box in boxes]
+    largest = (max(wide for wide, _ in sizes), max(high for _, high in sizes))
+    return [place(box, largest, height, width) for box in boxes]
+
+
+def crop_size(window: Window, working_size: int) -> tuple[int, int]:
+    """Width and height of a window as the model sees it: the longer side `working_size`, or 0 for the window's own.
+
+    Both are multiples of 8; the shorter one is rounded, so the crop may be stretched by less than half a cell.
+    """
+    scale = working_size / max(window.width, window.height) if working_size else 1.0
+    wide, high = (max(CELL, int(side * scale / CELL + 0.5) * CELL) for side in (window.width, window.height))
+    return wide, high

@@ -1,0 +1,59 @@
+"""Chance in exemplars, so that a picture can teach from itself: without it, copying would do (section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+from torchvision.transforms.v2 import functional as V
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Shares and ranges; the defaults are the reference's, which lets the light alone."""
+
+    flip: float = 0.5  # share
+    rotate: float = 0.5  # share
+    rotation: float = 20.0  # degrees, either way
+    blur: float = 0.3  # share
+    elastic: float = 0.3  # share
+    bend: float = 0.06  # of the side: typical displacement of an elastic one
+    light: float = 0.0  # share of brightness and contrast, either way
+
+
+def crop_exemplar(picture: Tensor, box: tuple[float, float, float, float], size: int, margin: float = 10) -> Tensor:
+    """The box of a picture [3,H,W] and `margin` px around it, squashed to [3,size,size] as the reference does."""
+    height, width = picture.shape[-2:]
+    x0, y0 = max(0, round(box[0] - margin)), max(0, round(box[1] - margin))
+    x1, y1 = min(width, round(box[2] + margin)), min(height, round(box[3] + margin))
+    down, across = max(1, y1 - y0), max(1, x1 - x0)
+    bicubic = V.InterpolationMode.BICUBIC
+    return V.resized_crop(picture, y0, x0, down, across, [size, size], bicubic, antialias=True)
+
+
+def augment_exemplars(pictures: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
+    """Pictures [B,3,S,S] flipped, rotated, bent, blurred and lit by chance; what moves in is a reflection."""
+    count = len(pictures)
+
+    def chance(share: float) -> Tensor:
+        return (torch.rand(count, generator=generator) < share).float()
+
+    def signed(*shape: int) -> Tensor:
+        return 2 * torch.rand(count, *shape, generator=generator) - 1
+
+    mirror = 1 - 2 * chance(settings.flip)
+    angle = torch.deg2rad(settings.rotation * signed()) * chance(settings.rotate)
+    zero = torch.zeros(count)
+    rows = [torch.stack([mirror * angle.cos(), -angle.sin(), zero], 1)]
+    rows += [torch.stack([mirror * angle.sin(), angle.cos(), zero], 1)]
+    where = F.affine_grid(torch.stack(rows, 1), list(pictures.shape), align_corners=False)
+    bent = 2 * settings.bend * signed(2, 4, 4) * chance(settings.elastic)[:, None, None, None]
+    where = where + F.interpolate(bent, pictures.shape[-2:], mode="bicubic").movedim(1, -1)
+    moved = F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
+    blurred = chance(settings.blur)[:, None, None, None]
+    moved = torch.lerp(moved, F.avg_pool2d(F.pad(moved, (1, 1, 1, 1), mode="replicate"), 3, 1), blurred)
+    brightness, contrast = (1 + settings.light * signed()[:, None, None, None] for _ in range(2))
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    return ((moved - mean) * contrast + mean) * brightness

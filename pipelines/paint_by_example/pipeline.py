@@ -1,0 +1,276 @@
+"""Paint by Example without ComfyUI, on diffusers' networks and schedulers: same arithmetic as the nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from ..files import StateDict
+from ..visual_insertion.pipeline import (
+    Picture,
+    encoder_pixels,
+    make_scheduler,
+    mask_tensor,
+    picture_tensor,
+    training_levels,
+)
+from ..visual_insertion.scene import check_scene, crop_to
+from . import exemplar_encoder as exemplars
+from .checkpoints import ENCODER_FILES, check_channels, open_paint_by_example, open_tensors
+from .exemplar_picture import exemplar_pictures
+from .inpainting import CELL, check_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene, paired
+
+Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
+SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
+PLMS = dict(skip_prk_steps=True, set_alpha_to_one=False)
+REFERENCE = dict(  # PNDMScheduler's settings in the published folder; DDIM's timesteps are then 1, 21, ..., 981
+    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
+)
+OWN = "exemplar_encoder.safetensors"  # in a folder that this pack's training wrote
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What one call gives."""
+
+    images: Tensor  # [B,H,W,3] float32 on the CPU, 0..1, the scene's own size
+    latents: Tensor  # [B,C,h,w] float32 before decoding, of the padded scene; unscaled, like the host's LATENT
+
+    def pictures(self) -> list[Image.Image]:
+        """The images as 8-bit pictures."""
+        return [Image.fromarray(image) for image in (self.images * 255).round().byte().numpy()]
+
+
+class PaintByExamplePipeline:
+    """Paints a pictured object into a mask of a scene."""
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        scheduler_config: Any,
+        image_encoder: CLIPVisionModel,
+        exemplar_encoder: exemplars.ExemplarEncoder,
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
+    ):
+        """`image_mean` and `image_std` [3] are the encoder's. Raises ValueError when the parts do not pair up."""
+        check_channels(Path(str(unet.config.get("_name_or_path") or "the UNet")), unet.config["in_channels"])
+        settings, width = exemplar_encoder.settings, unet.config["cross_attention_dim"]
+        if settings.context_width != width:
+            raise ValueError(
+                f"The exemplar encoder gives a context of width {settings.context_width}, the UNet reads {width}. "
+                "They do not belong together."
+            )
+        if settings.encoder_width != image_encoder.config.hidden_size:
+            raise ValueError(
+                f"The exemplar encoder reads pooled vectors of width {settings.encoder_width}, the vision encoder "
+                f"gives {image_encoder.config.hidden_size}. They do not belong together."
+            )
+        self.unet: Any = unet
+        self.vae: Any = vae
+        self.scheduler_config = scheduler_config
+        self.image_encoder, self.exemplar_encoder = image_encoder, exemplar_encoder
+        self.image_mean, self.image_std = image_mean, image_std
+        self.levels = training_levels(DDIMScheduler.from_config(scheduler_config))
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> PaintByExamplePipeline:
+        """From the published diffusers folder, or one of this pack's training (unet and exemplar_encoder.safetensors).
+
+        Parts that are missing in the folder are taken from the one above it: the playroom's share a VAE and an image
+        encoder. Raises FileNotFoundError naming what is missing, ValueError for unreadable weights or other models.
+        """
+        folder = Path(folder)
+        own = folder / OWN
+        config_file = folder / "unet" / "config.json"
+        vision, pixels = _part(folder, "image_encoder/config.json"), _statistics(folder)
+        vae, schedule = _part(folder, "vae/config.json").parent, _part(folder, "scheduler/scheduler_config.json")
+        if not config_file.is_file():
+            raise FileNotFoundError(f"{config_file} is missing. Needed is a diffusers folder of Paint by Example.")
+        check_channels(folder, json.loads(config_file.read_text("utf-8"))["in_channels"])  # before gigabytes are read
+        if own.is_file():
+            encoder = exemplars.load(own)
+            tower = _tower(vision.parent)
+        else:
+            files = open_paint_by_example(folder)
+            encoder, tower = files.exemplar_encoder(), files.vision()
+        facts = json.loads(pixels.read_text("utf-8"))
+        try:
+            image_encoder: Any = _vision_model(json.loads(vision.read_text("utf-8")), tower)
+            networks: list[Any] = [
+                UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype),
+                AutoencoderKL.from_pretrained(vae, torch_dtype=dtype),
+            ]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ValueError(f"The models in {folder} cannot be read: {error}") from error
+        unet, vae_model = (network.to(device).eval() for network in networks)
+        return cls(
+            unet,
+            vae_model,
+            REFERENCE | json.loads(schedule.read_text("utf-8")),
+            image_encoder.to(device, dtype),
+            encoder.to(device, dtype),
+            facts["image_mean"],
+            facts["image_std"],
+        )
+
+    @torch.no_grad()
+    def contexts(
+        self,
+        exemplar: Picture,
+        mask: Picture | None = None,
+        framing: str = "squash",
+        background: str = "keep",
+        margin: int = 10,
+        strength: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Contexts (exemplar, null) [B,1,C] of the exemplars' pictures; a mask cuts them to the object.
+
+        The settings and the errors are `prepare_object`'s, `crop_to_object`'s and `exemplar_context`'s.
+        """
+        size: Any = self.image_encoder.config.image_size
+        shown = exemplar_pictures(
+            picture_tensor(exemplar), mask_tensor(mask), framing, background, margin, self.image_mean
+        )
+        pixels = torch.cat([encoder_pixels(one, size, self.image_mean, self.image_std) for one in shown])
+        parameter = next(self.image_encoder.parameters())
+        pooled = self.image_encoder(pixel_values=pixels.to(parameter)).pooler_output
+        return exemplars.exemplar_context(self.exemplar_encoder, pooled, strength)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        scene: Picture,
+        mask: Picture,
+        exemplar: Picture,
+        exemplar_mask: Picture | None = None,
+        *,
+        similarity: float = 5.0,
+        steps: int = 50,
+        seed: int = 0,
+        sampler: str = "plms",
+        latents: Tensor | None = None,
+        framing: str = "squash",
+        background: str = "keep",
+        margin: int = 10,
+        strength: float = 1.0,
+        mask_resize: str = "rounded",
+        callback: Callback | None = None,
+    ) -> Painting:
+        """Paint the exemplar into the mask [H,W] (1 where it goes) of a scene of any size.
+
+        `similarity` is the guidance scale: 1 is none, the documented runs use 5. `latents` [B,C,h,w] is unit-variance
+        noise in place of the one `seed` draws. The whole picture comes out of the VAE; paste the mask's part into the
+        scene for an untouched background. Batches pair up: one of either, or equally many.
+
+        Raises ValueError for unusable pictures, masks or settings, and batches that do not pair up.
+        """
+        if steps < 1:
+            raise ValueError(f"At least 1 step is needed; got {steps}.")
+        scheduler = self._scheduler(sampler, steps)
+        scene = check_scene(picture_tensor(scene))
+        given = mask_tensor(mask)
+        assert given is not None
+        painted = check_mask(given, scene)
+        context, null = self.contexts(exemplar, exemplar_mask, framing, background, margin, strength)
+        count = paired(scenes=len(scene), masks=len(painted), exemplars=len(context))
+
+        device = self.unet.device
+        scene_px, painted = pad_scene(scene, painted)
+        cells = latent_mask(painted, mask_resize).to(device)
+        shown = masked_scene(scene_px, painted).movedim(-1, 1)
+        shown = (2 * shown - 1).to(device, self.vae.dtype)
+        scale = self.vae.config["scaling_factor"]
+        shown = (self.vae.encode(shown).latent_dist.mode().float() * scale).expand(count, -1, -1, -1)
+        if latents is None:
+            latents = torch.randn(shown.shape, generator=torch.Generator().manual_seed(seed))
+        if latents.shape != shown.shape:
+            raise ValueError(f"The noise is {tuple(latents.shape)}, the scene's latent {tuple(shown.shape)}.")
+
+        null, context = (c.expand(count, -1, -1).to(device, self.unet.dtype) for c in (null, context))
+        branches = [context] if similarity == 1 else [null, context]
+        x = latents.to(device, torch.float32) * float(scheduler.init_noise_sigma)
+        fresh = torch.Generator(device).manual_seed(seed + (device.type == "cpu"))  # for samplers that add noise
+        step = scheduler.step
+        if "generator" in signature(step).parameters:
+            step = partial(step, generator=fresh)
+        for number, timestep in enumerate(scheduler.timesteps):
+            seen = nine_channels(scheduler.scale_model_input(x, timestep), shown, cells)
+            seen = torch.cat([seen] * len(branches)).to(self.unet.dtype)
+            output = self.unet(seen, timestep, encoder_hidden_states=torch.cat(branches)).sample.float()
+            if len(branches) > 1:
+                output = guided(*output.chunk(2), scale=similarity)
+            x = step(output, timestep, x).prev_sample
+            if callback:
+                callback(number + 1, len(scheduler.timesteps), x)
+        x = x / scale
+        images = self.vae.decode(x.to(self.vae.dtype)).sample.float().div(2).add(0.5).clamp(0, 1)
+        images = crop_to(images.movedim(1, -1), scene.shape[1], scene.shape[2], CELL)
+        return Painting(images.cpu(), x.cpu())
+
+    def _scheduler(self, sampler: str, steps: int) -> Any:
+        """A scheduler with its timesteps set. "plms" is the original's, "ddim" what it uses without --plms."""
+        if sampler not in SAMPLERS:
+            raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
+        if sampler in ("plms", "ddim"):
+            kind: Any = PNDMScheduler if sampler == "plms" else DDIMScheduler
+            more: dict[str, Any] = PLMS if sampler == "plms" else {"clip_sample": False}
+            scheduler = kind.from_config(self.scheduler_config, **more)
+        else:
+            euler: Any = EulerDiscreteScheduler.from_config(self.scheduler_config)
+            scheduler, steps, _ = make_scheduler(sampler, euler.config, self.levels, steps)
+        scheduler.set_timesteps(steps, device=self.unet.device)
+        return scheduler
+
+
+def _part(folder: Path, name: str) -> Path:
+    """A file in the folder or, failing that, in the one above. Raises FileNotFoundError."""
+    for place in (folder, folder.resolve().parent):
+        if (place / name).is_file():
+            return place / name
+    raise FileNotFoundError(
+        f"{folder / name} is missing. Needed is a diffusers folder of Paint by Example (unet, vae, scheduler, "
+        "image_encoder, feature_extractor)."
+    )
+
+
+def _statistics(folder: Path) -> Path:
+    beside = folder / "image_encoder" / "preprocessor_config.json"
+    return beside if beside.is_file() else _part(folder, "feature_extractor/preprocessor_config.json")
+
+
+def _tower(folder: Path) -> StateDict:
+    """The tensors of a plain vision encoder's folder."""
+    file = next((folder / name for name in ENCODER_FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise FileNotFoundError(f"{folder} holds no weights: none of {', '.join(ENCODER_FILES)} is there.")
+    return open_tensors(file).read_below("")
+
+
+def _vision_model(config: dict[str, Any], state: StateDict) -> CLIPVisionModel:
+    """transformers' vision tower, frozen. Raises ValueError for tensors that do not fit the config."""
+    with torch.device("meta"):
+        model = CLIPVisionModel(CLIPVisionConfig(**config))
+    inner: Any = getattr(model, "vision_model", model)  # in transformers 5 the tower itself is at the top
+    start = "vision_model."
+    tower = {name.removeprefix(start): tensor.float() for name, tensor in state.items() if name.startswith(start)}
+    try:
+        inner.load_state_dict(tower, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"the vision encoder's weights do not fit its config: {error}") from error
+    inner.embeddings.position_ids = torch.arange(inner.embeddings.num_positions)[None]  # not among the weights
+    return model.requires_grad_(False).eval()

@@ -48,9 +48,8 @@ class FrontEnd:
         self.page.get_by_role("button", name="Templates").click()
         self.page.get_by_text(category, exact=True).first.click()
         card = self.page.get_by_test_id(f"template-workflow-{path.stem}")
-        card.wait_for()
+        card.scroll_into_view_if_needed()  # only then does the gallery give it a picture
         thumbnail = card.locator("img").first
-        thumbnail.scroll_into_view_if_needed()
         self.wait_for("image => image.complete && image.naturalWidth > 0", thumbnail)
         card.click()
         self._wait_for_graph(path)

@@ -1,27 +1,20 @@
 """From vision features to the UNet's cross-attention context."""
 
-from pathlib import Path
-
-import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.visual_insertion.released import NULLS
 from .host.folders import EMBEDDING_OPTIMIZERS
 from .host.managed import ManagedEmbeddingOptimizer
+from .model_list import ModelList
 
 EmbeddingOptimizerType = io.Custom("EMBEDDING_OPTIMIZER")
 
 
-def _find(name: str) -> Path:
-    """Raises FileNotFoundError with the folders searched."""
-    path = folder_paths.get_full_path(EMBEDDING_OPTIMIZERS, name)
-    if path is None:
-        where = "; ".join(folder_paths.get_folder_paths(EMBEDDING_OPTIMIZERS))
-        raise FileNotFoundError(
-            f"There is no embedding optimizer '{name}'. Folders searched: {where}. Put the file there and press R to "
-            "refresh the list, or use Playroom Models, which brings its own."
-        )
-    return Path(path)
+MODELS = ModelList(
+    "embedding optimizer",
+    (EMBEDDING_OPTIMIZERS,),
+    "Put the file there and press R to refresh the list, or use Playroom Models, which brings its own.",
+)
 
 
 class EmbeddingOptimizerLoader(io.ComfyNode):
@@ -35,7 +28,7 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=folder_paths.get_filename_list(EMBEDDING_OPTIMIZERS),
+                    options=MODELS.names(),
                     tooltip="A safetensors file, or the authors' emb_opt.pt. What it pairs with is read from the file.",
                 ),
                 io.Combo.Input(
@@ -74,15 +67,11 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name=None) -> bool | str:
-        """In place of the host's own check of the list, which does not say where it looked."""
-        try:
-            return name is None or bool(_find(name))  # None: linked, not known yet
-        except FileNotFoundError as error:
-            return str(error)
+        return MODELS.check(name)
 
     @classmethod
     def execute(cls, name, null="stored", queries_seed=0, clip_vision=None, clip=None) -> io.NodeOutput:
-        return io.NodeOutput(ManagedEmbeddingOptimizer(_find(name), null, queries_seed, clip_vision, clip))
+        return io.NodeOutput(ManagedEmbeddingOptimizer(MODELS.find(name), null, queries_seed, clip_vision, clip))
 
 
 class EmbeddingOptimizer(io.ComfyNode):

@@ -1,49 +1,33 @@
 """Paint by Example: a pictured object painted into a mask, with any stock sampler."""
 
-import os
 from pathlib import Path
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.paint_by_example.inpainting import LATENT_MASKS
 from ..pipelines.unet_files import CONFIG
 from ..pipelines.visual_insertion.object_picture import BACKGROUNDS, FRAMINGS
 from .host.paint_by_example import condition, encode, load_paint_by_example, load_playroom_models
+from .model_list import ModelList
 
-FILES, FOLDERS = "checkpoints", "diffusers"  # model folders of the host, in search order
 RESIZES = [rule for rule in LATENT_MASKS if rule != "soft"]  # the host rounds what it is given
 
 ExemplarEncoderType = io.Custom("EXEMPLAR_ENCODER")
 
 
-def _folders() -> dict[str, Path]:
-    """diffusers folders with a UNet and an image encoder, by name."""
-    found: dict[str, Path] = {}
-    for top in folder_paths.get_folder_paths(FOLDERS):
-        for root, inside, _ in os.walk(top, followlinks=True):
-            here = Path(root)
-            if here != Path(top) and (here / "unet" / CONFIG).is_file() and (here / "image_encoder").is_dir():
-                found.setdefault(here.relative_to(top).as_posix(), here)
-                inside.clear()
-    return found
+def _is_paint_by_example(folder: Path, _: list[str]) -> bool:
+    """A diffusers folder with a UNet and an image encoder."""
+    return (folder / "unet" / CONFIG).is_file() and (folder / "image_encoder").is_dir()
 
 
-def _names() -> list[str]:
-    return [*folder_paths.get_filename_list(FILES), *sorted(_folders())]
-
-
-def _find(name: str) -> Path:
-    """Raises FileNotFoundError with the folders searched."""
-    if path := folder_paths.get_full_path(FILES, name):
-        return Path(path)
-    if path := _folders().get(name):
-        return path
-    where = "; ".join(folder for key in (FILES, FOLDERS) for folder in folder_paths.get_folder_paths(key))
-    raise FileNotFoundError(
-        f"There is no model '{name}'. Folders searched: {where}. Put Paint by Example's checkpoint into "
-        "models/checkpoints, or its diffusers folder below models/diffusers, and press R to refresh the list."
-    )
+MODELS = ModelList(
+    "model",
+    ("checkpoints",),
+    "Put Paint by Example's checkpoint into models/checkpoints, or its diffusers folder below models/diffusers, and "
+    "press R to refresh the list.",
+    "diffusers",
+    _is_paint_by_example,
+)
 
 
 def _outputs() -> list:
@@ -68,7 +52,7 @@ class PaintByExampleLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=_names(),
+                    options=MODELS.names(),
                     tooltip="A file of models/checkpoints (model.ckpt, model.safetensors), or a folder of "
                     "models/diffusers.",
                 ),
@@ -78,15 +62,11 @@ class PaintByExampleLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name=None) -> bool | str:
-        """In place of the host's own check of the list, which does not say where it looked."""
-        try:
-            return name is None or bool(_find(name))  # None: linked, not known yet
-        except FileNotFoundError as error:
-            return str(error)
+        return MODELS.check(name)
 
     @classmethod
     def execute(cls, name) -> io.NodeOutput:
-        return io.NodeOutput(*load_paint_by_example(_find(name)))
+        return io.NodeOutput(*load_paint_by_example(MODELS.find(name)))
 
 
 class PaintByExamplePlayroomModels(io.ComfyNode):

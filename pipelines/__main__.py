@@ -14,7 +14,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="visual-insertion", description="Insert a pictured object into a scene.")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in sorted(info.name for info in pkgutil.iter_modules(commands.__path__)):
-        import_module(f"{commands.__name__}.{module}").register(subparsers)
+        if not module.startswith("_"):
+            import_module(f"{commands.__name__}.{module}").register(subparsers)
     args = parser.parse_args(argv)
     try:
         return args.run(args)

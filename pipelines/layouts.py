@@ -28,6 +28,12 @@ _RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
+_KINDS = {4: "a text-to-image model", 8: "an InstructPix2Pix model", 9: "an inpainting model"}
+
+
+def kind_of(channels: int) -> str:
+    """What a UNet of so many input channels is, in words for an error."""
+    return _KINDS.get(channels, "another kind of model")
 
 
 @dataclass(frozen=True)

@@ -44,19 +44,19 @@ def mask_box(mask: Tensor, threshold: float = 0.5) -> Box | None:
 
 
 def check_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """The mask [H,W] or masks [B,H,W] of a picture as [B,H,W].
+    """The mask [H,W] or masks [B,H,W] of a scene as [B,H,W].
 
-    Raises ValueError for an empty mask, another size than the picture's, NaN or infinity.
+    Raises ValueError for an empty mask, another size than the scene's, NaN or infinity.
     """
     mask = mask if mask.ndim == 3 else mask[None]
     if not torch.isfinite(mask.sum(dtype=torch.float32)):
         raise ValueError("The mask holds values that are not finite (NaN or infinity).")
     if not mask.flatten(1).any(1).all():
-        raise ValueError("The mask is empty: it says of no pixel that it may change. Paint one, or give a box.")
+        raise ValueError("The mask is empty: it says of no pixel that it may change. Paint one, or disconnect it.")
     if mask.shape[1:] != (height, width):
         raise ValueError(
-            f"The mask is {mask.shape[-1]}x{mask.shape[-2]} px, the picture {width}x{height} px. "
-            "Resize the mask to the picture first."
+            f"The mask is {mask.shape[-1]}x{mask.shape[-2]} px, the scene {width}x{height} px. "
+            "Resize the mask to the scene first."
         )
     return mask
 

@@ -30,7 +30,9 @@ _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
+    """One tensor of a file, not read yet."""
+
     file: Path
     name: str
     shape: tuple[int, ...]
@@ -51,7 +53,7 @@ class UNetFiles:
 
     where: Path  # what an error should name
     layout: str  # "diffusers" or "LDM": as stored
-    stored: dict[str, _Stored]
+    stored: dict[str, Stored]
     _pickled: dict[Path, StateDict] = field(default_factory=dict, repr=False)
 
     @property
@@ -119,7 +121,7 @@ def open_unet(path: Path, averaged: bool = False) -> UNetFiles:
     """
     path = Path(path)
     pickled: dict[Path, StateDict] = {}
-    found: dict[str, _Stored] = {}
+    found: dict[str, Stored] = {}
     for file, promised in _files(path).items():
         table = _table(file, pickled)
         if lacking := promised - table.keys():
@@ -184,7 +186,7 @@ def _files(path: Path) -> dict[Path, set[str]]:
     return shards
 
 
-def _table(path: Path, pickled: dict[Path, StateDict]) -> dict[str, _Stored]:
+def _table(path: Path, pickled: dict[Path, StateDict]) -> dict[str, Stored]:
     """What a file holds, by stored name. A pickle has to be read whole for that, and goes into `pickled`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist.")
@@ -193,16 +195,16 @@ def _table(path: Path, pickled: dict[Path, StateDict]) -> dict[str, _Stored]:
             slices = {name: file.get_slice(name) for name in file.keys()}
             kinds = {name: piece.get_dtype() for name, piece in slices.items()}
             return {
-                name: _Stored(path, name, tuple(piece.get_shape()), _DTYPES.get(kinds[name], torch.int8))
+                name: Stored(path, name, tuple(piece.get_shape()), _DTYPES.get(kinds[name], torch.int8))
                 for name, piece in slices.items()
             }
     except SafetensorError:
         state, _ = read_weights(path)  # a pickle; or a damaged file, of which this says what is wrong
     pickled[path] = state
-    return {name: _Stored(path, name, tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+    return {name: Stored(path, name, tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
 
 
-def _unet_names(path: Path, found: Mapping[str, _Stored]) -> tuple[dict[str, str], str]:
+def _unet_names(path: Path, found: Mapping[str, Stored]) -> tuple[dict[str, str], str]:
     """(LDM name -> stored name, layout). Raises ValueError for what holds no UNet of this kind."""
     if {"conv_in.weight", "time_embedding.linear_1.weight"} <= found.keys():
         return {ours: theirs for theirs, ours in layouts.to_ldm(found).items()}, "diffusers"
@@ -233,7 +235,7 @@ def _other_kind(found: Iterable[str]) -> str:
     )
 
 
-def _averaged_names(path: Path, layout: str, names: Mapping[str, str], found: Mapping[str, _Stored]) -> dict[str, str]:
+def _averaged_names(path: Path, layout: str, names: Mapping[str, str], found: Mapping[str, Stored]) -> dict[str, str]:
     """LDM name -> stored name of the averaged copy. Raises ValueError where there is none."""
     if layout == "diffusers":
         raise ValueError(

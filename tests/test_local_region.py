@@ -251,7 +251,7 @@ def test_nan_far_from_the_region_does_not_matter(r):
         (dict(mask=painted()), "The mask is empty"),
         (dict(mask=torch.zeros(1, 64, 64)), "The mask is empty"),
         (dict(mask=painted((0, 0, 9, 9), value=0.001)), "The mask is too faint"),
-        (dict(mask=torch.ones(1, 64, 64)), "The mask is 64x64 px, the picture 120x96 px"),
+        (dict(mask=torch.ones(1, 64, 64)), "The mask is 64x64 px, the scene 120x96 px"),
         (dict(mask=torch.ones(3, 96, 120)), "3 masks do not pair up with 2 scenes"),
         (dict(mask=painted((0, 0, 9, 9)) * float("nan")), "The mask holds values that are not finite"),
         (dict(mask=painted((0, 0, 9, 9)) * float("inf")), "The mask holds values that are not finite"),

@@ -126,7 +126,7 @@ def test_bounding_boxes_of_masks(m):
     [
         (torch.zeros(1, 48, 40), "The mask is empty"),
         (torch.full((1, 48, 40), 0.3), "The mask is too faint for a box"),
-        (torch.ones(1, 40, 48), "The mask is 48x40 px, the picture 40x48 px"),
+        (torch.ones(1, 40, 48), "The mask is 48x40 px, the scene 40x48 px"),
         (torch.full((48, 40), float("nan")), "not finite"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -380,6 +381,18 @@ def test_the_command_inserts_and_repeats(insert, files, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.png", "r.png"]
 
 
+def test_the_command_leaves_all_outside_a_box_alone(insert):
+    samples = MODELS / "samples"
+    large = dict(scene=samples / "dollhouse.png", object=samples / "object.png", steps=6)
+    code, path = insert("--box", "300", "500", "60", "40", "--expansion", "0.5", **large)
+    assert code == 0
+    before, after = (np.asarray(Image.open(one).convert("RGB")) for one in (large["scene"], path))
+    rows, columns = np.nonzero((after != before).any(2))
+    assert after.shape == before.shape and len(rows) > 100
+    assert 300 - 30 - 4 <= columns.min() and columns.max() < 360 + 30 + 4  # a square window of whole cells
+    assert 520 - 60 - 4 <= rows.min() and rows.max() < 520 + 60 + 4
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -398,6 +411,12 @@ def test_the_command_says_what_is_wrong(insert, capsys, options, code, message):
 
     assert insert(**options)[0] == code
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("box", "message"), [("70 0 9 9", "covers no pixel"), ("3 3 0 9", "1 px or more; got 0")])
+def test_the_command_refuses_a_box_of_nothing(insert, capsys, box, message):
+    assert insert("--box", *box.split())[0] == 1
+    assert message in capsys.readouterr().err
 
 
 def test_the_command_refuses_what_is_no_picture(insert, files, capsys):
@@ -425,7 +444,7 @@ def test_an_output_that_cannot_be_written_leaves_nothing(insert, tmp_path, monke
 
 
 def test_the_command_offers_what_the_pipeline_knows(pack, door):
-    command, object_picture = pack.pipelines.commands.insert, pack.pipelines.visual_insertion.object_picture
-    assert command.SAMPLERS == tuple(door.SAMPLERS)
-    assert command.FRAMINGS == object_picture.FRAMINGS
-    assert command.BACKGROUNDS == object_picture.BACKGROUNDS
+    commands, object_picture = pack.pipelines.commands, pack.pipelines.visual_insertion.object_picture
+    assert commands.insert.SAMPLERS == tuple(pack.pipelines.samplers.SAMPLERS)
+    assert commands._scenes.FRAMINGS == object_picture.FRAMINGS
+    assert commands._scenes.BACKGROUNDS == object_picture.BACKGROUNDS

@@ -29,7 +29,7 @@ from ...pipelines.paint_by_example.checkpoints import (
     open_paint_by_example,
 )
 from ...pipelines.paint_by_example.exemplar_picture import exemplar_pictures
-from ...pipelines.paint_by_example.inpainting import check_mask, latent_mask, masked_scene, pad_scene, paired
+from ...pipelines.paint_by_example.inpainting import binary_mask, latent_mask, masked_scene, pad_scene, paired
 from ...pipelines.unet_files import UNetFiles, open_unet, read_json, unet_folder
 from ...pipelines.visual_insertion.scene import check_scene
 from . import unets
@@ -114,7 +114,7 @@ def condition(positive, negative, vae, scene: Tensor, mask: Tensor, resize: str)
     Raises ValueError for unusable scenes and masks, and batches that do not pair up.
     """
     scene = check_scene(scene)
-    mask = check_mask(mask, scene)
+    mask = binary_mask(mask, scene)
     lengths = {name: max(len(c) for c, _ in given) for name, given in (("exemplars", positive), ("nulls", negative))}
     count = paired(scenes=len(scene), masks=len(mask), **lengths)
     scene, mask = pad_scene(scene, mask)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
 from torch import Tensor
 
+from ...pipelines.masks import check_mask
 from ...pipelines.visual_insertion.guidance import Guidance
 from ...pipelines.visual_insertion.scene import check_scene, pad_to_multiple
 from .guider import ThreeBranchGuider, check_context, check_latent, check_pix2pix_model
@@ -29,23 +30,6 @@ def _count(scene: Tensor, mask: Tensor | None, **conditionings) -> int:
     return max(counts.values())
 
 
-def _check_mask(mask: Tensor | None, scene: Tensor) -> Tensor | None:
-    """The mask as [B,H,W]. Raises ValueError for an empty one, one of another size than the scene, NaN or infinity."""
-    if mask is None:
-        return None
-    mask = mask if mask.ndim == 3 else mask[None]
-    if not mask.flatten(1).any(1).all():
-        raise ValueError("The mask is empty: there is no place where the object may go. Paint one, or disconnect it.")
-    if mask.shape[1:] != scene.shape[1:3]:
-        raise ValueError(
-            f"The mask is {mask.shape[-1]}x{mask.shape[-2]} px, the scene {scene.shape[2]}x{scene.shape[1]} px. "
-            "Resize the mask to the scene first."
-        )
-    if not torch.isfinite(mask).all():
-        raise ValueError("The mask holds values that are not finite (NaN or infinity).")
-    return mask.clamp(0, 1)
-
-
 def _cells(mask: Tensor) -> Tensor:
     """Noise mask [B,1,h,w] of a mask [B,H,W]: as free as the freest pixel of a cell, so that no stroke is too thin."""
     return F.max_pool2d(pad_to_multiple(mask[..., None], LATENT_CELL).movedim(-1, 1), LATENT_CELL)
@@ -59,7 +43,7 @@ def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | 
     check_pix2pix_model(model)
     check_context(model, positive=positive, negative=negative)
     scene = check_scene(scene)
-    mask = _check_mask(mask, scene)
+    mask = None if mask is None else check_mask(mask, *scene.shape[1:3]).clamp(0, 1)
     count = _count(scene, mask, positive=positive, negative=negative)
     encoded = vae.encode(pad_to_multiple(scene, LATENT_CELL))
     check_latent(model, encoded)

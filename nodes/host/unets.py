@@ -21,7 +21,7 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ...pipelines.layouts import to_diffusers
+from ...pipelines.layouts import kind_of, to_diffusers
 from ...pipelines.unet_files import CONFIG, UNetFiles, open_unet, read_json, unet_folder
 
 SD15 = {  # what a file without a config must be; the number of heads is not stored in weights
@@ -33,7 +33,6 @@ SD15 = {  # what a file without a config must be; the number of heads is not sto
     "cross_attention_dim": 768,
     "attention_head_dim": 8,
 }
-KINDS = {4: "a text-to-image model", 9: "an inpainting model"}  # by input channels
 FAMILIES = {  # by the host's config
     comfy.supported_models.SD15_instructpix2pix: "InstructPix2Pix",
     comfy.supported_models.SD15: "Paint by Example",
@@ -141,10 +140,9 @@ def check_family(files: UNetFiles, size_known: bool) -> None:
     if "label_emb.0.0.weight" in shapes:
         raise ValueError(f"{where} is a UNet of SDXL's family; this method's are of Stable Diffusion 1.5's. {ADVICE}")
     if first[1] != SD15["in_channels"]:
-        kind = KINDS.get(first[1], "another kind of model")
         raise ValueError(
-            f"{where} is {kind}: its UNet takes {first[1]} channels, one for InstructPix2Pix takes 8 (noise and "
-            f"scene). {ADVICE}"
+            f"{where} is {kind_of(first[1])}: its UNet takes {first[1]} channels, one for InstructPix2Pix takes 8 "
+            f"(noise and scene). {ADVICE}"
         )
     widths = {shape[1] for name, shape in shapes.items() if name.endswith(".attn2.to_k.weight")}
     channels, context = SD15["block_out_channels"][0], SD15["cross_attention_dim"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from . import outcome
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..unet_files import UNetFiles
 
-OK, PROBLEM, MISSING = 0, 1, 2
 RELEASED_NULLS = ("zeros", "blank-picture", "empty-prompt")  # spelt out, so that --help does not load torch
 
 
@@ -29,7 +31,7 @@ def register(subparsers: Any) -> None:
 def _add_unet_patch(actions: Any) -> None:
     text = "a fine-tuned UNet's cross-attention as a small patch file that LoRA loaders accept"
     parser: ArgumentParser = actions.add_parser("unet-patch", help=text, description=text)
-    parser.set_defaults(run=unet_patch)
+    parser.set_defaults(run=partial(outcome, unet_patch))
     add = parser.add_argument
     kinds = "a UNet file or diffusers folder"
     add("--tuned", type=Path, required=True, metavar="PATH", help=f"what was fine-tuned: {kinds}")
@@ -40,18 +42,8 @@ def _add_unet_patch(actions: Any) -> None:
     add("--dtype", choices=("fp16", "fp32"), default="fp16", help="default %(default)s")
 
 
-def unet_patch(args: Namespace) -> int:
-    """Extract; 0 done, 1 unusable files or nothing to extract, 2 a file is missing."""
-    try:
-        _unet_patch(args)
-    except FileNotFoundError as error:
-        return _say(str(error), MISSING)
-    except (OSError, ValueError, RuntimeError) as error:
-        return _say(str(error), PROBLEM)
-    return OK
-
-
-def _unet_patch(args: Namespace) -> None:
+def unet_patch(args: Namespace) -> None:
+    """Extract the patch. Raises ValueError for files that do not belong together, or are equal."""
     _check_output(args.output)
 
     from ..layouts import to_diffusers
@@ -117,7 +109,7 @@ def _origin(path: Path, base: UNetFiles) -> dict[str, str]:
 def _add_optimizer(actions: Any) -> None:
     text = "the authors' emb_opt.pt as safetensors, its random queries and its null chosen once"
     parser: ArgumentParser = actions.add_parser("optimizer", help=text, description=text)
-    parser.set_defaults(run=optimizer)
+    parser.set_defaults(run=partial(outcome, optimizer))
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="a released embedding optimizer; it is read as tensors, never run")
     add("output", type=Path, metavar="OUTPUT.safetensors", help="put it into models/embedding_optimizers")
@@ -129,20 +121,8 @@ def _add_optimizer(actions: Any) -> None:
     add("--licence", default="none stated", metavar="TEXT", help="kept in the file (default: %(default)s)")
 
 
-def optimizer(args: Namespace) -> int:
-    """Convert; 0 done, 1 unusable files, 2 a file or library is missing."""
-    try:
-        _optimizer(args)
-    except FileNotFoundError as error:
-        return _say(str(error), MISSING)
-    except ImportError as error:
-        return _say(f"{error}. Install the pack with its 'train' extra.", MISSING)
-    except (OSError, ValueError, RuntimeError) as error:
-        return _say(str(error), PROBLEM)
-    return OK
-
-
-def _optimizer(args: Namespace) -> None:
+def optimizer(args: Namespace) -> None:
+    """Convert a released embedding optimizer. Raises ValueError for a file that is none."""
     _check_output(args.output)
 
     from ..visual_insertion.conversion import convert
@@ -183,8 +163,3 @@ def _rank(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError("must be a whole number above 0")
     return int(text)
-
-
-def _say(text: str, code: int) -> int:
-    print(text, file=sys.stderr)
-    return code

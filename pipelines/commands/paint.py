@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .insert import BACKGROUNDS, FRAMINGS, MISSING, OK, PLAYROOM, PROBLEM, _open, _save, _say
+from . import _scenes, outcome
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
@@ -15,63 +16,60 @@ LATENT_MASKS = ("rounded", "nearest", "touched", "soft")
 
 def register(subparsers: Any) -> None:
     """Add `paint`."""
-    text = "paint a pictured object into a mask of a scene (Paint by Example)"
+    text = "paint a pictured object into a mask or a box of a scene (Paint by Example)"
     parser: ArgumentParser = subparsers.add_parser("paint", help=text, description=text)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=partial(outcome, paint))
+    _scenes.add_scene(parser)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--mask", type=Path, metavar="FILE", help="white where the object goes, of the scene's size")
+    where.add_argument(
+        "--box", nargs=4, type=int, metavar=("X", "Y", "WIDTH", "HEIGHT"), help="where the object goes, px"
+    )
     add = parser.add_argument
-    add("--scene", type=Path, required=True, metavar="FILE", help="a picture of any size; 512x512 is what it knows")
-    add("--mask", type=Path, required=True, metavar="FILE", help="white where the object goes, of the scene's size")
     add("--exemplar", type=Path, required=True, metavar="FILE", help="the object, large in the frame")
     add("--exemplar-mask", type=Path, metavar="FILE", help="white where the object is: the picture is cut to it")
-    add("--output", type=Path, required=True, metavar="FILE", help="the result, of the scene's size")
-    add("--models", type=Path, default=PLAYROOM / "paint_by_example", metavar="FOLDER", help="a diffusers folder")
+    models = _scenes.PLAYROOM / "paint_by_example"
+    add("--models", type=Path, default=models, metavar="FOLDER", help="a diffusers folder of Paint by Example")
     add("--similarity", type=float, default=5.0, help="guidance: how much like the exemplar (default %(default)s)")
-    add("--seed", type=int, default=0, help="default %(default)s")
-    add("--steps", type=int, default=50, help="default %(default)s")
-    add("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default %(default)s, the original's")
     add("--mask-resize", choices=LATENT_MASKS, default=LATENT_MASKS[0], help="the mask in latent cells")
-    add("--framing", choices=FRAMINGS, default=FRAMINGS[0], help="squash: the original; crop: diffusers")
-    add("--background", choices=BACKGROUNDS, default=BACKGROUNDS[0], help="what is seen around the exemplar's object")
-    add("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+    add(
+        "--whole",
+        action="store_true",
+        help="the whole scene through the model, as the original does, instead of the region around the mask; its "
+        "background then comes out of the VAE",
+    )
+    _scenes.add_region(parser)
+    _scenes.add_sampling(parser, 50, SAMPLERS)
 
 
-def run(args: Namespace) -> int:
-    """Paint; 0 done, 1 unusable pictures, models or output, 2 a file or library is missing."""
-    try:
-        _paint(args)
-    except FileNotFoundError as error:
-        return _say(str(error), MISSING)
-    except ImportError as error:
-        return _say(f"{error}. Install the pack with its 'train' extra.", MISSING)
-    except (OSError, ValueError, RuntimeError) as error:
-        return _say(str(error), PROBLEM)
-    return OK
+def paint(args: Namespace) -> None:
+    """Paint and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
+    from ..masks import box_mask
+    from ..pictures import check_output, mask_tensor, open_picture, picture_tensor, pil_pictures, save_picture
+    from ..visual_insertion.scene import check_scene
 
+    scene, exemplar = check_scene(picture_tensor(open_picture(args.scene))), open_picture(args.exemplar)
+    exemplar_mask = open_picture(args.exemplar_mask) if args.exemplar_mask else None
+    if args.mask:
+        mask = mask_tensor(open_picture(args.mask))
+    else:
+        mask = box_mask(_scenes.corners(args.box), *scene.shape[1:3])[None].float()
+    check_output(args.output)
 
-def _paint(args: Namespace) -> None:
-    from PIL import Image
-
-    scene, mask, exemplar = _open(args.scene), _open(args.mask), _open(args.exemplar)
-    exemplar_mask = _open(args.exemplar_mask) if args.exemplar_mask else None
-    if args.output.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"{args.output} names no picture format; use .png, .jpg or .webp.")
-    if not args.output.parent.is_dir():
-        raise FileNotFoundError(f"The folder of {args.output} does not exist.")
-
-    import torch
-    from tqdm import tqdm
     from transformers.utils.logging import disable_progress_bar
 
+    from ..paint_by_example.inpainting import binary_mask
     from ..paint_by_example.pipeline import PaintByExamplePipeline
 
+    binary_mask(mask, scene)  # before gigabytes are read
     disable_progress_bar()
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
-    pipeline = PaintByExamplePipeline.from_folder(args.models, device, dtype)
-    with tqdm(total=args.steps, desc="painting", unit="step") as bar:
-        result = pipeline(
-            scene,
-            mask,
+    pipeline = PaintByExamplePipeline.from_folder(args.models, *_scenes.device_of(args))
+    bar, callback = _scenes.steps_bar(args, "painting")
+
+    def edit(part, inside):
+        return pipeline(
+            part,
+            inside,
             exemplar,
             exemplar_mask,
             similarity=args.similarity,
@@ -81,7 +79,13 @@ def _paint(args: Namespace) -> None:
             framing=args.framing,
             background=args.background,
             mask_resize=args.mask_resize,
-            callback=lambda done, total, latents: bar.update(),
-        )
-    _save(result.pictures()[0], args.output)
+            callback=callback,
+        ).images
+
+    with bar:
+        if args.whole:
+            images = edit(scene, mask)
+        else:
+            images = _scenes.edit_region(args, scene, mask, None, pipeline.native_size, "mask", edit)
+    save_picture(pil_pictures(images)[0], args.output)
     print(args.output)

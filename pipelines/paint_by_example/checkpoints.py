@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..files import StateDict, describe_non_finite
-from ..unet_files import CONFIG, STEM, UNetFiles, _Stored, open_unet, read_json, unet_folder
+from ..layouts import kind_of
+from ..unet_files import CONFIG, STEM, Stored, UNetFiles, open_unet, read_json, unet_folder
 from .exemplar_encoder import ExemplarEncoder, ExemplarSettings, from_state
 
 CHANNELS = 9  # of the UNet's input: noisy latent, latent of the masked scene, mask
@@ -27,7 +28,6 @@ ADVICE = (
     "Use Paint by Example's own weights: model.ckpt (5.24 or 12.6 GB), model.safetensors, or the diffusers folder with "
     "unet, vae and image_encoder."
 )
-KINDS = {4: "a text-to-image model", 8: "an InstructPix2Pix model"}  # by input channels
 UNET, VAE, VISION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."  # of an LDM file
 VISION_DIFFUSERS = "model."  # of a diffusers image encoder
 ENCODER_FILES = ("model.fp16.safetensors", "model.safetensors", "pytorch_model.fp16.bin", "pytorch_model.bin")
@@ -281,7 +281,7 @@ class PaintByExampleFiles:
         if not self.encoder.pickled:
             return open_unet(self.where)
         stored = {
-            name.removeprefix(UNET): _Stored(self.where, name, shape, self.encoder.dtypes[name])
+            name.removeprefix(UNET): Stored(self.where, name, shape, self.encoder.dtypes[name])
             for name, shape in self.encoder.shapes.items()
             if name.startswith(UNET)
         }
@@ -347,6 +347,6 @@ def check_channels(where: Path, channels: int) -> None:
     """Raise ValueError unless a UNet takes as many input channels as Paint by Example's."""
     if channels != CHANNELS:
         raise ValueError(
-            f"{where} is {KINDS.get(channels, 'another kind of model')}: its UNet takes {channels} channels, Paint by "
+            f"{where} is {kind_of(channels)}: its UNet takes {channels} channels, Paint by "
             f"Example's takes {CHANNELS} (noise, masked scene, mask). {ADVICE}"
         )

@@ -11,30 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..masks import check_mask
 from ..visual_insertion.scene import pad_to_multiple
 
 CELL = 8  # px per latent cell
 LATENT_MASKS = ("rounded", "nearest", "touched", "soft")  # how a mask becomes one of latent size
 
 
-def check_mask(mask: Tensor, scene: Tensor) -> Tensor:
+def binary_mask(mask: Tensor, scene: Tensor) -> Tensor:
     """The mask [B,H,W] or [H,W] of scenes [B,H,W,C], binary: 1 where the object goes.
 
     Above one half counts as inside, as in both references (keep = 1 - mask, and keep >= 0.5 is kept). Raises
-    ValueError for a mask of another size, values that are not finite, nothing to paint or nothing to keep.
+    ValueError for what `masks.check_mask` refuses, nothing to paint or nothing to keep.
     """
-    mask = mask if mask.ndim == 3 else mask[None]
-    height, width = scene.shape[1:3]
-    if not torch.isfinite(mask).all():
-        raise ValueError("The mask holds values that are not finite (NaN or infinity).")
+    mask = check_mask(mask, *scene.shape[1:3])
     if not (mask > 0.5).flatten(1).any(1).all():
         peak = float(mask.flatten(1).amax(1).min())
-        why = f"its largest value is {peak:.2g}, and only above 0.5 counts" if peak > 0 else "it is black"
-        raise ValueError(f"The mask is empty: {why}. Paint the place where the object goes.")
-    if mask.shape[1:] != (height, width):
         raise ValueError(
-            f"The mask is {mask.shape[-1]}x{mask.shape[-2]} px, the scene {width}x{height} px. Resize the mask to the "
-            "scene first."
+            f"The mask is too faint: its largest value is {peak:.2g}, and only above 0.5 counts. Paint it stronger."
         )
     if (mask > 0.5).flatten(1).all(1).any():
         raise ValueError(

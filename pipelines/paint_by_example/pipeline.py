@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
@@ -17,19 +17,14 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from ..files import StateDict
-from ..visual_insertion.pipeline import (
-    Picture,
-    encoder_pixels,
-    make_scheduler,
-    mask_tensor,
-    picture_tensor,
-    training_levels,
-)
+from ..pictures import Picture, mask_tensor, picture_tensor, pil_pictures
+from ..samplers import make_scheduler, training_levels
+from ..visual_insertion.pipeline import encoder_pixels
 from ..visual_insertion.scene import check_scene, crop_to
 from . import exemplar_encoder as exemplars
 from .checkpoints import ENCODER_FILES, check_channels, open_paint_by_example, open_tensors
 from .exemplar_picture import exemplar_pictures
-from .inpainting import CELL, check_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene, paired
+from .inpainting import CELL, binary_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene, paired
 
 Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
@@ -49,7 +44,7 @@ class Painting:
 
     def pictures(self) -> list[Image.Image]:
         """The images as 8-bit pictures."""
-        return [Image.fromarray(image) for image in (self.images * 255).round().byte().numpy()]
+        return pil_pictures(self.images)
 
 
 class PaintByExamplePipeline:
@@ -128,6 +123,11 @@ class PaintByExamplePipeline:
             facts["image_std"],
         )
 
+    @property
+    def native_size(self) -> int:
+        """Side of the pictures the UNet was trained on, px; 512 where its config does not say."""
+        return (cast(Any, self.unet.config).sample_size or 64) * CELL
+
     @torch.no_grad()
     def contexts(
         self,
@@ -143,9 +143,8 @@ class PaintByExamplePipeline:
         The settings and the errors are `prepare_object`'s, `crop_to_object`'s and `exemplar_context`'s.
         """
         size: Any = self.image_encoder.config.image_size
-        shown = exemplar_pictures(
-            picture_tensor(exemplar), mask_tensor(mask), framing, background, margin, self.image_mean
-        )
+        cut = None if mask is None else mask_tensor(mask)
+        shown = exemplar_pictures(picture_tensor(exemplar), cut, framing, background, margin, self.image_mean)
         pixels = torch.cat([encoder_pixels(one, size, self.image_mean, self.image_std) for one in shown])
         parameter = next(self.image_encoder.parameters())
         pooled = self.image_encoder(pixel_values=pixels.to(parameter)).pooler_output
@@ -183,9 +182,7 @@ class PaintByExamplePipeline:
             raise ValueError(f"At least 1 step is needed; got {steps}.")
         scheduler = self._scheduler(sampler, steps)
         scene = check_scene(picture_tensor(scene))
-        given = mask_tensor(mask)
-        assert given is not None
-        painted = check_mask(given, scene)
+        painted = binary_mask(mask_tensor(mask), scene)
         context, null = self.contexts(exemplar, exemplar_mask, framing, background, margin, strength)
         count = paired(scenes=len(scene), masks=len(painted), exemplars=len(context))
 

@@ -13,135 +13,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import (
     AutoencoderKL,
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     StableDiffusionInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
+from ..layouts import kind_of
+from ..pictures import Picture, mask_tensor, picture_tensor, pil_pictures
+from ..samplers import make_scheduler, percent_to_sigma, training_levels
 from . import embedding_optimizer as optimizers
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .object_picture import prepare_object
 from .scene import check_scene, crop_to, pad_to_multiple
 from .vision_encoder import Encoder, load_encoder
 
-Picture = Image.Image | Tensor  # a tensor is [H,W,C] or [B,H,W,C], 0..1
 Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
 
 DEFAULT = Guidance()
-KINDS = {4: "a text-to-image model", 9: "an inpainting model"}
-
-
-# Noise levels: `levels` [T] are the sigmas of the training steps, ascending, float64. What is taken from them is
-# rounded as in the host: halfway between two training steps the last bit decides which one the UNet is told.
-
-
-def training_levels(scheduler: Any) -> Tensor:
-    """Noise levels sqrt((1 - a) / a) of a diffusers scheduler's training steps, a the product of 1 - beta so far."""
-    config = scheduler.config
-    power = {"linear": 1, "scaled_linear": 2}.get(config.beta_schedule)
-    if power is None or config.get("trained_betas") is not None or config.get("rescale_betas_zero_snr"):
-        signal = scheduler.alphas_cumprod.double()
-    else:
-        roots = (config.beta_start ** (1 / power), config.beta_end ** (1 / power))
-        betas = torch.linspace(*roots, config.num_train_timesteps, dtype=torch.float64) ** power
-        signal = (1 - betas).cumprod(0)
-    return ((1 - signal) / signal).sqrt()
-
-
-def level_at(levels: Tensor, timestep: Tensor) -> Tensor:
-    """Noise level at fractional training steps, log-linear between whole ones."""
-    log, part = levels.log().float(), timestep.frac()
-    return ((1 - part) * log[timestep.floor().long()] + part * log[timestep.ceil().long()]).exp()
-
-
-def nearest_timesteps(levels: Tensor, sigmas: Tensor) -> Tensor:
-    """Whole training steps nearest to `sigmas` [N] in log sigma: what the host tells the UNet."""
-    return (sigmas.log() - levels.log().float()[:, None]).abs().argmin(0)
-
-
-def percent_to_sigma(levels: Tensor, percent: float) -> float:
-    """Noise level at a share of the schedule: 0 is beyond all noise, 1 is none."""
-    if percent <= 0:
-        return float("inf")
-    return 0.0 if percent >= 1 else float(level_at(levels, torch.tensor((1 - percent) * (len(levels) - 1))))
-
-
-def normal_sigmas(levels: Tensor, steps: int) -> Tensor:
-    """[steps + 1] noise levels evenly spread over the training steps, then 0: the host's "normal" scheduler."""
-    return torch.cat([level_at(levels, torch.linspace(len(levels) - 1, 0, steps)), torch.zeros(1)])
-
-
-# Samplers: diffusers' schedulers, two of them with noise levels of our choice.
-
-
-def _following(euler: Any) -> Any:
-    """diffusers' Euler scheduler, but with noise levels as given, and the UNet told the nearest whole training step."""
-
-    class Following(euler):
-        def follow(self, sigmas: Tensor, levels: Tensor) -> None:
-            self.given, self.levels = sigmas, levels
-
-        def set_timesteps(self, num_inference_steps: int, device=None) -> None:
-            super().set_timesteps(num_inference_steps, device=device)
-            self.sigmas = self.given
-            self.timesteps = nearest_timesteps(self.levels, self.given[:-1]).float().to(device)
-            self.set_begin_index(0)  # not found by timestep: two noise levels may share one
-
-        @property
-        def init_noise_sigma(self) -> Tensor:
-            """A run from full noise starts with variance 1 + sigma^2, as in training; a later one with sigma^2."""
-            first = self.given[0]
-            return (1 + first**2).sqrt() if first >= self.levels[-1] * (1 - 1e-5) else first
-
-    return Following
-
-
-SAMPLERS: dict[str, Callable[[Any], Any]] = {
-    "euler_ancestral": _following(EulerAncestralDiscreteScheduler).from_config,
-    "euler": _following(EulerDiscreteScheduler).from_config,
-    "ddim": partial(DDIMScheduler.from_config, clip_sample=False),
-    "dpmpp_2m": DPMSolverMultistepScheduler.from_config,
-}
-
-
-def check_sigmas(sigmas: Tensor) -> Tensor:
-    """Noise levels [N+1] of N steps, float32 on the CPU. Raises ValueError unless they fall, the last to 0 at least."""
-    sigmas = torch.as_tensor(sigmas, dtype=torch.float32).cpu()
-    if sigmas.ndim != 1 or len(sigmas) < 2 or not torch.isfinite(sigmas).all():
-        raise ValueError(f"Sigmas must be one row of at least 2 finite noise levels; got {sigmas.tolist()}.")
-    if (sigmas.diff() >= 0).any() or sigmas[-1] < 0:
-        raise ValueError(f"Sigmas must fall from step to step and not below 0; got {sigmas.tolist()}.")
-    return sigmas
-
-
-def make_scheduler(sampler: str, config: Any, levels: Tensor, steps: int, sigmas: Tensor | None = None):
-    """A scheduler named in SAMPLERS, its number of steps, and a function from timestep to noise level during the run.
-
-    Raises ValueError for an unknown sampler, no steps, or `sigmas` that are unusable or that the sampler cannot follow.
-    """
-    if sampler not in SAMPLERS:
-        raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
-    if steps < 1:
-        raise ValueError(f"At least 1 step is needed; got {steps}.")
-    scheduler = SAMPLERS[sampler](config)
-    if hasattr(scheduler, "follow"):
-        sigmas = normal_sigmas(levels, steps) if sigmas is None else check_sigmas(sigmas)
-        scheduler.follow(sigmas, levels)
-        return scheduler, len(sigmas) - 1, lambda _: float(scheduler.sigmas[scheduler.step_index])
-    if sigmas is not None:
-        raise ValueError(f"The sampler {sampler} sets its own noise levels; use euler or euler_ancestral.")
-    return scheduler, steps, lambda timestep: float(levels[int(timestep)])
 
 
 # The guidance, inside the UNet.
@@ -195,25 +90,7 @@ class GuidedUNet(nn.Module):
         return ((of_noisy * noisy - of_clean * clean) / (signal * sigma),)
 
 
-# Pictures at the door.
-
-
-def picture_tensor(picture: Picture) -> Tensor:
-    """A picture as [B,H,W,C] float32, 0..1: orientation applied, palette and 16 bit understood, alpha kept."""
-    if isinstance(picture, Tensor):
-        return picture.float() if picture.ndim != 3 else picture[None].float()
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):
-        return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 65535)[None, ..., None]
-    picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
-
-
-def mask_tensor(mask: Picture | None) -> Tensor | None:
-    """A mask as [B,H,W] float32, 0..1; a tensor is [H,W] or [B,H,W]."""
-    if isinstance(mask, Image.Image):
-        return torch.from_numpy(np.asarray(ImageOps.exif_transpose(mask).convert("L"), dtype=np.float32) / 255)[None]
-    return mask
+# What the encoder sees.
 
 
 def encoder_pixels(picture: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -236,7 +113,7 @@ def vision_tokens(
     """What an encoder sees of the pictures and their masks, [V,T,D]."""
     mean, std = encoder.mean, encoder.std
     prepared = (
-        prepare_object(picture_tensor(picture), mask_tensor(mask), framing, background, mean)
+        prepare_object(picture_tensor(picture), None if mask is None else mask_tensor(mask), framing, background, mean)
         for picture, mask in zip(pictures, masks, strict=True)
     )
     return encoder.tokens(torch.cat([encoder_pixels(picture, encoder.size, mean, std) for picture in prepared]))
@@ -252,7 +129,7 @@ class Insertion:
 
     def pictures(self) -> list[Image.Image]:
         """The images as 8-bit pictures."""
-        return [Image.fromarray(image) for image in (self.images * 255).round().byte().numpy()]
+        return pil_pictures(self.images)
 
 
 class VisualInsertionPipeline:
@@ -350,6 +227,11 @@ class VisualInsertionPipeline:
         mean, std = statistics["image_mean"], statistics["image_std"]
         vision, optimizer = vision.to(device, dtype), optimizer.to(device, dtype)
         return cls(pipeline, vision, optimizer, mean, std, Guidance(**guidance), details)
+
+    @property
+    def native_size(self) -> int:
+        """Side of the pictures the UNet was trained on, px; 512 where its config does not say."""
+        return (self.pipeline.unet.config.sample_size or 64) * self.pipeline.vae_scale_factor
 
     @torch.no_grad()
     def contexts(
@@ -456,7 +338,7 @@ def check_pix2pix(channels: int, latent_channels: int) -> None:
     """Raise ValueError unless a UNet of so many input channels takes a scene beside the noise."""
     if channels != 2 * latent_channels:
         raise ValueError(
-            f"The UNet takes {channels} input channels, which is {KINDS.get(channels, 'another kind of model')}; an "
+            f"The UNet takes {channels} input channels, which is {kind_of(channels)}; an "
             f"InstructPix2Pix UNet takes {2 * latent_channels} (noise and scene). Use paint-by-inpaint/add-base, "
             "instruct-pix2pix, or the playroom models."
         )

@@ -136,10 +136,10 @@ def test_a_run_that_starts_below_full_noise_starts_alike(comfy, pack, models, pi
 
 def test_both_doors_walk_the_same_noise_levels(comfy, models, pack, pipeline):
     """Bit for bit: halfway between two training steps the last bit decides which one the UNet is told."""
-    door, model = pack.pipelines.visual_insertion.pipeline, models[0]
+    samplers, model = pack.pipelines.samplers, models[0]
     for steps in range(1, 120):
         (theirs,) = comfy("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=1.0)
-        ours = door.normal_sigmas(pipeline.levels, steps)
+        ours = samplers.normal_sigmas(pipeline.levels, steps)
         assert torch.equal(ours, theirs)
         told = model.get_model_object("model_sampling").timestep(theirs[:-1])
-        assert torch.equal(door.nearest_timesteps(pipeline.levels, ours[:-1]), told)
+        assert torch.equal(samplers.nearest_timesteps(pipeline.levels, ours[:-1]), told)

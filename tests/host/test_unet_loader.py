@@ -210,7 +210,7 @@ def test_the_list_names_files_and_folders(models, state, pack, comfy):
     make_folder(models / "diffusers" / "paint" / "add-base")  # its unet/ is not another
     torch.save(state, make_folder(models / "diffusers" / "alone", pipeline=False) / f"{STEM}.bin")
     (models / "diffusers" / "empty").mkdir()
-    names = pack.nodes.unet_loader._names()
+    names = pack.nodes.unet_loader.MODELS.names()
     assert names == ["a.safetensors", "b.safetensors", "alone", "paint/add-base"]
     loader = comfy.nodes.NODE_CLASS_MAPPINGS["Pix2PixUNetLoader"]
     assert [loader.validate_inputs(name=name) for name in [*names, None]] == [True] * 5

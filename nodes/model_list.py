@@ -1,0 +1,52 @@
+"""What a loader offers: names, and the file or folder behind each."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import folder_paths
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """Files of some of the host's model folders, and folders below another one that are models as a whole."""
+
+    what: str  # for errors
+    files: tuple[str, ...]  # model folders of the host, in search order
+    advice: str  # for who looks for a name in vain
+    folders: str = ""  # a model folder of the host
+    is_model: Callable[[Path, list[str]], bool] = lambda folder, files: False  # of a folder and its files' names
+
+    def _folders(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for top in folder_paths.get_folder_paths(self.folders) if self.folders else ():
+            for root, inside, files in os.walk(top, followlinks=True):
+                here = Path(root)
+                if here != Path(top) and self.is_model(here, files):
+                    found.setdefault(here.relative_to(top).as_posix(), here)
+                    inside.clear()  # a pipeline's parts are not models of their own
+        return found
+
+    def names(self) -> list[str]:
+        """All there are, files first."""
+        files = [name for key in self.files for name in folder_paths.get_filename_list(key)]
+        return list(dict.fromkeys([*files, *sorted(self._folders())]))
+
+    def find(self, name: str) -> Path:
+        """Raises FileNotFoundError with the folders searched."""
+        for key in self.files:
+            if path := folder_paths.get_full_path(key, name):
+                return Path(path)
+        if path := self._folders().get(name):
+            return path
+        keys = [*self.files, *([self.folders] if self.folders else [])]
+        where = "; ".join(folder for key in keys for folder in folder_paths.get_folder_paths(key))
+        raise FileNotFoundError(f"There is no {self.what} '{name}'. Folders searched: {where}. {self.advice}")
+
+    def check(self, name: str | None) -> bool | str:
+        """For `validate_inputs`, in place of the host's own check of the list, which does not say where it looked."""
+        try:
+            return name is None or bool(self.find(name))  # None: linked, not known yet
+        except FileNotFoundError as error:
+            return str(error)

@@ -1,0 +1,85 @@
+"""What the commands that edit a scene share: options, the device, and a region of a scene that is too large for it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models"
+# Spelt out again, so that --help does not load torch; a test compares them with the pipelines'.
+FRAMINGS = ("squash", "pad", "crop")
+BACKGROUNDS = ("keep", "mean", "white", "grey")
+
+
+def add_scene(parser: ArgumentParser) -> None:
+    """Add --scene and --output."""
+    parser.add_argument("--scene", type=Path, required=True, metavar="FILE", help="a picture of any size")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the result, of the scene's size")
+
+
+def add_sampling(parser: ArgumentParser, steps: int, samplers: tuple[str, ...]) -> None:
+    """Add the options of sampling, and those of how an object's picture is shown to the encoder."""
+    add = parser.add_argument
+    add("--seed", type=int, default=0, help="another seed, another result (default %(default)s)")
+    add("--steps", type=int, default=steps, help="default %(default)s")
+    add("--sampler", choices=samplers, default=samplers[0], help="default %(default)s")
+    add("--framing", choices=FRAMINGS, default=FRAMINGS[0], help="how the object's picture becomes square")
+    add("--background", choices=BACKGROUNDS, default=BACKGROUNDS[0], help="what is seen around the object")
+    add("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+
+
+def add_region(parser: ArgumentParser) -> None:
+    """Add --expansion and --working-size."""
+    add = parser.add_argument
+    add("--expansion", type=float, default=0.5, metavar="X", help="what is seen around the region, in its sides")
+    add("--working-size", type=int, metavar="PX", help="the region's longer side for the model (default: its own)")
+
+
+def device_of(args: Namespace) -> tuple[torch.device, torch.dtype]:
+    """Where to compute, and in which precision."""
+    import torch
+
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return device, torch.float32 if device.type == "cpu" else torch.float16
+
+
+def edit_region(
+    args: Namespace,
+    scene: Tensor,
+    mask: Tensor | None,
+    box: tuple[int, int, int, int] | None,
+    native: int,
+    area: str,
+    edit: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """The scene [1,H,W,C] with the region around a mask or a box edited at the model's `native` size in px.
+
+    `edit` maps a crop [1,h,w,3] and its mask [1,h,w] to the new crop; `area` is what of it is pasted.
+    """
+    from ..local_region.region import cut, paste
+
+    size = args.working_size or native
+    region, inside = cut(scene, mask, box, expansion=args.expansion, working_size=size)
+    return paste(region, edit(region.crops, inside), area=area)[0]
+
+
+def steps_bar(args: Namespace, what: str) -> tuple[Any, Callable[..., object]]:
+    """A progress bar of the run's steps, and the callback that moves it."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=args.steps, desc=what, unit="step")
+    return bar, lambda done, total, latents: bar.update()
+
+
+def corners(box: list[int]) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) of X Y WIDTH HEIGHT. Raises ValueError for a side below 1 px."""
+    x, y, width, height = box
+    if width < 1 or height < 1:
+        raise ValueError(f"--box needs a width and a height of 1 px or more; got {width} and {height}.")
+    return x, y, x + width, y + height

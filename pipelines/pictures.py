@@ -1,0 +1,66 @@
+"""Pictures as people have them: files, PIL pictures and tensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+Picture = Image.Image | Tensor  # a tensor is [H,W,C] or [B,H,W,C], 0..1
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture in a file. Raises FileNotFoundError, or ValueError for anything but a picture."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist.")
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is not a readable picture: {error}") from error
+    return picture
+
+
+def check_output(path: Path) -> None:
+    """Raise ValueError for a name of no picture format, FileNotFoundError for a folder that is not there."""
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{path} names no picture format; use .png, .jpg or .webp.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder of {path} does not exist.")
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write under another name in the same folder, then rename: the file is whole or not there."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        picture.save(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def picture_tensor(picture: Picture) -> Tensor:
+    """A picture as [B,H,W,C] float32, 0..1: orientation applied, palette and 16 bit understood, alpha kept."""
+    if isinstance(picture, Tensor):
+        return picture.float() if picture.ndim != 3 else picture[None].float()
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 65535)[None, ..., None]
+    picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
+
+
+def mask_tensor(mask: Picture) -> Tensor:
+    """A mask as [B,H,W] float32, 0..1; a tensor is [H,W] or [B,H,W] and stays as it is."""
+    if isinstance(mask, Image.Image):
+        return torch.from_numpy(np.asarray(ImageOps.exif_transpose(mask).convert("L"), dtype=np.float32) / 255)[None]
+    return mask
+
+
+def pil_pictures(images: Tensor) -> list[Image.Image]:
+    """Pictures [B,H,W,3] in 0..1 in 8 bits."""
+    return [Image.fromarray(image) for image in (images * 255).round().byte().cpu().numpy()]

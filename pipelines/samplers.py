@@ -1,0 +1,118 @@
+"""Noise levels and samplers without ComfyUI: diffusers' schedulers, with the host's noise levels where they can follow.
+
+`levels` [T] are the sigmas of the training steps, ascending, float64. What is taken from them is rounded as in the
+host: halfway between two training steps the last bit decides which one the UNet is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+)
+from torch import Tensor
+
+
+def training_levels(scheduler: Any) -> Tensor:
+    """Noise levels sqrt((1 - a) / a) of a diffusers scheduler's training steps, a the product of 1 - beta so far."""
+    config = scheduler.config
+    power = {"linear": 1, "scaled_linear": 2}.get(config.beta_schedule)
+    if power is None or config.get("trained_betas") is not None or config.get("rescale_betas_zero_snr"):
+        signal = scheduler.alphas_cumprod.double()
+    else:
+        roots = (config.beta_start ** (1 / power), config.beta_end ** (1 / power))
+        betas = torch.linspace(*roots, config.num_train_timesteps, dtype=torch.float64) ** power
+        signal = (1 - betas).cumprod(0)
+    return ((1 - signal) / signal).sqrt()
+
+
+def level_at(levels: Tensor, timestep: Tensor) -> Tensor:
+    """Noise level at fractional training steps, log-linear between whole ones."""
+    log, part = levels.log().float(), timestep.frac()
+    return ((1 - part) * log[timestep.floor().long()] + part * log[timestep.ceil().long()]).exp()
+
+
+def nearest_timesteps(levels: Tensor, sigmas: Tensor) -> Tensor:
+    """Whole training steps nearest to `sigmas` [N] in log sigma: what the host tells the UNet."""
+    return (sigmas.log() - levels.log().float()[:, None]).abs().argmin(0)
+
+
+def percent_to_sigma(levels: Tensor, percent: float) -> float:
+    """Noise level at a share of the schedule: 0 is beyond all noise, 1 is none."""
+    if percent <= 0:
+        return float("inf")
+    return 0.0 if percent >= 1 else float(level_at(levels, torch.tensor((1 - percent) * (len(levels) - 1))))
+
+
+def normal_sigmas(levels: Tensor, steps: int) -> Tensor:
+    """[steps + 1] noise levels evenly spread over the training steps, then 0: the host's "normal" scheduler."""
+    return torch.cat([level_at(levels, torch.linspace(len(levels) - 1, 0, steps)), torch.zeros(1)])
+
+
+# Samplers: diffusers' schedulers, two of them with noise levels of our choice.
+
+
+def _following(euler: Any) -> Any:
+    """diffusers' Euler scheduler, but with noise levels as given, and the UNet told the nearest whole training step."""
+
+    class Following(euler):
+        def follow(self, sigmas: Tensor, levels: Tensor) -> None:
+            self.given, self.levels = sigmas, levels
+
+        def set_timesteps(self, num_inference_steps: int, device=None) -> None:
+            super().set_timesteps(num_inference_steps, device=device)
+            self.sigmas = self.given
+            self.timesteps = nearest_timesteps(self.levels, self.given[:-1]).float().to(device)
+            self.set_begin_index(0)  # not found by timestep: two noise levels may share one
+
+        @property
+        def init_noise_sigma(self) -> Tensor:
+            """A run from full noise starts with variance 1 + sigma^2, as in training; a later one with sigma^2."""
+            first = self.given[0]
+            return (1 + first**2).sqrt() if first >= self.levels[-1] * (1 - 1e-5) else first
+
+    return Following
+
+
+SAMPLERS: dict[str, Callable[[Any], Any]] = {
+    "euler_ancestral": _following(EulerAncestralDiscreteScheduler).from_config,
+    "euler": _following(EulerDiscreteScheduler).from_config,
+    "ddim": partial(DDIMScheduler.from_config, clip_sample=False),
+    "dpmpp_2m": DPMSolverMultistepScheduler.from_config,
+}
+
+
+def check_sigmas(sigmas: Tensor) -> Tensor:
+    """Noise levels [N+1] of N steps, float32 on the CPU. Raises ValueError unless they fall, the last to 0 at least."""
+    sigmas = torch.as_tensor(sigmas, dtype=torch.float32).cpu()
+    if sigmas.ndim != 1 or len(sigmas) < 2 or not torch.isfinite(sigmas).all():
+        raise ValueError(f"Sigmas must be one row of at least 2 finite noise levels; got {sigmas.tolist()}.")
+    if (sigmas.diff() >= 0).any() or sigmas[-1] < 0:
+        raise ValueError(f"Sigmas must fall from step to step and not below 0; got {sigmas.tolist()}.")
+    return sigmas
+
+
+def make_scheduler(sampler: str, config: Any, levels: Tensor, steps: int, sigmas: Tensor | None = None):
+    """A scheduler named in SAMPLERS, its number of steps, and a function from timestep to noise level during the run.
+
+    Raises ValueError for an unknown sampler, no steps, or `sigmas` that are unusable or that the sampler cannot follow.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
+    if steps < 1:
+        raise ValueError(f"At least 1 step is needed; got {steps}.")
+    scheduler = SAMPLERS[sampler](config)
+    if hasattr(scheduler, "follow"):
+        sigmas = normal_sigmas(levels, steps) if sigmas is None else check_sigmas(sigmas)
+        scheduler.follow(sigmas, levels)
+        return scheduler, len(sigmas) - 1, lambda _: float(scheduler.sigmas[scheduler.step_index])
+    if sigmas is not None:
+        raise ValueError(f"The sampler {sampler} sets its own noise levels; use euler or euler_ancestral.")
+    return scheduler, steps, lambda timestep: float(levels[int(timestep)])

@@ -19,7 +19,7 @@ from .figures import ROOT, record
 
 MODELS = ROOT / "playroom_models"
 INSIDE = 0.9  # of the inserted object's pixels have to lie in the hole
-SCALES = (1.0, 2.0, 3.0, 5.0)
+SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
 
 
 def score(pictures: np.ndarray, restored: np.ndarray, truth: dataset.Arrays, hole: np.ndarray, judge: Judge):

@@ -9,12 +9,12 @@ import torch
 
 @pytest.fixture
 def training(pack):
-    return pack.pipelines.paint_by_example.training
+    return pack.pipelines.paint_by_example.training.task
 
 
 @pytest.fixture
 def augmentation(pack):
-    return pack.pipelines.paint_by_example.augmentation
+    return pack.pipelines.paint_by_example.training.augmentation
 
 
 def small_unet(in_channels=9):

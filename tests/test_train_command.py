@@ -140,6 +140,8 @@ def test_a_dry_run_reports_and_writes_nothing(run, tmp_path):
         ("unet.tensors=80", 1, "matches 35 tensors of this UNet, not the 80 expected"),
         ("unet.parameters=43962560", 1, "not the 43,962,560 expected"),
         ("optimizer.varant=resampler", 1, "unknown entry 'optimizer.varant'; known there: variant"),
+        ("method=paint_by_exampel", 1, "no method 'paint_by_exampel'; known: visual_insertion, paint_by_example"),
+        ("method=paint_by_example", 1, "unknown entry 'optimizer'; known there: folder"),
         ("optimizer.variant=perceiver", 1, "Unknown embedding optimizer variant 'perceiver'"),
         ("optimizer.no_object=empty prompt", 2, "the null 'empty prompt' is made with it"),
         ("run.steps=many", 1, "'run.steps' must be of type int"),
@@ -159,14 +161,15 @@ def test_a_wrong_configuration_says_what_is_wrong(run, change, code, message):
 
 def test_an_unknown_recipe_names_the_shipped_ones(run):
     code, _, err = run(recipe="resampler_stage3")
-    assert code == 2 and "resampler_stage2" in err and "slides_stage1" in err
+    assert code == 2 and "resampler_stage2" in err and "slides_stage1" in err and "paint_by_example" in err
 
 
 @pytest.mark.parametrize(
     "recipe", ["slides_stage1", "slides_stage2", "resampler_stage1", "resampler_stage2", "playroom"]
 )
 def test_the_shipped_recipes_are_read_and_train_what_they_say(pack, recipe):
-    config = pack.pipelines.visual_insertion.training.config.read_config(Path(recipe))
+    method, config = pack.pipelines.commands.train.read(Path(recipe))
+    assert method == "visual_insertion"
     assert config.run.steps > 0 and config.batch % config.run.accumulate == 0
     if recipe.endswith("stage2"):
         assert (config.unet.train, config.unet.tensors, config.unet.parameters) == ("attn2", 80, 43_962_560)

@@ -1,37 +1,34 @@
-"""`visual-insertion toy-triplets`: a folder of triplets from the playroom, to try training on."""
+"""`visual-insertion toy-triplets`: folders of pictures from the playroom, to try training on."""
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-OK, PROBLEM = 0, 1
+from . import outcome
 
 
 def register(subparsers: Any) -> None:
     """Add `toy-triplets`."""
-    text = "write a folder of toy triplets, to try training on"
+    text = "write a folder of toy triplets, or of toy pictures with boxes, to try training on"
     parser: ArgumentParser = subparsers.add_parser("toy-triplets", help=text, description=text)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=partial(outcome, write))
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="gets the folders train and validation")
     add("--count", type=int, default=1000, help="triplets for training (default %(default)s)")
     add("--validation", type=int, default=32, help="triplets held out (default %(default)s)")
     add("--views", type=int, default=2, help="pictures of each object (default %(default)s)")
+    add("--boxes", action="store_true", help="pictures with boxes for Paint by Example, in place of triplets")
 
 
-def run(args: Namespace) -> int:
-    """Write; 0 done, 1 a folder that cannot be written."""
+def write(args: Namespace) -> None:
+    """Write both folders. Raises OSError for one that cannot be written."""
     from ..playroom import dataset
-    from ..playroom.folders import write_folder
+    from ..playroom.folders import write_box_folder, write_folder
 
     held = range(dataset.HELD_OUT_SEED, dataset.HELD_OUT_SEED + args.validation)
-    try:
-        for name, seeds in (("train", range(args.count)), ("validation", held)):
-            print(write_folder(args.folder / name, seeds, args.views))
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return PROBLEM
-    return OK
+    for name, seeds in (("train", range(args.count)), ("validation", held)):
+        folder = args.folder / name
+        print(write_box_folder(folder, seeds) if args.boxes else write_folder(folder, seeds, args.views))

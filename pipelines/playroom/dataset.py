@@ -30,6 +30,7 @@ def render_arrays(seeds: range, views: int) -> Arrays:
             scene=t.scene,
             target=t.target,
             objects=t.objects,
+            objects_mask=t.objects_mask,
             object_mask=t.object_mask,
             effect_mask=t.effect_mask,
             support=t.support,

@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..files import fingerprint
-from ..masks import arbitrary_mask, box_mask, extended_box
-from ..paint_by_example.augmentation import Augmentation, augment_exemplars, crop_exemplar
+from ..masks import extended_box
 from ..paint_by_example.inpainting import latent_mask, masked_scene
-from ..paint_by_example.training import EncodedExemplars
+from ..paint_by_example.training import pictures as photographic
+from ..paint_by_example.training.augmentation import Augmentation, augment_exemplars, crop_exemplar
+from ..paint_by_example.training.task import EncodedExemplars
 from . import dataset
 from .rooms import SIZE
 from .tasks import encode_mode, label_tensors, to_signed
@@ -47,9 +48,7 @@ def draw_hole(box: np.ndarray, effect: np.ndarray, generator: torch.Generator) -
         x0, x1 = min(x0, int(columns.min())), max(x1, int(columns.max()) + 1)
         y0, y1 = min(y0, int(rows.min())), max(y1, int(rows.max()) + 1)
     around = extended_box((x0, y0, x1, y1), SIZE, SIZE, generator)
-    if not shape:
-        return box_mask(around, SIZE, SIZE)
-    return arbitrary_mask((x0, y0, x1, y1), SIZE, SIZE, generator, jitter=JITTER, extended=around)
+    return photographic.draw_hole((x0, y0, x1, y1), around, SIZE, SIZE, shape, JITTER, generator)
 
 
 def draw_crop(picture: Tensor, box: np.ndarray, generator: torch.Generator) -> Tensor:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ..masks import box_mask
 from ..paint_by_example import exemplar_encoder
 from ..paint_by_example.exemplar_encoder import ExemplarEncoder, ExemplarSettings
-from ..paint_by_example.training import EncodedExemplars, ExemplarTask, inpainting_unet, preview
+from ..paint_by_example.training.task import EncodedExemplars, ExemplarTask, inpainting_unet, preview
 from ..training.engine import fit
 from ..training.task import Modules
 from ..training.trainer import Settings
@@ -51,7 +51,7 @@ class Recipe:
 
     triplets: int = 8000  # only their pictures with the toy, its box and other pictures of it are used
     views: int = 4
-    steps: int = 2900
+    steps: int = 3000
     learning_rate: float = 7e-4
     null_share: float = 0.2  # of the samples lose their exemplar, as published
     other_share: float = 0.5  # of the samples see another picture of the toy, not a crop of the target

@@ -34,6 +34,7 @@ class Triplet:
     scene: np.ndarray  # [128,128,3] uint8
     target: np.ndarray  # [128,128,3] uint8: the scene with the object
     objects: np.ndarray  # [views,64,64,3] uint8: the object alone, other view, light and background
+    objects_mask: np.ndarray  # [views,64,64] bool: pixels of these pictures that the object covers
     toy: Toy
     placement: Placement
     object_mask: np.ndarray  # [128,128] bool: pixels the object covers
@@ -95,6 +96,11 @@ def _find_place(rng, room: Room, toy: Toy, taken) -> Placement | None:
 
 def object_picture(rng: np.random.Generator, toy: Toy, size: int = OBJECT_SIZE) -> np.ndarray:
     """The toy alone, uint8 [size,size,3], under a random view, light and plain background."""
+    return object_view(rng, toy, size)[0]
+
+
+def object_view(rng: np.random.Generator, toy: Toy, size: int = OBJECT_SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """An `object_picture`, and which of its pixels the toy covers, bool [size,size]."""
     yy, xx = np.mgrid[0:size, 0:size].astype(np.float32) / size
     picture = np.empty((size, size, 3), np.float32)
     picture[:] = random_colour(rng, (0, 0.3), (0.35, 1))
@@ -106,8 +112,8 @@ def object_picture(rng: np.random.Generator, toy: Toy, size: int = OBJECT_SIZE) 
     height = size * rng.uniform(0.62, 0.86)
     foot = (size * (0.5 + rng.uniform(-0.05, 0.05)), size * (0.5 + rng.uniform(-0.05, 0.05)) + height / 2)
     light = float(rng.choice([-1, 1]) * rng.uniform(0.3, 0.8))
-    draw_toy(picture, toy, foot, height, light, rng.uniform(0.93, 1.05), rng.uniform(-0.3, 0.3))
-    return to_uint8(picture)
+    covered = draw_toy(picture, toy, foot, height, light, rng.uniform(0.93, 1.05), rng.uniform(-0.3, 0.3))
+    return to_uint8(picture), covered > 0.5
 
 
 def make_triplet(seed: int, views: int = 2) -> Triplet:
@@ -137,10 +143,12 @@ def make_triplet(seed: int, views: int = 2) -> Triplet:
 
     scene, _ = picture(others)
     target, coverage = picture([*others, (toy, at)])
+    shown, covered = zip(*(object_view(rng, toy) for _ in range(views)), strict=True)
     return Triplet(
         scene=to_uint8(scene),
         target=to_uint8(target),
-        objects=np.stack([object_picture(rng, toy) for _ in range(views)]),
+        objects=np.stack(shown),
+        objects_mask=np.stack(covered),
         toy=toy,
         placement=at,
         object_mask=coverage[id(toy)] > 0.5,

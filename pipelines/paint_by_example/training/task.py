@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,31 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from ..training.task import Batch, Modules, Task
-from ..visual_insertion.training.insertion import IdentityHead, Weighting
-from ..visual_insertion.training.triplets import Column
-from .exemplar_encoder import ExemplarEncoder
-from .inpainting import guided, nine_channels
+from ...training.task import Batch, Modules, Task
+from ...visual_insertion.training.insertion import IdentityHead, Weighting
+from ...visual_insertion.training.triplets import Column
+from ..exemplar_encoder import ExemplarEncoder
+from ..inpainting import guided, nine_channels
+
+
+class Examples(Protocol):
+    """N pictures with holes in them, and exemplars of what is in the holes."""
+
+    @property
+    def holes(self) -> int:
+        """Of each picture."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[C,h,w] of a picture's latent."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, share: Batch) -> Batch:
+        """What stands for the drawn `index`, `cut`, `view` and `other` [B], for `ExemplarTask.encode` or the loss."""
+        ...
 
 
 @dataclass
@@ -33,8 +53,30 @@ class EncodedExemplars:
     others: Column | None = None  # [N,V,D] pooled vectors of other pictures of the same thing, where there are any
     labels: dict[str, Tensor] = field(default_factory=dict)  # what an auxiliary loss wants, indexed like the rest
 
+    @property
+    def holes(self) -> int:
+        return self.masked.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.target.shape[1:])
+
     def __len__(self) -> int:
         return len(self.target)
+
+    def fetch(self, share: Batch) -> Batch:
+        index, cut, view = share["index"], share["cut"], share["view"]
+        pooled = self.own[index, view % self.own.shape[1]].float()
+        if self.others is not None:
+            others = self.others[index, view % self.others.shape[1]].float()
+            pooled = torch.where(share["other"][:, None], others, pooled)
+        read = {
+            "target": self.target[index].float(),
+            "masked": self.masked[index, cut].float(),
+            "hole": self.hole[index, cut],
+            "pooled": pooled,
+        }
+        return read | {f"label {name}": values[index] for name, values in self.labels.items()}
 
 
 def inpainting_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -44,7 +86,8 @@ def inpainting_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     after its noise keeps 8.
     """
     channels = 2 * cast(Any, unet).config.out_channels + 1
-    wide = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(dict(unet.config) | {"in_channels": channels}))
+    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}  # or defaults would win
+    wide = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(config | {"in_channels": channels}))
     state = unet.state_dict()
     known = state["conv_in.weight"]
     state["conv_in.weight"] = F.pad(known, (0, 0, 0, 0, 0, channels - known.shape[1]))
@@ -63,7 +106,7 @@ class ExemplarTask(Task):
         self,
         unet: UNet2DConditionModel,
         encoder: ExemplarEncoder,
-        data: EncodedExemplars,
+        data: Examples,
         noise_schedule: DDIMScheduler,
         batch: int,
         null_share: float = 0.2,
@@ -77,7 +120,7 @@ class ExemplarTask(Task):
     ):
         if not len(data):
             raise ValueError("There is no picture to train on.")
-        if other_share and data.others is None:
+        if other_share and getattr(data, "others", None) is None:
             raise ValueError("There are no other pictures of what is in the holes; set other_share to 0.")
         self.unet, self.encoder, self.data, self.noise_schedule, self.batch = unet, encoder, data, noise_schedule, batch
         self.null_share, self.other_share, self.weighting = null_share, other_share, weighting or Weighting()
@@ -108,38 +151,37 @@ class ExemplarTask(Task):
 
         return {
             "index": below(len(data)),
-            "cut": below(data.masked.shape[1]),
+            "cut": below(data.holes),
             "view": below(2**31),
             "other": share(self.other_share),
             "no_exemplar": share(self.null_share),
             "time": below(cast(Any, self.noise_schedule).config.num_train_timesteps),
-            "noise": torch.randn((count, *data.target.shape[1:]), generator=generator),
+            "noise": torch.randn((count, *data.shape), generator=generator),
         }
 
     def fetch(self, share: Batch) -> Batch:
-        data, index, cut, view = self.data, share["index"], share["cut"], share["view"]
-        pooled = data.own[index, view % data.own.shape[1]].float()
-        if data.others is not None:
-            others = data.others[index, view % data.others.shape[1]].float()
-            pooled = torch.where(share["other"][:, None], others, pooled)
-        read = {
-            "target": data.target[index].float(),
-            "masked": data.masked[index, cut].float(),
-            "hole": data.hole[index, cut],
-            "pooled": pooled,
-        }
-        return share | read | {f"label {name}": values[index] for name, values in data.labels.items()}
+        return share | self.data.fetch(share)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def encode(self, batch: Batch) -> Batch:
+        """Latents, holes and pooled vectors of a fetched batch, on the device: here they are in it already."""
+        return batch
+
+    def squared_error(self, batch: Batch, shown: Tensor) -> Tensor:
+        """[B,C,h,w] of what the UNet predicts for an encoded batch, shown the contexts [B,1,D]."""
         schedule, time, noise, target = cast(Any, self.noise_schedule), batch["time"], batch["noise"], batch["target"]
-        context = self.encoder(batch["pooled"])
-        shown = torch.where(batch["no_exemplar"][:, None, None], self.encoder.null.to(context), context)
         stacked = nine_channels(schedule.add_noise(target, noise, time), batch["masked"], batch["hole"].float())
         predicted = self.unet(stacked, time, encoder_hidden_states=shown).sample.float()
         velocity = schedule.config.prediction_type == "v_prediction"
-        error = (predicted - (schedule.get_velocity(target, noise, time) if velocity else noise)).square()
-        weighted = (error * self.weighting.cells(batch["hole"], time)).mean((1, 2, 3))
-        losses = {"noise": (weighted * self.weighting.samples(schedule, time)).mean(), "plain": error.mean()}
+        return (predicted - (schedule.get_velocity(target, noise, time) if velocity else noise)).square()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        batch = self.encode(batch)
+        context = self.encoder(batch["pooled"])
+        shown = torch.where(batch["no_exemplar"][:, None, None], self.encoder.null.to(context), context)
+        error, time = self.squared_error(batch, shown), batch["time"]
+        weighted = (error * self.weighting.cells(batch["hole"].bool(), time)).mean((1, 2, 3))
+        weights = self.weighting.samples(self.noise_schedule, time)
+        losses = {"noise": (weighted * weights).mean(), "plain": error.mean()}
         losses["loss"] = losses["noise"]
         if self.head is not None:
             labels = {name.removeprefix("label "): x for name, x in batch.items() if name.startswith("label ")}

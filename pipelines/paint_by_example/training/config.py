@@ -1,0 +1,39 @@
+"""What the configuration of a training run may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...training.trainer import Settings
+from ...visual_insertion.training.insertion import Weighting
+from .augmentation import Augmentation
+from .pictures import PictureSettings
+
+
+@dataclass(frozen=True)
+class ModelFolders:
+    base: Path  # a diffusers folder: Stable Diffusion 1.4 or its like, which is made wider, or Paint by Example itself
+    image_encoder: Path | None = None  # a transformers CLIP vision folder; default: the one in `base`
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    train: Path  # a folder with metadata.jsonl, see box_folder
+    validation: Path | None = None
+    pictures: PictureSettings = field(default_factory=PictureSettings)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    folder: Path  # of the run: checkpoint, logs, sheets, results
+    models: ModelFolders
+    data: TrainingData
+    batch: int  # over all processes and accumulation steps
+    run: Settings
+    blocks: int = 5  # of a new exemplar encoder
+    null_share: float = 0.2  # of the samples lose their exemplar
+    weighting: Weighting = field(default_factory=Weighting)
+    checkpointing: bool = False  # recompute activations in the backward pass: slower, much less memory
+    licence: str = "not stated"  # of the weights that come out; goes into their facts

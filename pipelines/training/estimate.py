@@ -1,0 +1,78 @@
+"""What a training run will take, before it is started."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import psutil
+import torch
+
+from .task import Task
+from .trainer import Settings, Trainer
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take, by a short measurement."""
+
+    trained: dict[str, tuple[int, int]]  # network: (tensors, parameters)
+    frozen: int  # parameters
+    state_gb: float  # weights, gradients, moments and averages
+    peak_gb: float  # of the device, or of this process on a CPU
+    steps: int
+    batch: int
+    seconds_per_step: float
+    device: str
+
+    @property
+    def hours(self) -> float:
+        return self.steps * self.seconds_per_step / 3600
+
+    def __str__(self) -> str:
+        lines = [f"{n}: trains {p:,} parameters in {t} tensors" for n, (t, p) in self.trained.items()]
+        lines += [
+            f"frozen: {self.frozen:,} parameters",
+            f"memory: {self.state_gb:.2f} GB for weights and optimizer, {self.peak_gb:.2f} GB at the peak so far",
+            f"steps: {self.steps:,} x {self.batch} samples, {self.seconds_per_step:.3g} s each, {self.device}",
+            f"time: {self.hours:.1f} hours",
+        ]
+        return "\n".join(lines)
+
+
+def measure(task: Task, batch: int, settings: Settings, measured: int = 2) -> Estimate:
+    """Take a few steps of a task with `batch` samples each, as a run would; nothing is written."""
+    trainer = Trainer(task, settings)
+    try:
+        seconds = _median_seconds(trainer, measured)
+    finally:
+        trainer.close()
+    every = [p for network in trainer.networks.values() for p in network.parameters()]
+    trained = {
+        name: (len(chosen), sum(p.numel() for p in chosen))
+        for name, network in trainer.networks.items()
+        if (chosen := [p for p in network.parameters() if p.requires_grad])
+    }
+    count = sum(parameters for _, parameters in trained.values())
+    state = sum(p.numel() * p.element_size() for p in every) + 4 * count * 4  # gradients, two moments, average
+    frozen, peak = sum(p.numel() for p in every) - count, _peak_gb(trainer.device)
+    return Estimate(trained, frozen, state / 1e9, peak, settings.steps, batch, seconds, settings.device)
+
+
+def _median_seconds(trainer: Trainer, count: int) -> float:
+    """Of one step, after one that does not count."""
+    found = []
+    for _ in range(count + 1):
+        started = time.perf_counter()
+        trainer.step()
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - started)
+    return median(found[1:])
+
+
+def _peak_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return psutil.Process().memory_info().rss / 1e9

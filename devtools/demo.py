@@ -214,6 +214,7 @@ def prepare_pictures(graph: dict[str, Any], options: argparse.Namespace) -> tupl
     """The scene, and what each LoadImage node gets: the user's pictures, or our samples."""
     scene, thing = (find_picture_node(graph, wanted) for wanted in ("Scene", "Object"))
     given = {scene: options.scene, thing: options.object}
+    cuts = any(node["class_type"] == "LocalRegionCrop" for node in graph.values())
     pictures = {}
     for number, node in graph.items():
         if node["class_type"] == "LoadImage":
@@ -222,7 +223,8 @@ def prepare_pictures(graph: dict[str, Any], options: argparse.Namespace) -> tupl
                 picture = read_picture(given.get(number) or sample)
             else:
                 picture = draw_sample(len(pictures), is_scene=number == scene)
-            pictures[number] = shrink(picture, LONGEST_SIDE[options.models])
+            keep = number == scene and cuts  # its region is cut out at the model's size
+            pictures[number] = picture if keep else shrink(picture, LONGEST_SIDE[options.models])
     return pictures[scene], pictures
 
 

@@ -34,15 +34,20 @@ SECOND_PASS = 0.25  # denoise
 SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
 PLAYROOM_SCALES = {"object_scale": 2.5, "scene_scale": 1.2}
 REAL_SCALES = {"object_scale": 7.5, "scene_scale": 1.5}
+PAINTING = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
+PLAYROOM_PAINTING, REAL_PAINTING = {"steps": 20, "cfg": 3.0}, {"steps": 50, "cfg": 5.0}
 AROUND = ("clip-vit-large-patch14", "embedding-optimizer-original")  # ids in the manifest
 REAL_WEIGHTS = ("instruct-pix2pix", *AROUND)
 PIPE_WEIGHTS = ("paint-by-inpaint-add-base-unet", "vae-ft-mse", *AROUND)
+PAINTING_WEIGHTS = ("paint-by-example",)
 
 # Seeds of triplets that no model was trained on.
 SCENE = 900_001_871
 OBJECTS = {"object": 900_001_625, "object2": 900_001_605}
 OTHER_VIEW = 0  # of the first object
 DOLLHOUSE, ROOM = 3, 256  # rooms per side, the sample scene in their middle; px of one
+ON_THE_TABLE = {"x": 40, "y": 30, "width": 50, "height": 50}  # of the sample scene, px
+IN_THE_HOUSE = {"x": 316, "y": 580, "width": 104, "height": 100}  # the same in the room below it
 
 # The host's own colours for groups.
 YELLOW, BROWN, VIOLET, GREEN, BLUE, CYAN = "#b58b2a", "#b06634", "#88A", "#8A8", "#3f789e", "#8AA"
@@ -69,8 +74,8 @@ class Group:
 class Workflow:
     """A graph in API format, and its groups: stacks of them from left to right."""
 
-    def __init__(self, name: str, note: str):
-        self.name, self.note = name, note
+    def __init__(self, name: str):
+        self.name, self.note = name, NOTES[name]
         self.graph: dict[str, Any] = {}
         self.downloads: dict[str, dict[str, str]] = {}  # by node
         self.stacks = [[Group("About", YELLOW, ["note"])]]
@@ -104,7 +109,14 @@ def playroom(w: Workflow) -> Models:
     return Models(toys[0], toys[1], toys[2], toys[3])
 
 
-LOADERS = {  # by role in the manifest: the node and the widget that names the file
+def painter(w: Workflow) -> Node:
+    """Paint by Example's toys: model, vae, clip_vision, exemplar_encoder, as its loader gives them."""
+    w.group("Models", VIOLET, below=True)
+    return w.add("PaintByExamplePlayroomModels")
+
+
+LOADERS = {  # by id or role in the manifest: the node and the widget that names the file
+    "paint-by-example": ("PaintByExampleLoader", "name"),
     "checkpoint": ("CheckpointLoaderSimple", "ckpt_name"),
     "unet": ("Pix2PixUNetLoader", "name"),
     "vae": ("VAELoader", "vae_name"),
@@ -119,7 +131,7 @@ def load(w: Workflow, weights: Sequence[str]) -> dict[str, Node]:
     manifest = Modules(load_pack()).pipelines.weights.load_manifest()
     nodes = {}
     for weight in map(manifest.get, weights):
-        kind, widget = LOADERS[weight.role]
+        kind, widget = LOADERS.get(weight.id) or LOADERS[weight.role]
         nodes[weight.role] = node = w.add(kind, **{widget: weight.file})
         w.downloads[node.number] = download(weight)
     return nodes
@@ -136,6 +148,10 @@ def paint_by_inpaint(w: Workflow) -> Models:
     return Models(of["unet"][0], of["vae"][0], of["image_encoder"][0], of["embedding_optimizer"][0])
 
 
+def real_painter(w: Workflow) -> Node:
+    return load(w, PAINTING_WEIGHTS)["checkpoint"]
+
+
 def download(weight: Any) -> dict[str, str]:
     """A weight of the manifest as the front end wants it in `properties.models`."""
     url = f"https://huggingface.co/{weight.repository}/resolve/{weight.revision}/{weight.path}"
@@ -143,15 +159,20 @@ def download(weight: Any) -> dict[str, str]:
     return {"name": weight.file, "url": url, "directory": weight.folder, **known}
 
 
-def pictures(w: Workflow, *objects: str) -> list[Node]:
+def pictures(w: Workflow, *objects: str, scene: str = "scene") -> list[Node]:
     w.group("Pictures", BROWN)
-    named = {"Scene": "scene", **dict(zip(objects, OBJECTS, strict=False))}
+    named = {"Scene": scene, **dict(zip(objects, OBJECTS, strict=False))}
     return [w.add("LoadImage", title, image=f"visual_insertion_{name}.png") for title, name in named.items()]
 
 
 def look_at(w: Workflow, models: Models, thing: Node) -> Node:
     seen = w.add("ObjectImageEncode", clip_vision=models.clip_vision, image=thing[0])
     return w.add("EmbeddingOptimizer", embedding_optimizer=models.embedding_optimizer, clip_vision_output=seen[0])
+
+
+def guide(w: Workflow, scales: dict[str, float] = PLAYROOM_SCALES) -> Node:
+    w.group("Guidance", GREEN, below=True)
+    return w.add("GuidanceControl", **scales)
 
 
 def conditions(models: Models, scene: Node, tokens: Node | tuple[list, list], guidance: Node) -> dict[str, list]:
@@ -184,6 +205,42 @@ def sample(w: Workflow, models: Models, guider: list, latent: list, seed: int = 
     return w.add("SamplerCustomAdvanced", **given)
 
 
+def jagged_mask(w: Workflow, scene: Node, box: dict[str, int], **settings: Any) -> Node:
+    """The shape around a box, and a look at it."""
+    w.group("Mask", GREEN)
+    filled = w.add("BoxToMask", image=scene[0], **box)
+    mask = w.add("ArbitraryMask", image=scene[0], seed=SEED, mask=filled[0], **settings)
+    w.add("MaskPreview", "Mask", mask=mask[0])
+    return mask
+
+
+def paint(w: Workflow, models: Node, scene: Node, thing: Node, mask: list, settings: dict[str, float]) -> Node:
+    """The object in the mask, by the host's own sampler; the rest of the scene has been through the VAE."""
+    model, vae, clip_vision, exemplar_encoder = (models[output] for output in range(4))
+    w.group("Object", GREEN)
+    tokens = w.add("PaintByExampleEncode", clip_vision=clip_vision, exemplar_encoder=exemplar_encoder, image=thing[0])
+    w.group("Scene with a hole", GREEN, below=True)
+    given = {"positive": tokens[0], "negative": tokens[1], "vae": vae, "image": scene[0], "mask": mask}
+    both = w.add("PaintByExampleConditioning", **given)
+    w.group("Painting", BLUE)
+    shown = {"model": model, "positive": both[0], "negative": both[1], "latent_image": both[2]}
+    sampled = w.add("KSampler", **shown, seed=SEED, **settings, **PAINTING)
+    return w.add("SceneDecode", latent=sampled[0], vae=vae, scene=scene[0])
+
+
+def cut_out(w: Workflow, scene: Node, below: bool = False, **where: Any) -> Node:
+    w.group("Cut out", VIOLET, below=below)
+    return w.add("LocalRegionCrop", image=scene[0], **where)
+
+
+def put_back(w: Workflow, cut: Node, edited: Node, **how: Any) -> Node:
+    w.group("Put back", VIOLET, below=True)
+    result = w.add("LocalRegionPaste", local_region=cut[2], image=edited[0], **how)
+    w.group("What changed", CYAN, below=True)
+    w.add("MaskPreview", "What changed", mask=result[1])
+    return result
+
+
 def finish(w: Workflow, before: Node, after: Node, enlarge: float = 3.0) -> None:
     """Save the result; show scene and result, one above the other and enlarged, for toys are small."""
     w.group("Result", CYAN)
@@ -208,20 +265,19 @@ def insert_object_paint_by_inpaint() -> Workflow:
 
 
 def one_object(name: str, scales: dict[str, float], load_models: Any, enlarge: float) -> Workflow:
-    w = Workflow(name, NOTES[name])
+    w = Workflow(name)
     models = load_models(w)
     scene, thing = pictures(w, "Object")
     w.group("Object", GREEN)
     tokens = look_at(w, models, thing)
-    w.group("Guidance", GREEN, below=True)
-    guidance = w.add("GuidanceControl", **scales)
+    guidance = guide(w, scales)
     w.group("Insertion", BLUE)
     finish(w, scene, insert(w, models, scene, tokens, guidance), enlarge)
     return w
 
 
 def insert_object_stock_nodes() -> Workflow:
-    w = Workflow("insert_object_stock_nodes", NOTES["insert_object_stock_nodes"])
+    w = Workflow("insert_object_stock_nodes")
     models = playroom(w)
     scene, thing = pictures(w, "Object")
     w.group("Object", GREEN)
@@ -248,10 +304,8 @@ def insert_object_stock_nodes() -> Workflow:
 
 
 def insert_two_objects() -> Workflow:
-    w = Workflow("insert_two_objects", NOTES["insert_two_objects"])
-    models = playroom(w)
-    w.group("Guidance", GREEN, below=True)
-    guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
+    w = Workflow("insert_two_objects")
+    models, guidance = playroom(w), guide(w)
     scene, *objects = pictures(w, "Object", "Second object")
     result = scene
     for number, thing in enumerate(objects):
@@ -262,10 +316,8 @@ def insert_two_objects() -> Workflow:
 
 
 def insert_and_upscale() -> Workflow:
-    w = Workflow("insert_and_upscale", NOTES["insert_and_upscale"])
-    models = playroom(w)
-    w.group("Guidance", GREEN, below=True)
-    guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
+    w = Workflow("insert_and_upscale")
+    models, guidance = playroom(w), guide(w)
     scene, thing = pictures(w, "Object")
     w.group("Insertion", BLUE)
     tokens = look_at(w, models, thing)
@@ -286,10 +338,8 @@ def insert_and_upscale() -> Workflow:
 
 
 def insert_object_two_views() -> Workflow:
-    w = Workflow("insert_object_two_views", NOTES["insert_object_two_views"])
-    models = playroom(w)
-    w.group("Guidance", GREEN, below=True)
-    guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
+    w = Workflow("insert_object_two_views")
+    models, guidance = playroom(w), guide(w)
     scene, first = pictures(w, "One view")
     second = w.add("LoadImage", "Another view", image="visual_insertion_object_other_view.png")
     w.group("Object", GREEN)
@@ -301,30 +351,21 @@ def insert_object_two_views() -> Workflow:
 
 
 def insert_in_local_region() -> Workflow:
-    w = Workflow("insert_in_local_region", NOTES["insert_in_local_region"])
-    models = playroom(w)
-    w.group("Guidance", GREEN, below=True)
-    guidance = w.add("GuidanceControl", **PLAYROOM_SCALES)
-    w.group("Pictures", BROWN)
-    scene = w.add("LoadImage", "Scene", image="visual_insertion_dollhouse.png")
-    thing = w.add("LoadImage", "Object", image="visual_insertion_object.png")
+    w = Workflow("insert_in_local_region")
+    models, guidance = playroom(w), guide(w)
+    scene, thing = pictures(w, "Object", scene="dollhouse")
     w.group("Object", GREEN)
     tokens = look_at(w, models, thing)
-    w.group("Cut out", VIOLET, below=True)
     box = dict(x=ROOM * 5 // 4, y=ROOM * 5 // 4, width=ROOM // 2, height=ROOM // 2)
-    cut = w.add("LocalRegionCrop", image=scene[0], expansion=0.5, working_size=128, **box)
+    cut = cut_out(w, scene, below=True, expansion=0.5, working_size=128, **box)
     w.group("Insertion", BLUE)
     edited = insert(w, models, cut, tokens, guidance)
-    w.group("Put back", VIOLET, below=True)
-    result = w.add("LocalRegionPaste", local_region=cut[2], image=edited[0])
-    w.group("What changed", CYAN, below=True)
-    w.add("MaskPreview", "What changed", mask=result[1])
-    finish(w, scene, result, enlarge=1.0)
+    finish(w, scene, put_back(w, cut, edited), enlarge=1.0)
     return w
 
 
 def insert_object_with_text() -> Workflow:
-    w = Workflow("insert_object_with_text", NOTES["insert_object_with_text"])
+    w = Workflow("insert_object_with_text")
     models = real(w)
     scene, thing = pictures(w, "Object")
     w.group("Object", GREEN)
@@ -332,10 +373,43 @@ def insert_object_with_text() -> Workflow:
     w.group("Text", GREEN, below=True)
     text = w.add("CLIPTextEncode", clip=models.clip, text="put it on the table")
     both = w.add("ConditioningConcat", "Object and text", conditioning_to=tokens[0], conditioning_from=text[0])
-    w.group("Guidance", GREEN, below=True)
-    guidance = w.add("GuidanceControl", **REAL_SCALES)
+    guidance = guide(w, REAL_SCALES)
     w.group("Insertion", BLUE)
     finish(w, scene, insert(w, models, scene, (both[0], tokens[1]), guidance), enlarge=1.0)
+    return w
+
+
+def paint_by_example() -> Workflow:
+    w = Workflow("paint_by_example")
+    models = painter(w)
+    scene, thing = pictures(w, "Object")
+    mask = jagged_mask(w, scene, ON_THE_TABLE, jitter=1)
+    painted = paint(w, models, scene, thing, mask[0], PLAYROOM_PAINTING)
+    w.group("Put back", VIOLET)
+    sharp = w.add("MaskToImage", mask=mask[0])
+    blurred = w.add("ImageBlur", "Soft edge", image=sharp[0], blur_radius=4, sigma=2.0)
+    soft = w.add("ImageToMask", image=blurred[0], channel="red")
+    both = {"destination": scene[0], "source": painted[0], "mask": soft[0]}
+    finish(w, scene, w.add("ImageCompositeMasked", **both))
+    return w
+
+
+def paint_by_example_local_region() -> Workflow:
+    return paint_locally("paint_by_example_local_region", painter, PLAYROOM_PAINTING, working_size=128, jitter=2)
+
+
+def paint_by_example_real() -> Workflow:
+    return paint_locally("paint_by_example_real", real_painter, REAL_PAINTING, working_size=512, jitter=5)
+
+
+def paint_locally(name: str, load_models: Any, settings: dict[str, float], working_size: int, jitter: int) -> Workflow:
+    w = Workflow(name)
+    models = load_models(w)
+    scene, thing = pictures(w, "Object", scene="dollhouse")
+    mask = jagged_mask(w, scene, IN_THE_HOUSE, extension=0.1, jitter=jitter)
+    cut = cut_out(w, scene, expansion=0.5, working_size=working_size, mask=mask[0])
+    painted = paint(w, models, cut, thing, cut[1], settings)
+    finish(w, scene, put_back(w, cut, painted, area="mask"), enlarge=1.0)
     return w
 
 
@@ -349,6 +423,9 @@ WORKFLOWS = (
     insert_object_real,
     insert_object_with_text,
     insert_object_paint_by_inpaint,
+    paint_by_example,
+    paint_by_example_local_region,
+    paint_by_example_real,
 )
 
 TO_REAL_WEIGHTS = """
@@ -356,6 +433,12 @@ TO_REAL_WEIGHTS = """
 ### Photographs
 **Playroom Models** are toys: they know drawn rooms. For photographs open *insert_object_real*, or put its three loaders
 in the place of **Playroom Models** here, with scales of 7.5 and 1.5."""
+
+TO_PHOTOGRAPHS = """
+
+### Photographs
+**Paint by Example Playroom Models** are toys: they know drawn rooms. For photographs open *paint_by_example_real*. To
+put an object in without saying where, *insert_object*, and *insert_object_real* for photographs."""
 
 NOTES = {
     "insert_object": """# Put an object into a scene
@@ -454,6 +537,46 @@ Then press **R** here. Files that you download by hand must get the names that t
 - Its authors show it with 50 steps, scales of 7 and 1.5.
 - *weights*: this file holds one copy; the 7.7 GB InstructPix2Pix checkpoint has an averaged one beside it.
 - A fine-tuned cross-attention patch goes between model and sampler with the host's own **Load LoRA**.""",
+    "paint_by_example": """# Paint an object into a mask
+The model sees the scene with a hole in it and one picture of the object, and paints the object into the hole.
+
+- **Box to Mask**: where. **Arbitrary Mask** makes of the box a shape as in training, with another *seed* another. Or
+  paint a mask in the scene's **Load Image** with *Open in MaskEditor*, and connect its MASK in their place.
+- The mask is generous: the object takes the room that it needs. Cover an old object whole, with its shadow.
+- **KSampler**: any sampler; *cfg* is the similarity to the object, 3 for these toys.
+- **Put back**: all that the mask does not touch is the scene's own, to the last bit. *Soft edge* hides the seam."""
+    + TO_PHOTOGRAPHS,
+    "paint_by_example_local_region": """# Paint an object into a part of a large picture
+The model sees the surroundings of the mask at its own size; the time does not depend on the size of the scene. Every
+pixel that *What changed* does not show is the scene's, to the last bit.
+
+- **Box to Mask**, **Arbitrary Mask**: where, in px of the large picture. Or paint a mask in the scene's **Load Image**
+  with *Open in MaskEditor*, and connect its MASK in their place.
+- **Local Region Crop**: *expansion* is how much around the mask the model sees, *working_size* what it likes: 128 for
+  these toys, 512 for the published model.
+- **Local Region Paste**: with *area* = mask only what was painted, and a soft edge of *feather* px.
+- Several places at once: a mask with several parts, and *regions* = each."""
+    + TO_PHOTOGRAPHS,
+    "paint_by_example_real": f"""# Photographs, painted into a mask
+The graph of *paint_by_example_local_region* on the published Paint by Example. **Load Paint by Example** reads its
+checkpoint right; the stock loader does not.
+
+Size and licence: `python pipelines weights list`, in the folder of this pack. To get it:
+
+```
+python pipelines weights fetch
+  {PAINTING_WEIGHTS[0]}
+```
+
+Then press **R** here. A file that you download by hand must get the name that the loader shows.
+
+- **Scene**, **Object**: photographs of any size, the object large in its frame.
+- **Mask**: move the box, or paint a mask in the scene's **Load Image** with *Open in MaskEditor* and connect its MASK
+  in place of these nodes.
+- The model works at 512 px, around the mask; the rest of the photograph is untouched.
+- *cfg* is the similarity, 5 as published; much more burns the colours.
+- For a first try in a drawn room without any download: *paint_by_example*. To put an object in without saying where:
+  *insert_object_real*.""",
 }
 
 
@@ -466,6 +589,7 @@ SIZES = {  # at least; the nodes named here show something, and are stretched wh
     "LoadImage": (300, 340),
     "GuidanceControl": (300, 450),
     "ImageConditionedPix2PixSampler": (300, 540),
+    "KSampler": (300, 540),
     "SamplerCustomAdvanced": (300, 330),
     "SaveImage": (300, 330),
     "MaskPreview": (300, 300),
@@ -621,9 +745,9 @@ def main() -> int:
         known = host.object_info()
         ours = {name for name, node in known.items() if node["python_module"] == f"custom_nodes.{MOUNT}"}
         page = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]).new_page()
-        page.goto(host.url)
-        page.wait_for_function("window.app?.vueAppReady")
         for describe in WORKFLOWS:
+            page.goto(host.url)  # anew: the front end gives a node what one of its number had in the graph before
+            page.wait_for_function("window.app?.vueAppReady")
             workflow = describe()
             ui, api = convert(workflow, page, ours)
             write_json(FOLDER / f"{workflow.name}.json", ui)

@@ -67,6 +67,12 @@ def test_the_result_is_a_graph_for_the_canvas(made):
     assert "LoadImage" in {node["class_type"] for node in graph.values()}
 
 
+def test_a_scene_whose_region_is_cut_out_keeps_its_size(home, tmp_path):
+    shown = demo(home, "--workflow", "insert_in_local_region", "--steps", 2, "--output", tmp_path)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert Image.open(tmp_path / "result.png").size == Image.open(tmp_path / "scene.png").size == (768, 768)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -13,7 +13,7 @@ SAMPLES = ROOT / "playroom_models" / "samples"
 GRAPHS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
 TOYS = [path.stem for path in GRAPHS if "PlayroomModels" in path.read_text("utf-8")]
 ENLARGED = {"insert_and_upscale": 2}
-LOCAL = {"insert_in_local_region"}  # changes a small part of the scene
+LOCAL = {"insert_in_local_region", "paint_by_example_local_region"}  # changes a small part of the scene
 
 
 def read_graph(name):

@@ -574,7 +574,7 @@ REFUSED = [
          lambda k: k.exemplar(width=64)),
     Case(PAINT, "an empty mask", "The mask is empty: it says of no pixel that it may change.",
          lambda k: k.paint(mask=mask(1, 64, 64))),
-    Case(PAINT, "a mask that is nowhere above one half", "The mask is too faint: its largest value is 0.4, and only above",
+    Case(PAINT, "a mask that is nowhere above one half", "The mask is too faint: its largest value is 0.4, and only",
          lambda k: k.paint(mask=mask(1, 64, 64, ones=40) * 0.4)),
     Case(PAINT, "a mask of ones", "The mask covers the whole scene", lambda k: k.paint(mask=mask(1, 64, 64, ones=64))),
     Case(PAINT, "a mask of one pixel", "The mask is too thin: nothing is left of it in latent cells of 8 px.",

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from ..pipelines.playroom.models import ENCODER_TOKENS, ENCODER_WIDTH, make_embedding_optimizer, make_unet
 from ..pipelines.playroom.recipe import noise_schedule
+from ..pipelines.training.denoising import Weighting
 from ..pipelines.training.engine import Settings, fit
-from ..pipelines.visual_insertion.training.insertion import InsertionTask, Weighting
+from ..pipelines.visual_insertion.training.insertion import InsertionTask
 from ..pipelines.visual_insertion.training.triplets import EncodedTriplets
 from .figures import ROOT, record
 

@@ -27,10 +27,10 @@ from ..masks import box_mask
 from ..paint_by_example import exemplar_encoder
 from ..paint_by_example.exemplar_encoder import ExemplarEncoder, ExemplarSettings
 from ..paint_by_example.training.task import EncodedExemplars, ExemplarTask, inpainting_unet, preview
+from ..training.denoising import Weighting
 from ..training.engine import fit
 from ..training.task import Modules
 from ..training.trainer import Settings
-from ..visual_insertion.training.insertion import Weighting
 from . import dataset
 from .ablation import Base
 from .exemplars import encode, pool, show

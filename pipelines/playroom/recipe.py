@@ -20,11 +20,12 @@ import torch
 from diffusers import DDIMScheduler
 from tqdm import tqdm
 
+from ..training.denoising import Weighting
 from ..training.engine import fit
 from ..training.task import Modules, Task
 from ..training.trainer import Settings
 from ..visual_insertion.guidance import Guidance
-from ..visual_insertion.training.insertion import InsertionTask, Weighting, preview
+from ..visual_insertion.training.insertion import InsertionTask, preview
 from ..visual_insertion.training.triplets import EncodedTriplets
 from . import dataset
 from .encoded import encode, encode_objects, encode_pictures

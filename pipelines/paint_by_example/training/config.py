@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...training.denoising import Weighting
 from ...training.trainer import Settings
-from ...visual_insertion.training.insertion import Weighting
 from .augmentation import Augmentation
 from .pictures import PictureSettings
 

@@ -8,8 +8,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
+from ...training.denoising import EVEN, Weighting
 from ...training.task import Batch
-from ...visual_insertion.training.insertion import Weighting
 from ...visual_insertion.vision_encoder import Encoder
 from ..inpainting import latent_mask, masked_scene
 from ..pipeline import PaintByExamplePipeline
@@ -59,7 +59,7 @@ class PictureTask(ExemplarTask):
         noise_schedule: DDIMScheduler,
         batch: int,
         null_share: float = 0.2,
-        weighting: Weighting | None = None,
+        weighting: Weighting = EVEN,
         held_out: Pictures | None = None,
     ):
         super().__init__(

@@ -15,8 +15,8 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
+from ...training.denoising import EVEN, IdentityHead, Weighting, denoising_losses, squared_error, with_identity
 from ...training.task import Batch, Modules, Task
-from ...visual_insertion.training.insertion import IdentityHead, Weighting
 from ...visual_insertion.training.triplets import Column
 from ..exemplar_encoder import ExemplarEncoder
 from ..inpainting import guided, nine_channels
@@ -111,7 +111,7 @@ class ExemplarTask(Task):
         batch: int,
         null_share: float = 0.2,
         other_share: float = 0.0,
-        weighting: Weighting | None = None,
+        weighting: Weighting = EVEN,
         head: IdentityHead | None = None,
         head_weight: float = 0.05,
         rates: dict[str, float] | None = None,
@@ -123,7 +123,7 @@ class ExemplarTask(Task):
         if other_share and getattr(data, "others", None) is None:
             raise ValueError("There are no other pictures of what is in the holes; set other_share to 0.")
         self.unet, self.encoder, self.data, self.noise_schedule, self.batch = unet, encoder, data, noise_schedule, batch
-        self.null_share, self.other_share, self.weighting = null_share, other_share, weighting or Weighting()
+        self.null_share, self.other_share, self.weighting = null_share, other_share, weighting
         self.head, self.head_weight, self._rates = head, head_weight, rates or {}
         self._metrics, self._draw_sheet = metrics, draw_sheet
 
@@ -171,24 +171,15 @@ class ExemplarTask(Task):
         schedule, time, noise, target = cast(Any, self.noise_schedule), batch["time"], batch["noise"], batch["target"]
         stacked = nine_channels(schedule.add_noise(target, noise, time), batch["masked"], batch["hole"].float())
         predicted = self.unet(stacked, time, encoder_hidden_states=shown).sample.float()
-        velocity = schedule.config.prediction_type == "v_prediction"
-        return (predicted - (schedule.get_velocity(target, noise, time) if velocity else noise)).square()
+        return squared_error(predicted, target, noise, time, schedule)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         batch = self.encode(batch)
         context = self.encoder(batch["pooled"])
         shown = torch.where(batch["no_exemplar"][:, None, None], self.encoder.null.to(context), context)
-        error, time = self.squared_error(batch, shown), batch["time"]
-        weighted = (error * self.weighting.cells(batch["hole"].bool(), time)).mean((1, 2, 3))
-        weights = self.weighting.samples(self.noise_schedule, time)
-        losses = {"noise": (weighted * weights).mean(), "plain": error.mean()}
-        losses["loss"] = losses["noise"]
-        if self.head is not None:
-            labels = {name.removeprefix("label "): x for name, x in batch.items() if name.startswith("label ")}
-            parts = self.head.loss(context, labels)
-            losses["loss"] = losses["loss"] + self.head_weight * parts["identity"]
-            losses |= parts
-        return losses
+        error, hole = self.squared_error(batch, shown), batch["hole"].bool()
+        losses = denoising_losses(error, hole, batch["time"], self.noise_schedule, self.weighting)
+        return losses if self.head is None else with_identity(losses, self.head, self.head_weight, context, batch)
 
 
 @torch.no_grad()

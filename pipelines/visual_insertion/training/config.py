@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...training.denoising import Weighting
 from ...training.trainer import Settings
 from .augmentation import Augmentation
-from .insertion import Dropout, Weighting
+from .insertion import Dropout
 from .preparation import PictureSettings
 
 

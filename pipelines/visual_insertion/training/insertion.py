@@ -11,22 +11,14 @@ from typing import Any, Protocol, cast
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from diffusers.training_utils import compute_snr
 from PIL import Image
 from torch import Tensor, nn
 
+from ...training.denoising import EVEN, IdentityHead, Weighting, denoising_losses, squared_error, with_identity
 from ...training.task import Batch, Modules, Task
 from ..guidance import BRANCHES, Guidance, Scales, combine
 from ..optimizer_modules import EmbeddingOptimizer
 from .triplets import EncodedTriplets
-
-
-class IdentityHead(Protocol):
-    """An auxiliary network (an `nn.Module`) that checks what the context [B,N,D] still says about the object."""
-
-    def loss(self, context: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses by name; "identity" is added to what is minimised."""
-        ...
 
 
 class ObjectPictures(Protocol):
@@ -57,33 +49,6 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class Weighting:
-    """How much the squared error counts where and when.
-
-    Inside the region the object or its shadow touches it counts `1 + region` times below timestep `region_until`,
-    where the object's details are decided; a sample's mean is renormalised, so the learning rate keeps its meaning.
-    `min_snr` is the gamma of Min-SNR weighting (arXiv 2303.09556, eq. 8); 0 is off.
-    """
-
-    region: float = 0.0
-    region_until: int = 600
-    min_snr: float = 0.0
-
-    def samples(self, schedule: Any, time: Tensor) -> Tensor:
-        """Weights [B] of samples at timesteps [B]."""
-        if not self.min_snr:
-            return torch.ones(len(time), device=time.device)
-        snr = compute_snr(schedule, time)
-        velocity = schedule.config.prediction_type == "v_prediction"
-        return snr.clamp(max=self.min_snr) / (snr + 1 if velocity else snr)
-
-    def cells(self, region: Tensor, time: Tensor) -> Tensor:
-        """Weights [B,1,h,w], mean 1 in each sample, for regions [B,1,h,w]."""
-        weight = 1 + self.region * (region & (time < self.region_until)[:, None, None, None])
-        return weight / weight.float().mean((1, 2, 3), keepdim=True)
-
-
-@dataclass(frozen=True)
 class AsReleased:
     """What the authors' code does and ours does not, to be able to measure it (see docs)."""
 
@@ -106,7 +71,7 @@ class InsertionTask(Task):
         noise_schedule: DDIMScheduler,
         batch: int,
         dropout: Dropout = Dropout(),
-        weighting: Weighting = Weighting(),
+        weighting: Weighting = EVEN,
         pictures: ObjectPictures | None = None,
         encoders: Mapping[str, nn.Module] | None = None,
         head: IdentityHead | None = None,
@@ -196,17 +161,9 @@ class InsertionTask(Task):
         scene = batch["scene"].masked_fill(batch["no_scene"][:, None, None, None], 0)
         noisy = schedule.add_noise(target, noise, time)
         predicted = self.unet(torch.cat([noisy, scene], 1), time, encoder_hidden_states=conditioning).sample.float()
-        velocity = schedule.config.prediction_type == "v_prediction"
-        error = (predicted - (schedule.get_velocity(target, noise, time) if velocity else noise)).square()
-        weighted = (error * self.weighting.cells(batch["region"], time)).mean((1, 2, 3))
-        losses = {"noise": (weighted * self.weighting.samples(schedule, time)).mean(), "plain": error.mean()}
-        losses["loss"] = losses["noise"]
-        if self.head is not None:
-            labels = {name.removeprefix("label "): x for name, x in batch.items() if name.startswith("label ")}
-            parts = self.head.loss(context, labels)
-            losses["loss"] = losses["loss"] + self.head_weight * parts["identity"]
-            losses |= parts
-        return losses
+        error = squared_error(predicted, target, noise, time, schedule)
+        losses = denoising_losses(error, batch["region"], time, schedule, self.weighting)
+        return losses if self.head is None else with_identity(losses, self.head, self.head_weight, context, batch)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from .environment import DEV, ROOT, Environment, SetupError, prepare, say
 from .host import Host, HostError, has_gpu
 
 LAUNCHER = ROOT / "devtools" / "pack.py"
+EXTRAS = ("train", "data", "ray", "evaluation", "dev")  # of pyproject.toml
 
 
 def demo(arguments: list[str]) -> int:
@@ -23,7 +24,7 @@ def demo(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     """the test suite; arguments go to pytest"""
     started = time.monotonic()
-    code = run(prepare("train", "dev"), "-m", "pytest", *arguments, OMP_NUM_THREADS="1")
+    code = run(prepare(*EXTRAS), "-m", "pytest", *arguments, OMP_NUM_THREADS="1")
     say(f"tests took {time.monotonic() - started:.0f} s, set-up included")
     return code
 
@@ -57,7 +58,7 @@ def bench(arguments: list[str]) -> int:
     wanted = [f"bench_{name.removeprefix('bench_')}" for name in named] or there
     if unknown := set(wanted) - set(there):
         raise SetupError(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(there)}")
-    environment = prepare("train", "dev")
+    environment = prepare(*EXTRAS)
     options = arguments[len(named) :]
     return max(run(environment, str(LAUNCHER), f"benchmarks.{name}", *options) for name in wanted)
 
@@ -70,7 +71,7 @@ def train_playroom(arguments: list[str]) -> int:
 
 def lint(arguments: list[str]) -> int:
     """ruff and pyright, as the checks before a merge run them"""
-    environment = prepare("train", "dev")
+    environment = prepare(*EXTRAS)
     checks = (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),

@@ -89,7 +89,7 @@ def test_benchmarks_are_chosen_by_name_and_get_the_options(pack, monkeypatch):
 def test_extras_are_read_as_toml_reads_them(pack):
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 brings no TOML reader")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    assert set(extras) == {"train", "dev"}
+    assert set(extras) == set(pack.devtools.commands.EXTRAS)
     for name, lines in extras.items():
         assert pack.devtools.environment.extra_requirements(name) == lines
 

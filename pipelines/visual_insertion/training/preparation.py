@@ -19,7 +19,7 @@ from ...files import fingerprint
 from ..object_picture import prepare_object
 from ..vision_encoder import Encoder
 from .augmentation import Augmentation, augment_object, vary_pair
-from .triplet_folder import METADATA, TripletFiles, read_folder, read_picture
+from .triplet_folder import Triplets, read_folder, read_index, read_picture
 from .triplets import EncodedTriplets, Shards
 
 SHARD = 256  # triplets per file
@@ -48,7 +48,7 @@ class Objects:
 
     def __init__(
         self,
-        triplets: list[TripletFiles],
+        triplets: Triplets,
         settings: PictureSettings,
         encoders: Mapping[str, Encoder],
         augmentation: Augmentation,
@@ -105,8 +105,7 @@ class Preparation:
         self.triplets, self.vae, self.settings = read_folder(folder), vae, settings
         self.encoders = encoders if with_features else {}
         self.objects = Objects(self.triplets, settings, self.encoders, Augmentation())
-        index = (folder / METADATA).read_bytes()
-        self.name = fingerprint([vae, *(e.network for e in self.encoders.values())], settings, index)
+        self.name = fingerprint([vae, *(e.network for e in self.encoders.values())], settings, read_index(folder))
 
     def _pair(self, index: int) -> Tensor:
         """[2,variants,3,size,size]: scene and target."""

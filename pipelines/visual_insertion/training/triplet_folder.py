@@ -1,20 +1,27 @@
-"""Triplets as pictures in a folder: scene, scene with the object, and pictures of the object.
+"""Triplets in a folder: scene, scene with the object, and pictures of the object; as picture files or as shards.
 
-The layout is the image folder of Hugging Face datasets: a `metadata.jsonl` with one object per line and pictures
-beside it. `scene_file_name`, `target_file_name` and `object_file_names` (several views) are needed;
-`object_mask_file_names` (white on the object) and `id` are optional.
+Picture files are laid out as the image folder of Hugging Face datasets: a `metadata.jsonl` with one object per line and
+pictures beside it. `scene_file_name`, `target_file_name` and `object_file_names` (several views) are needed;
+`object_mask_file_names` (white on the object) and `id` are optional. Parquet shards are those of `..dataset`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from ..dataset.settings import BUILD
+
+if TYPE_CHECKING:
+    from ..dataset.reader import StoredPicture, StoredTriplet
 
 METADATA = "metadata.jsonl"
 
@@ -30,15 +37,25 @@ class TripletFiles:
     masks: tuple[Path, ...] = ()
 
 
-def read_folder(folder: Path) -> list[TripletFiles]:
-    """The triplets of a folder.
+Triplets = Sequence["TripletFiles | StoredTriplet"]
+
+
+def read_folder(folder: Path) -> Triplets:
+    """The triplets of a folder; those in shards are read when they are asked for.
 
     Raises FileNotFoundError for a missing `metadata.jsonl` or missing pictures, ValueError for a line that is not a
-    triplet; both name the file and the line.
+    triplet; both name the file and the line. For shards see `..dataset.reader.StoredTriplets`.
     """
     index = folder / METADATA
     if not index.is_file():
-        raise FileNotFoundError(f"{index} does not exist. A folder of triplets needs it: one JSON object per line.")
+        if any(folder.glob("*.parquet")):
+            from ..dataset.reader import StoredTriplets
+
+            return StoredTriplets(folder)
+        raise FileNotFoundError(
+            f"{index} does not exist. A folder of triplets needs it, one JSON object per line, or parquet shards as "
+            "build-dataset makes them."
+        )
     triplets, missing = [], []
     for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -52,6 +69,15 @@ def read_folder(folder: Path) -> list[TripletFiles]:
     if not triplets:
         raise ValueError(f"{index} holds no triplet.")
     return triplets
+
+
+def read_index(folder: Path) -> bytes:
+    """What changes when the triplets of a folder do."""
+    if (folder / METADATA).is_file():
+        return (folder / METADATA).read_bytes()
+    built = folder.parent / BUILD  # with the settings that made the shards
+    facts = [(shard.name, shard.stat().st_size) for shard in sorted(folder.glob("*.parquet"))]
+    return repr((facts, built.read_bytes() if built.is_file() else b"")).encode()
 
 
 def _parse(line: str, folder: Path, where: str) -> TripletFiles:
@@ -68,13 +94,13 @@ def _parse(line: str, folder: Path, where: str) -> TripletFiles:
     return TripletFiles(str(row.get("id", row["target_file_name"])), scene, target, *paths)
 
 
-def read_picture(path: Path, mode: str | None = "RGB") -> Tensor:
-    """The picture in a file as [C,H,W] float32, 0..1, orientation applied; no mode is RGB, and RGBA where it has alpha.
+def read_picture(path: Path | StoredPicture, mode: str | None = "RGB") -> Tensor:
+    """A stored picture as [C,H,W] float32, 0..1, orientation applied; no mode is RGB, and RGBA where it has alpha.
 
     Raises ValueError naming a broken file.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path if isinstance(path, Path) else path.open()) as file:
             upright = ImageOps.exif_transpose(file)
             mode = mode or ("RGBA" if upright.has_transparency_data else "RGB")
             picture = np.asarray(upright.convert(mode), dtype=np.float32)

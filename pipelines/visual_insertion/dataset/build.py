@@ -1,0 +1,137 @@
+"""Building a data set: plan, units that are not done yet, sum."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from .plan import Plan, Unit, make_plan
+from .report import Report, contact_sheet
+from .settings import BUILD, FORMAT, STATISTICS, BuildSettings
+from .shards import GROUP, TRAIN, VALIDATION, read_report, whole_file
+
+BAD_ROWS, SHEET, CARD = "bad_rows.jsonl", "contact_sheet.jpg", "README.md"
+Progress = Callable[[int, int], None]  # rows done, rows of all
+
+
+class Runner(Protocol):
+    """Calls `build_unit` with every unit, in whatever order and place, and yields the rows of each as it ends."""
+
+    def __call__(self, units: Sequence[Unit], folder: Path, settings: BuildSettings, builder: str) -> Iterator[int]: ...
+
+
+def build(
+    rows: str,
+    masks: str | None,
+    folder: Path,
+    settings: BuildSettings,
+    run: Runner,
+    split: str = "train",
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Build a data set into `folder`, going on where an earlier call was stopped; returns its statistics.
+
+    Raises FileNotFoundError for sources that are not there, ValueError for sources or a folder that cannot be used,
+    OSError for a full disk or a network that fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            plan = make_plan(rows, masks, split, settings)
+            builder = _claim(folder, settings, plan)
+            missing = [unit for unit in plan.units if read_report(folder, unit.number) is None]
+            total = sum(map(len, plan.units))
+            done = total - sum(map(len, missing))
+            progress(done, total)
+            if missing:
+                (folder / STATISTICS).unlink(missing_ok=True)  # it says that the data set is complete
+                for count in run(missing, folder, settings, builder):
+                    done += count
+                    progress(done, total)
+            return _finish(folder, plan, builder, settings)
+    except Timeout as error:
+        raise OSError(f"Another process is building into {folder}. Wait for it, or choose another folder.") from error
+
+
+def _claim(folder: Path, settings: BuildSettings, plan: Plan) -> str:
+    """The fingerprint of settings and sources, written into a new folder and compared with an old one's."""
+    builder = f"{FORMAT}-{sha256(repr((settings, plan.sources)).encode()).hexdigest()[:12]}"
+    told = {"builder": builder, "settings": asdict(settings), "sources": plan.sources}
+    told = json.loads(json.dumps(told))  # as it will be read
+    path = folder / BUILD
+    if not path.exists():
+        if strange := [entry.name for entry in folder.iterdir() if entry.name not in (".lock", f"{BUILD}.part")]:
+            raise ValueError(f"{folder} is not empty ({min(strange)}) and no data set. Choose another folder.")
+        with whole_file(path) as part:
+            part.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+        return builder
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before != told:
+        raise ValueError(
+            f"{folder} holds a data set that was built otherwise ({_difference(before, told)}). Choose another folder, "
+            "or the settings and sources it was begun with."
+        )
+    return builder
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What two builds have not in common, for people."""
+    old, new = before["settings"], now["settings"]
+    found = [f"{name} was {old.get(name)}, is {new[name]}" for name in new if old.get(name) != new[name]]
+    sides = ("rows", "masks")
+    found += [f"other files of {side}" for side in sides if before["sources"].get(side) != now["sources"].get(side)]
+    return "; ".join(found) or "by another version"
+
+
+def _finish(folder: Path, plan: Plan, builder: str, settings: BuildSettings) -> dict[str, Any]:
+    """Add up the reports of all units; the statistics are written last."""
+    report, shards = Report(), {TRAIN: 0, VALIDATION: 0}
+    with whole_file(folder / BAD_ROWS) as part, open(part, "w", encoding="utf-8") as lines:
+        lines.writelines(map(_line, plan.bad_masks))
+        for unit in plan.units:
+            content = read_report(folder, unit.number)
+            if content is None:
+                raise OSError(f"unit {unit.number} vanished while it was added up")
+            report.add(Report.from_json(content))
+            lines.writelines(map(_line, content["bad"]))
+            for name in content["shards"]:
+                shards[name.split("/")[0]] += 1
+    with whole_file(folder / SHEET) as part:
+        contact_sheet(_example(folder, shard, row) for _, shard, row in report.examples).save(part, "JPEG", quality=90)
+    with whole_file(folder / CARD) as part:
+        part.write_text(card(plan.sources, [split for split, count in shards.items() if count]), encoding="utf-8")
+    counted = Counter(bad["reason"] for bad in plan.bad_masks)
+    statistics = {"builder": builder, "rows": report.rows, **report.tables(), "masks": dict(sorted(counted.items()))}
+    with whole_file(folder / STATISTICS) as part:
+        part.write_text(json.dumps(statistics, indent=1, ensure_ascii=False), encoding="utf-8")
+    return statistics
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _example(folder: Path, shard: str, row: int) -> dict[str, Any]:
+    with pq.ParquetFile(folder / shard) as file:
+        columns = ["scene", "target", "object", "mask"]
+        return file.read_row_group(row // GROUP, columns).slice(row % GROUP, 1).to_pylist()[0]
+
+
+def card(sources: dict[str, list[tuple[str, str]]], splits: list[str]) -> str:
+    """The data set's card, in which Hugging Face datasets look up which files are which split."""
+    files = "".join(f"  - split: {split}\n    path: {split}/*.parquet\n" for split in splits)
+    count = " and ".join(f"{len(found)} files of {side}" for side, found in sources.items())
+    return (
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n\n"
+        "# Triplets: scene, scene with the object, picture of the object\n\n"
+        f"Made by `visual-insertion build-dataset` of {count}. See statistics.json and bad_rows.jsonl. "
+        "The licence is that of the sources (PIPE and PIPE_Masks: CC BY 4.0).\n"
+    )

@@ -1,0 +1,119 @@
+"""The triplets of a folder of shards, read when they are asked for."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .settings import BUILD, STATISTICS
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """A picture in a row of a shard: a column's, or one of a column of lists."""
+
+    shard: Path
+    row: int
+    column: str
+    item: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.column} of {self.shard}, row {self.row}"
+
+    def open(self) -> io.BytesIO:
+        """Its file, read from its row group alone. Raises ValueError naming a broken shard."""
+        try:
+            with pq.ParquetFile(self.shard) as file:
+                group, row = _group_of(file, self.row)
+                value = file.read_row_group(group, [self.column], use_threads=False).column(0)[row]
+        except pa.ArrowException as error:
+            raise ValueError(f"{self.shard} is not a readable shard: {error}. Build the data set anew.") from error
+        stored = value if self.item is None else value[self.item]
+        return io.BytesIO(stored["bytes"].as_py() or b"")
+
+
+def _group_of(file: pq.ParquetFile, row: int) -> tuple[int, int]:
+    for group in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if row < rows:
+            return group, row
+        row -= rows
+    raise IndexError(row)
+
+
+@dataclass(frozen=True)
+class StoredTriplet:
+    """Where the pictures of a triplet are; `masks` is empty or pairs up with `objects`."""
+
+    name: str
+    scene: StoredPicture
+    target: StoredPicture
+    objects: tuple[StoredPicture, ...]
+    masks: tuple[StoredPicture, ...]
+
+
+class StoredTriplets(Sequence[StoredTriplet]):
+    """The rows of all shards of a folder, in order; only names and counts are kept in memory.
+
+    Raises FileNotFoundError for a folder without shards, ValueError for one that is no data set of triplets, or for a
+    build that did not end.
+    """
+
+    def __init__(self, folder: Path):
+        self.shards = sorted(folder.glob("*.parquet"))
+        if not self.shards:
+            raise FileNotFoundError(f"{folder} holds no parquet shard.")
+        if (folder.parent / BUILD).exists() and not (folder.parent / STATISTICS).exists():
+            raise ValueError(f"The data set in {folder.parent} is not complete. Run build-dataset again: it goes on.")
+        self.names, self.views, self.masks = [], [], []
+        for shard in self.shards:
+            names, views, masks = self._index(shard)
+            self.names.append(names)
+            self.views.append(views)
+            self.masks.append(masks)
+        self.ends = list(accumulate(map(len, self.names)))
+
+    @staticmethod
+    def _index(shard: Path) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray]:
+        """Names, and how many pictures of the object and of its mask there are; no picture is read."""
+        wanted = {"object": "object.list.element.path", "object_mask": "object_mask.list.element.path"}
+        try:
+            with pq.ParquetFile(shard) as file:
+                if missing := {"id", "scene", "target", *wanted} - {*file.schema_arrow.names}:
+                    raise ValueError(f"{shard} holds no triplets: it has no column {min(missing)}.")
+                table = file.read(["id", *wanted.values()])
+        except pa.ArrowException as error:
+            raise ValueError(f"{shard} is not a readable shard: {error}. Build the data set anew.") from error
+        views, masks = (pc.call_function("list_value_length", [table[name]]).to_numpy() for name in wanted)
+        if (views == 0).any() or ((masks > 0) & (masks != views)).any():
+            raise ValueError(f"{shard} has a row without a picture of the object, or with another number of masks.")
+        return table["id"], views, masks
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> StoredTriplet:
+        place = bisect_right(self.ends, index)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard, row = self.shards[place], index - self.ends[place] + len(self.names[place])
+
+        def pictures(column: str, counts: list[np.ndarray]) -> tuple[StoredPicture, ...]:
+            return tuple(StoredPicture(shard, row, column, item) for item in range(int(counts[place][row])))
+
+        return StoredTriplet(
+            self.names[place][row].as_py(),
+            StoredPicture(shard, row, "scene"),
+            StoredPicture(shard, row, "target"),
+            pictures("object", self.views),
+            pictures("object_mask", self.masks),
+        )

@@ -1,0 +1,182 @@
+"""A unit's rows as parquet shards, one per split, and its report, which is written last and says that it is done.
+
+Shards are written beside their place and renamed. The bytes depend on the unit's rows and the settings alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .plan import TEXTS, Unit
+from .report import Report
+from .row import Cut, RowError, cut_released, cut_with_mask, in_validation
+from .settings import BuildSettings
+
+GROUP = 32  # rows that are read together
+TRAIN, VALIDATION = "train", "validation"
+
+
+class Stopped(Exception):
+    """A unit was left unfinished because all work is to stop."""
+
+
+def schema() -> pa.Schema:
+    """Of the shards, with what Hugging Face datasets read: pictures are pictures."""
+    from datasets import Features, Image, List, Value
+
+    text, number = Value("string"), Value("int32")
+    features = {
+        "id": text,
+        "scene": Image(),
+        "target": Image(),
+        "object": List(Image()),
+        "object_mask": List(Image()),
+        "mask": Image(),
+        "box": List(number),
+        "img_id": text,
+        "ann_id": text,
+        **{name: text for name in TEXTS},
+        "source_file": text,
+        "source_row": Value("int64"),
+        "builder": text,
+    }
+    return Features(features).arrow_schema
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error}). Free some space and start the same command again: it goes on."
+        ) from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write a file that then appears whole at `path`, or not at all. Raises OSError, saying what to do."""
+    part = path.with_name(f"{path.name}.part")
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class _Shard:
+    """A parquet file that appears whole, when the `with` block ends well."""
+
+    def __init__(self, path: Path, columns: pa.Schema):
+        self.path, self.part, self.columns = path, path.with_name(f"{path.name}.part"), columns
+        self.writer: pq.ParquetWriter | None = None
+        self.rows: list[dict[str, Any]] = []
+        self.count = 0
+
+    def __enter__(self) -> _Shard:
+        return self
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.count += 1
+        if len(self.rows) == GROUP:
+            with _writing(self.path):
+                self._flush()
+
+    def _flush(self) -> None:
+        if self.writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.writer = pq.ParquetWriter(self.part, self.columns)
+        self.writer.write_table(pa.Table.from_pylist(self.rows, self.columns))
+        self.rows = []
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        try:
+            if kind is None:
+                with _writing(self.path):
+                    if self.rows:
+                        self._flush()
+                    self._close()
+                    os.replace(self.part, self.path)
+        finally:
+            with suppress(OSError):
+                self._close()
+                self.part.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+def report_path(folder: Path, number: int) -> Path:
+    """Of a unit; it exists when the unit is done."""
+    return folder / "units" / f"{number:06d}.json"
+
+
+def read_report(folder: Path, number: int) -> dict[str, Any] | None:
+    """What a unit wrote, or None if it is not done or one of its shards is gone or cut off."""
+    try:
+        content = json.loads(report_path(folder, number).read_text(encoding="utf-8"))
+        whole = all((folder / name).stat().st_size == size for name, size in content["shards"].items())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return content if whole else None
+
+
+def _cut(unit: Unit, row: dict[str, Any], mask: Any, copy: int, settings: BuildSettings) -> Cut:
+    needed = ("img_id",) if unit.masks is None else ("img_id", "ann_id")
+    if missing := [key for key in needed if not row[key]]:
+        raise RowError(f"no {missing[0]}")
+    if unit.masks is None:
+        return cut_released(row, settings)
+    if copy:
+        raise RowError("second row of this key")
+    return cut_with_mask(row, mask, settings)
+
+
+def build_unit(
+    unit: Unit, folder: Path, settings: BuildSettings, builder: str, stop: Callable[[], bool] = lambda: False
+) -> int:
+    """Write a unit's shards, then its report; returns how many rows it read.
+
+    Raises ValueError or OSError for a source that cannot be read, OSError for a full disk, Stopped when told to.
+    """
+    report, bad, columns, splits = Report(), [], schema(), {}
+    with ExitStack() as written:
+        for number, (row, mask) in enumerate(zip(unit.rows(), unit.read_masks(), strict=True)):
+            if stop():
+                raise Stopped
+            report.rows += 1
+            copy, source_row = int(unit.copies[number]), unit.first + unit.start + number
+            name = f"{row['img_id'] or '?'}:{copy if unit.masks is None else row['ann_id'] or '?'}"
+            try:
+                cut = _cut(unit, row, mask, copy, settings)
+            except RowError as error:
+                report.drop(error.reason)
+                where = {"side": "rows", "file": unit.name, "row": source_row}
+                bad.append({**where, "id": name, "reason": error.reason, "detail": error.detail})
+                continue
+            split = VALIDATION if in_validation(row["img_id"], settings.validation) else TRAIN
+            if split not in splits:
+                path = folder / split / f"{unit.number:06d}.parquet"
+                splits[split] = written.enter_context(_Shard(path, columns))
+            shard = splits[split]
+            origin = {"source_file": unit.name, "source_row": source_row, "builder": builder}
+            filled = {**row, **cut.columns, **origin, "id": name}
+            report.keep(filled, cut, split, shard.path.relative_to(folder).as_posix(), shard.count)
+            shard.add({column: filled[column] for column in columns.names})
+    shards = {f"{name}/{shard.path.name}": shard.path.stat().st_size for name, shard in sorted(splits.items())}
+    with whole_file(report_path(folder, unit.number)) as part:
+        content = {**report.to_json(), "shards": shards, "bad": bad}
+        part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return report.rows

@@ -1,0 +1,144 @@
+"""Parquet files of a data set, on this machine or on the Hugging Face hub, read a few rows at a time.
+
+On the hub nothing is fetched but the byte ranges that are asked for: footers, key columns, then row after row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HUB = "hf://datasets/"
+SPLITS = ("train", "validation", "test")
+BATCH = 32  # rows in memory at once, of any one file
+BUFFERS = {False: 1 << 20, True: 8 << 20}  # bytes read at once: local, on the hub
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A parquet file: where it is, its name in its data set, rows of each row group, and a digest of their layout."""
+
+    place: str
+    name: str
+    groups: tuple[int, ...]
+    columns: tuple[str, ...]
+    digest: str
+
+
+def find(source: str, split: str) -> list[str]:
+    """The parquet files of a split of a folder, or of a data set `owner/name` or `owner/name@revision` of the hub.
+
+    A file belongs to the split whose name is a word of its path; where no path has such a word, all are "train".
+    Raises FileNotFoundError where there are none.
+    """
+    path = Path(source).absolute()
+    if path.is_file():
+        return [str(path)]
+    if path.is_dir():
+        root, found = str(path), sorted(str(file) for file in path.rglob("*.parquet"))
+        names = [Path(file).relative_to(path).as_posix() for file in found]
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", source):
+        root, found = _on_the_hub(source)
+        names = [file.removeprefix(root) for file in found]
+    else:
+        raise FileNotFoundError(f"{source} is neither a folder, a parquet file, nor the name of a data set.")
+    words = [set(re.split(r"[\W_]+", name)) for name in names]
+    marked = any(part.intersection(SPLITS) for part in words)
+    chosen = [file for file, part in zip(found, words, strict=True) if (split in part if marked else split == "train")]
+    if not chosen:
+        raise FileNotFoundError(f"{root} has no parquet file of the split '{split}' ({len(found)} files of any).")
+    return chosen
+
+
+def _on_the_hub(source: str) -> tuple[str, list[str]]:
+    """The root of a data set at one commit, and its parquet files."""
+    name, _, revision = source.partition("@")
+    with _explained(source, remote=True):
+        from huggingface_hub import HfApi, HfFileSystem
+
+        commit = HfApi().dataset_info(name, revision=revision or None).sha
+        root = f"{HUB}{name}@{commit}/"
+        found = HfFileSystem().find(root.removeprefix("hf://"))
+    return root, sorted(f"hf://{file}" for file in found if file.endswith(".parquet"))
+
+
+@contextmanager
+def _explained(place: str, remote: bool) -> Iterator[None]:
+    """Say which file could not be read, and what to do."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise ValueError(f"{place} is not a readable parquet file: {error}. Fetch it anew.") from error
+    except ImportError:
+        raise
+    except Exception as error:  # of the hub's library, its HTTP client, or the disk
+        if not remote and getattr(error, "errno", None) is None:  # pyarrow's for damaged pages
+            raise ValueError(f"{place} is not a readable parquet file: {error}. Fetch it anew.") from error
+        if not remote:
+            raise
+        gone = type(error).__name__ in ("RepositoryNotFoundError", "RevisionNotFoundError", "FileNotFoundError")
+        raise (FileNotFoundError if gone else OSError)(
+            f"{place} could not be read from the Hugging Face hub: {error}. Check its name and the network, and start "
+            "the same command again: it goes on. (There is no such file or folder on this machine.)"
+        ) from error
+
+
+@contextmanager
+def _open(place: str) -> Iterator[pq.ParquetFile]:
+    remote = place.startswith(HUB)
+    with _explained(place, remote):
+        if remote:
+            from huggingface_hub import HfFileSystem
+
+            file: Any = HfFileSystem().open(place.removeprefix("hf://"), block_size=BUFFERS[True], cache_type="none")
+        else:
+            file = place
+        with pq.ParquetFile(file, buffer_size=BUFFERS[remote], pre_buffer=False) as opened:
+            yield opened
+
+
+def look(place: str, name: str) -> SourceFile:
+    """What a file's footer says. Raises ValueError for a file that is not parquet."""
+    with _open(place) as file:
+        metadata = file.metadata
+        found = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        groups = tuple(group.num_rows for group in found)
+        chunks = [group.column(number) for group in found for number in range(group.num_columns)]
+        sizes = [(chunk.path_in_schema, chunk.data_page_offset, chunk.total_compressed_size) for chunk in chunks]
+        columns = tuple(file.schema_arrow.names)
+    return SourceFile(place, name, groups, columns, sha256(repr((groups, sizes)).encode()).hexdigest()[:16])
+
+
+def names(places: list[str]) -> list[str]:
+    """Names that do not depend on where a data set lies: without the folders that all files share."""
+    parts = [place.replace("\\", "/").split("/") for place in places]
+    shared = 0
+    while all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+    return ["/".join(part[shared:]) for part in parts]
+
+
+def read_columns(place: str, columns: list[str]) -> pa.Table:
+    """Whole columns of a file: small ones."""
+    with _open(place) as file:
+        return file.read(columns)
+
+
+def read_rows(place: str, columns: list[str], group: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    """The rows start...stop of a row group, a batch in memory at a time."""
+    seen = 0
+    with _open(place) as file:
+        for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns, use_threads=False):
+            before, seen = seen, seen + len(batch)
+            if seen > start:
+                yield from batch.slice(max(start - before, 0), stop - max(start, before)).to_pylist()
+            if seen >= stop:
+                return

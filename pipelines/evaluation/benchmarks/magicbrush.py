@@ -1,0 +1,84 @@
+"""MagicBrush's test set, its additions only, as Paint by Inpaint's tables have it.
+
+A folder with edit_turns.json (a list of {input, mask, output, instruction}), global_descriptions.json ({img_id: {file:
+caption}}) and images/<img_id>/. An addition: the instruction has the word add or put, and neither remove nor and.
+Whether words or parts of words were meant the paper does not say; it has 144 of them.
+The masks are free-form: what is transparent, or, without transparency, what is white in the mask and not in the scene.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..cases import Benchmark, Case, mask_box
+from .files import cut_out, read_picture
+
+SOURCE = (
+    "Needed is MagicBrush's test set, unzipped: a folder with edit_turns.json, global_descriptions.json and images/. "
+    "The publishers hand it out apart from the Hugging Face data set osunlp/MagicBrush; its page says where."
+)
+ABOUT = (
+    "MagicBrush's test edits that add something. The object picture is the masked part of the target: the same pixels, "
+    "with some background. The tables' methods were given texts."
+)
+
+
+def is_addition(instruction: str) -> bool:
+    """Whether an instruction adds an object and does nothing else."""
+    words = set(re.findall(r"[a-z]+", instruction.lower()))
+    return bool(words & {"add", "put"}) and not words & {"remove", "and"}
+
+
+def free_form_mask(picture: Image.Image, scene: Image.Image, where: str) -> np.ndarray:
+    """[H,W] bool of the scene's size. Raises ValueError when nothing is marked."""
+    picture = picture.convert("RGBA").resize(scene.size, Image.Resampling.NEAREST)
+    pixels = np.asarray(picture)
+    mask = pixels[..., 3] < 128
+    if not mask.any():
+        mask = (pixels[..., :3] == 255).all(-1) & ~(np.asarray(scene) == 255).all(-1)
+    if not mask.any():
+        raise ValueError(f"{where} marks nothing: neither transparency nor white.")
+    return mask
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. {SOURCE}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def read_magicbrush_add(folder: Path) -> Benchmark:
+    """The additions in a folder. Raises FileNotFoundError, ValueError."""
+    turns, captions = _load(folder / "edit_turns.json"), _load(folder / "global_descriptions.json")
+    needed = {"input", "mask", "output", "instruction"}
+    for number, turn in enumerate(turns):
+        if not isinstance(turn, dict) or (absent := needed - turn.keys()):
+            raise ValueError(
+                f"{folder / 'edit_turns.json'}, entry {number} lacks {', '.join(sorted(absent))}. {SOURCE}"
+            )
+    chosen = [turn for turn in turns if is_addition(turn["instruction"])]
+    if not chosen:
+        raise ValueError(f"{folder / 'edit_turns.json'} has no addition among {len(turns)} edits. {SOURCE}")
+
+    def read(index: int) -> Case:
+        turn = chosen[index]
+        images = folder / "images" / turn["input"].split("-")[0]
+        target = read_picture(images / turn["output"], SOURCE).convert("RGB")
+        scene = read_picture(images / turn["input"], SOURCE).convert("RGB")
+        scene = scene.resize(target.size, Image.Resampling.BICUBIC) if scene.size != target.size else scene
+        path = images / turn["mask"]
+        mask = free_form_mask(read_picture(path, SOURCE), scene, str(path))
+        pictured, _ = cut_out(target, mask, mask_box(mask))
+        caption = captions.get(images.name, {}).get(turn["output"], "")
+        return Case(Path(turn["output"]).stem, scene, (pictured,), target, mask, (), turn["instruction"], caption)
+
+    return Benchmark("magicbrush-add", ABOUT, tuple(Path(turn["output"]).stem for turn in chosen), read)

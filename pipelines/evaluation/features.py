@@ -1,0 +1,160 @@
+"""CLIP, DINO and DINOv2 features from transformers folders on this machine.
+
+Pictures are prepared as the MagicBrush script does it, whatever preprocessor_config.json a folder has (one that makes
+a 224 px square of the whole picture gives other numbers): for CLIP the shorter side to 224 px and the middle square;
+for DINO, and DINOv2 alike, the shorter side to 256 px and the middle 224 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import transforms
+
+from .cmmd import centre_square
+
+CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+GREY = (124, 116, 104)  # ImageNet's mean colour
+NOT_NEEDED = ("pooler.", "vision_model.embeddings.position_ids", "text_model.embeddings.position_ids")
+
+# What makes a folder's network the one of the published tables: (config of the vision part) name and value.
+CLIP_B32 = {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32, "image_size": 224}
+CLIP_L336 = {"hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14, "image_size": 336, "projection_dim": 768}
+DINO_S16 = {"hidden_size": 384, "num_hidden_layers": 12, "patch_size": 16, "num_attention_heads": 6}
+DINOV2_L = {"hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14, "num_attention_heads": 16}
+
+
+def preparation(shorter: int, side: int, statistics) -> transforms.Compose:
+    """PIL picture -> normalised [3,side,side]."""
+    return transforms.Compose(
+        [
+            transforms.Resize(shorter, transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(side),
+            transforms.ToTensor(),
+            transforms.Normalize(*statistics),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Features:
+    """A frozen network that turns pictures into unit vectors."""
+
+    network: nn.Module
+    prepare: Any  # picture -> [3,H,W]
+    exact: bool  # whether it has the published network's shape; another's numbers compare with nobody's
+
+    def vectors(self, pixels: Tensor) -> Any:
+        """What the network makes of pixels [N,3,H,W]: [N,D], not yet of unit length."""
+        outputs: Any = self.network(pixel_values=pixels)
+        return outputs.image_embeds if "image_embeds" in outputs else outputs.last_hidden_state[:, 0]
+
+    @torch.no_grad()
+    def pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Unit vectors [N,D] on the CPU."""
+        pixels = torch.stack([self.prepare(picture.convert("RGB")) for picture in pictures])
+        return _unit(self.vectors(pixels.to(next(self.network.parameters()))))
+
+
+@dataclass(frozen=True)
+class Clip(Features):
+    """CLIP, which sees, and reads where its folder has a tokenizer."""
+
+    tokenizer: Any = None
+
+    def vectors(self, pixels: Tensor) -> Any:
+        network: Any = self.network
+        return network.get_image_features(pixel_values=pixels)
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [N,D] on the CPU; a text is cut to what CLIP can read, 77 tokens."""
+        network: Any = self.network
+        length = network.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=length, return_tensors="pt")
+        return _unit(network.get_text_features(**tokens.to(next(network.parameters()).device)))
+
+
+def _unit(found: Any) -> Tensor:
+    """Unit vectors of what transformers gives: a tensor before version 5, an output with the vector in it since."""
+    return nn.functional.normalize(getattr(found, "pooler_output", found).float(), dim=-1).cpu()
+
+
+def _load(kind: Any, folder: Path, device: Any, **options: Any) -> Any:
+    """A network from a folder, every weight of it found there. Raises FileNotFoundError, ValueError."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder / 'config.json'} is missing. Needed is a transformers folder: weights and it."
+        )
+    try:
+        network, found = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The network in {folder} cannot be read: {error}") from error
+    if missing := [name for name in found["missing_keys"] if not name.startswith(NOT_NEEDED)]:
+        raise ValueError(
+            f"The weights in {folder} are not those of {kind.__name__}: {len(missing)} are missing, such as "
+            f"{missing[0]}. With random ones in their place every number would be wrong."
+        )
+    return network.requires_grad_(False).eval().to(device)
+
+
+def _is(config: Any, expected: dict[str, int]) -> bool:
+    return all(getattr(config, name, None) == value for name, value in expected.items())
+
+
+def load_clip(folder: Path, device: Any = "cpu") -> Clip:
+    """CLIP from a transformers folder; without tokenizer files it sees but cannot read.
+
+    Raises FileNotFoundError for an incomplete folder, ValueError for another network's.
+    """
+    from transformers import CLIPModel, CLIPTokenizer
+
+    network = _load(CLIPModel, folder, device)
+    tokens = (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()
+    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True) if tokens else None
+    shape = network.config.vision_config
+    side, exact = shape.image_size, _is(shape, CLIP_B32) and network.config.projection_dim == 512
+    return Clip(network, preparation(side, side, CLIP_STATISTICS), exact, tokenizer)
+
+
+def load_cmmd_clip(folder: Path, device: Any = "cpu") -> Features:
+    """The image half of CLIP, seeing what CMMD embeds. Raises FileNotFoundError, ValueError."""
+    from transformers import CLIPVisionModelWithProjection
+
+    network = _load(CLIPVisionModelWithProjection, folder, device)
+    finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CLIP_STATISTICS)])
+    side = network.config.image_size
+    return Features(network, lambda picture: finish(centre_square(picture, side)), _is(network.config, CLIP_L336))
+
+
+def load_dino(folder: Path, device: Any = "cpu") -> Features:
+    """DINO's CLS token. Raises FileNotFoundError, ValueError."""
+    from transformers import ViTModel
+
+    network = _load(ViTModel, folder, device, add_pooling_layer=False)
+    return Features(network, preparation(256, 224, IMAGENET_STATISTICS), _is(network.config, DINO_S16))
+
+
+def load_dinov2(folder: Path, device: Any = "cpu") -> Features:
+    """DINOv2's CLS token. Raises FileNotFoundError, ValueError."""
+    from transformers import Dinov2Model
+
+    network = _load(Dinov2Model, folder, device)
+    return Features(network, preparation(256, 224, IMAGENET_STATISTICS), _is(network.config, DINOV2_L))
+
+
+def padded_square(picture: Image.Image) -> Image.Image:
+    """The picture in the middle of a grey square: a crop to a square would cut a long object's ends off."""
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), GREY)
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square

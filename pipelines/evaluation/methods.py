@@ -1,0 +1,68 @@
+"""Methods that need no network: what every table should be read against.
+
+A method is any function from a case to a picture. These are trivial on purpose: doing nothing scores well on every
+similarity, pasting scores well on every identity, and another case's object must score badly on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from .cases import Benchmark, Case, mask_box
+
+Method = Callable[[Case], Image.Image]
+
+
+def unchanged(case: Case) -> Image.Image:
+    """The scene."""
+    return case.scene
+
+
+def perfect_copy(case: Case) -> Image.Image:
+    """The target. Raises ValueError for a case without one."""
+    if case.target is None:
+        raise ValueError(f"Case {case.name} has no target to copy.")
+    return case.target
+
+
+def paste(case: Case, picture: Image.Image, mask: np.ndarray | None) -> Image.Image:
+    """The object picture squashed into the box of the case's mask, inside the picture's own mask if it has one.
+
+    Raises ValueError for a case without a mask.
+    """
+    if case.mask is None:
+        raise ValueError(f"Case {case.name} has no mask that says where to paste.")
+    x0, y0, x1, y1 = mask_box(case.mask)
+    cut = mask_box(mask) if mask is not None else (0, 0, *picture.size)
+    size = (x1 - x0, y1 - y0)
+    shape = None if mask is None else Image.fromarray(mask.astype(np.uint8) * 255).crop(cut).resize(size)
+    result = case.scene.copy()
+    result.paste(picture.crop(cut).resize(size, Image.Resampling.BICUBIC), (x0, y0), shape)
+    return result
+
+
+def copy_paste(case: Case) -> Image.Image:
+    """The case's first object picture at the true box. Raises ValueError for a case without a mask."""
+    return paste(case, case.objects[0], case.object_masks[0] if case.object_masks else None)
+
+
+def shuffled_object(benchmark: Benchmark) -> Method:
+    """The next case's object at this case's true box."""
+    places = {name: index for index, name in enumerate(benchmark.names)}
+
+    def method(case: Case) -> Image.Image:
+        other = benchmark[(places[case.name] + 1) % len(benchmark)]
+        return paste(case, other.objects[0], other.object_masks[0] if other.object_masks else None)
+
+    return method
+
+
+METHODS: dict[str, Callable[[Benchmark], Method]] = {
+    "unchanged": lambda benchmark: unchanged,
+    "perfect_copy": lambda benchmark: perfect_copy,
+    "copy_paste": lambda benchmark: copy_paste,
+    "shuffled_object": shuffled_object,
+}

@@ -1,0 +1,58 @@
+"""Words for toys: the playroom's captions, and a text encoder for a UNet that is told what to add.
+
+It stands where CLIP's text encoder stands in Paint by Inpaint: what a UNet knew before it was shown pictures.
+"""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..visual_insertion.optimizer_modules import EmbeddingOptimizer, OptimizerSettings
+from .dataset import Arrays
+from .models import CONTEXT_TOKENS, CONTEXT_WIDTH
+from .toys import PATTERNS, SHAPES
+
+HUES = {"red": 0, "orange": 30, "yellow": 60, "green": 120, "turquoise": 175, "blue": 230, "purple": 275, "pink": 325}
+VOCABULARY = ("", *PATTERNS, *HUES, *SHAPES)  # the first one fills up
+EMPTY = torch.zeros(1, 3, 1)  # the empty caption, as `tokens` would have it
+
+
+def colour_word(colour: np.ndarray) -> str:
+    """The colour [3], RGB 0..1, by the nearest of eight hues."""
+    hue = 360 * colorsys.rgb_to_hsv(*(float(c) for c in colour))[0]
+    return min(HUES, key=lambda word: abs((hue - HUES[word] + 180) % 360 - 180))
+
+
+def caption(shape: int, pattern: int, colour: np.ndarray) -> str:
+    """Such as "striped red ball" would be: pattern, colour, shape."""
+    return f"{PATTERNS[pattern]} {colour_word(colour)} {SHAPES[shape]}"
+
+
+def tokens(toys: Arrays) -> Tensor:
+    """Word numbers [N,3,1] of toys given by their arrays shape, pattern and colour."""
+    captions = map(caption, toys["shape"], toys["pattern"], toys["colour"])
+    return torch.tensor([[[VOCABULARY.index(word)] for word in words.split()] for words in captions]).float()
+
+
+class WordEncoder(EmbeddingOptimizer):
+    """Contexts [B,16,128] of word numbers [B,3,1]; in training it stands where an embedding optimizer does.
+
+    Token 0 is constant, as a causal text encoder's start token is; the words follow, then what fills up.
+    """
+
+    def __init__(self):
+        super().__init__(OptimizerSettings("words", 1, CONTEXT_WIDTH, CONTEXT_TOKENS))
+        self.register_parameter("queries", None)
+        self.words = nn.Embedding(len(VOCABULARY), CONTEXT_WIDTH)
+        self.places = nn.Parameter(0.5 * torch.randn(CONTEXT_TOKENS, CONTEXT_WIDTH))
+        self.norm = nn.LayerNorm(CONTEXT_WIDTH)
+
+    def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
+        numbers = features[..., 0].round().long()
+        line = numbers.new_zeros(len(numbers), CONTEXT_TOKENS)
+        line[:, 1 : 1 + numbers.shape[1]] = numbers
+        return self.norm(self.words(line) + self.places)

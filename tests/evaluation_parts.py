@@ -1,0 +1,92 @@
+"""What the tests of evaluation share: small random networks in their published layouts, and a benchmark of squares."""
+
+import json
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    Dinov2Config,
+    Dinov2Model,
+    ViTConfig,
+    ViTModel,
+)
+
+SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "ba</w>", "<|startoftext|>", "<|endoftext|>"]
+
+
+def save_clip(folder, side, patch):
+    """A small CLIP with its tokenizer."""
+    start, end = len(WORDS) - 2, len(WORDS) - 1
+    ends = dict(vocab_size=len(WORDS), bos_token_id=start, eos_token_id=end, pad_token_id=end)
+    text = CLIPTextConfig(**SMALL, **ends, max_position_embeddings=16, projection_dim=24)
+    vision = CLIPVisionConfig(**SMALL, image_size=side, patch_size=patch, projection_dim=24)
+    CLIPModel(
+        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=24)
+    ).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(WORDS)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\nb a</w>\n", encoding="utf-8")
+
+
+def save_hub(folder):
+    """AlexNet as torch hub keeps it: random where LPIPS looks, nothing behind that."""
+    import torchvision
+
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in torchvision.models.alexnet().state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        name: torch.randn(shape, generator=generator) * 0.05
+        if name.startswith("features")
+        else torch.zeros(1).expand(shape)
+        for name, shape in shapes.items()
+    }
+    (folder / "checkpoints").mkdir(parents=True)
+    torch.save(state, folder / "checkpoints" / "alexnet-owt-7be5be79.pth")
+
+
+def save_networks(folder):
+    """Every backbone but DreamSim: {name: folder}."""
+    torch.manual_seed(0)
+    folders = {name: folder / name for name in ("clip_b32", "clip_l336", "dino", "dinov2", "lpips")}
+    save_clip(folders["clip_b32"], 224, 32)
+    save_clip(folders["clip_l336"], 112, 14)
+    ViTModel(ViTConfig(**SMALL, image_size=224, patch_size=16), add_pooling_layer=False).save_pretrained(
+        folders["dino"]
+    )
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2)
+    Dinov2Model(Dinov2Config(**sizes, image_size=518, patch_size=14)).save_pretrained(folders["dinov2"])
+    save_hub(folders["lpips"])
+    return folders
+
+
+def picture(seed, size=(96, 80), smooth=2.0):
+    """Soft random colours, RGB at (width, height)."""
+    noise = np.random.default_rng(seed).standard_normal((size[1], size[0], 3))
+    soft = ndimage.gaussian_filter(noise, (smooth, smooth, 0))
+    return Image.fromarray(((soft / np.abs(soft).max() + 1) * 127.5).astype(np.uint8))
+
+
+def squares(pack, count=6, caption="a b ba"):
+    """Scenes with a disc of another texture; the object picture is the disc out of the target, as in PIPE."""
+    cases = pack.pipelines.evaluation.cases
+
+    def read(index):
+        scene = picture(index, smooth=6.0)
+        rows, columns = np.mgrid[:80, :96]
+        mask = (rows - 30 - 3 * index) ** 2 + (columns - 40 - 2 * index) ** 2 < 15**2
+        pixels = np.array(scene)
+        pixels[mask] = np.array(picture(100 + index, smooth=1.5))[mask]
+        target = Image.fromarray(pixels)
+        x0, y0, x1, y1 = box = cases.mask_box(mask)
+        shape = mask[y0:y1, x0:x1]
+        return cases.Case(f"disc{index}", scene, (target.crop(box),), target, mask, (shape,), "add a disc", caption)
+
+    return cases.Benchmark("discs", "Discs.", tuple(f"disc{index}" for index in range(count)), read)

@@ -1,0 +1,101 @@
+"""`visual-insertion evaluate` on a few cases of the playroom, with the models that ship, and what it refuses."""
+
+import json
+import socket
+
+import pytest
+from PIL import Image
+
+TRIVIAL = ("unchanged", "copy_paste", "shuffled_object")
+
+
+@pytest.fixture
+def run(pack, tmp_path, capsys):
+    """run(*arguments): (exit code, stdout, stderr) on the first cases of the playroom."""
+
+    def call(*arguments, benchmark="playroom", limit="3"):
+        shared = ["--benchmark", benchmark, "--limit", limit, "--output", str(tmp_path / "out"), "--device", "cpu"]
+        code = pack.pipelines.__main__.main(["evaluate", *shared, *arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_it_scores_the_shipped_models_against_trivial_methods_without_a_network(run, pack, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    networks = pack.tests.evaluation_parts.save_networks(tmp_path / "networks")
+    given = [word for name in ("clip_b32", "dinov2") for word in (f"--{name.replace('_', '-')}", str(networks[name]))]
+    code, out, err = run("--method", *TRIVIAL, "visual-insertion", "--steps", "4", "--against", "unchanged", *given)
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "out" / "index.html")
+    facts = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    mean = {name: {m: found and found["value"] for m, found in row.items()} for name, row in facts["summary"].items()}
+    assert mean["visual-insertion"]["inclusion"] == 1 == mean["visual-insertion"]["oracle_inserted"]
+    assert mean["visual-insertion"]["oracle_identity"] > 0.6 > mean["shuffled_object"]["oracle_identity"]
+    assert mean["visual-insertion"]["copy_paste"] == 0 and mean["copy_paste"]["copy_paste"] == 1
+    assert mean["unchanged"]["oracle_identity"] == 0 == mean["unchanged"]["inclusion"]
+    assert mean["visual-insertion"]["clip_i"] <= 1 and mean["copy_paste"]["identity_dinov2_found"] <= 1
+    assert "no --dino:" in facts["missing"]["dino"] and facts["sorted_by"] == "oracle_identity"
+    assert facts["settings"]["visual-insertion"]["steps"] == 4 and len(facts["cases"]) == 3
+    pictures = sorted(path.name for path in (tmp_path / "out" / "results" / "visual-insertion").glob("*.png"))
+    assert pictures == sorted(f"{case}.png" for case in facts["cases"])
+
+
+def test_started_again_it_goes_on_and_takes_pictures_of_other_methods(run, tmp_path):
+    assert run("--method", "unchanged", limit="2")[0] == 0
+    first = tmp_path / "out" / "results" / "unchanged"
+    stamps = {path: path.stat().st_mtime_ns for path in first.glob("*.png")}
+    assert len(stamps) == 2
+    code, _, err = run("--method", "unchanged", "--results", f"mine={first}")
+    assert code == 0, err
+    assert len(list(first.glob("*.png"))) == 3 and all(path.stat().st_mtime_ns == at for path, at in stamps.items())
+    facts = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert facts["summary"]["mine"] == facts["summary"]["unchanged"]
+    assert all(found is None or found["value"] == 0 for found in facts["differences"]["mine"].values())
+
+
+def test_pictures_of_other_settings_are_not_mixed(run):
+    assert run("--method", "visual-insertion", "--steps", "1", limit="1")[0] == 0
+    code, _, err = run("--method", "visual-insertion", "--steps", "2", limit="1")
+    assert code == 1 and "other settings" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "Nothing to score"),
+        (("--method", "unchanged", "--limit", "0"), 2, "--limit"),
+        (("--results", "mine=nowhere"), 2, "nowhere is not a folder"),
+        (("--results", "mine"), 1, "NAME=FOLDER"),
+        (("--method", "unchanged", "--dino", "nowhere"), 2, "config.json is missing"),
+        (("--method", "unchanged", "--vae", "nowhere"), 2, "config.json is missing"),
+        (("--method", "unchanged", "--against", "other"), 1, "no method other"),
+        (("--method", "unchanged", "--sort-by", "dino"), 1, "no metric dino"),
+    ],
+)
+def test_wrong_use_is_said_in_a_line(run, arguments, code, said):
+    found, _, err = run(*arguments, limit="1")
+    assert found == code and said in err and "Traceback" not in err
+
+
+def test_public_benchmarks_need_their_data(run, tmp_path):
+    code, _, err = run("--method", "unchanged", benchmark="pipe")
+    assert code == 2 and "--data" in err
+    code, _, err = run("--method", "unchanged", "--data", str(tmp_path), benchmark="pipe")
+    assert code == 2 and "paint-by-inpaint/PIPE" in err
+
+
+def test_results_must_be_complete(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    Image.new("RGB", (128, 128)).save(tmp_path / "mine" / "900001000.png")
+    code, _, err = run("--results", f"mine={tmp_path / 'mine'}")
+    assert code == 2 and "lacks 2 of 3 results" in err
+
+
+def test_what_is_spelt_out_in_the_command_is_what_there_is(pack):
+    command, ev = pack.pipelines.commands.evaluate, pack.pipelines.evaluation
+    assert command.BACKBONES == ev.backbones.BACKBONES
+    assert set(command.BENCHMARKS) == set(ev.benchmarks.READERS) and set(command.TRIVIAL) == set(ev.methods.METHODS)

@@ -1,0 +1,510 @@
+"""Metrics: trivial methods score where they must, and every library's metric is the library's own value."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "shuffled_object")
+
+
+@pytest.fixture(scope="module")
+def ev(pack):
+    return pack.pipelines.evaluation
+
+
+@pytest.fixture(scope="module")
+def parts(pack):
+    return pack.tests.evaluation_parts
+
+
+@pytest.fixture(scope="module")
+def folders(parts, tmp_path_factory):
+    return parts.save_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="module")
+def backbones(ev, folders):
+    return ev.backbones.load_backbones(folders)
+
+
+def table_of(ev, benchmark, backbones, folder, restore=None):
+    methods = {name: ev.methods.METHODS[name](benchmark) for name in TRIVIAL}
+    results = {
+        name: ev.protocol.make_results(benchmark, name, method, folder / name, {}) for name, method in methods.items()
+    }
+    return ev.protocol.measure(benchmark, results, backbones, restore), results
+
+
+def means_of(table):
+    """Mean by method and metric; a metric without a value is left out."""
+    return {
+        name: {m: np.nanmean(v) for m, v in row.items() if not np.isnan(v).all()} for name, row in table.values.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def measured(pack, ev, parts, backbones, tmp_path_factory):
+    """(benchmark, table, results) of the trivial methods on discs, all networks random."""
+    benchmark = parts.squares(pack)
+    return benchmark, *table_of(ev, benchmark, backbones, tmp_path_factory.mktemp("discs"))
+
+
+@pytest.fixture(scope="module")
+def discs(measured):
+    """(mean by method and metric, table)."""
+    return means_of(measured[1]), measured[1]
+
+
+# What must score how.
+
+
+def test_a_perfect_copy_is_perfect(discs):
+    means, table = discs
+    for metric in ("l1", "l1_inside", "l1_outside", "l2", "l2_inside", "l2_outside", "lpips", "lpips_inside"):
+        assert means["perfect_copy"][metric] == 0
+    for metric in ("clip_i", "clip_i_inside", "clip_i_outside", "dino", "dino_inside", "dino_outside"):
+        assert means["perfect_copy"][metric] == pytest.approx(1, abs=1e-6)
+    assert means["perfect_copy"]["inclusion"] == means["perfect_copy"]["placement_iou"] == 1
+    assert means["perfect_copy"]["placement_distance"] == 0 and means["perfect_copy"]["placement_area"] == 1
+    assert table.sets["perfect_copy"]["cmmd"] == pytest.approx(0, abs=1e-9)
+    assert all(table.sets[name]["cmmd"] > 1e-6 for name in ("unchanged", "shuffled_object"))
+
+
+def test_an_unchanged_scene_includes_nothing_and_keeps_its_background(discs):
+    means, table = discs
+    assert means["unchanged"]["inclusion"] == 0 == means["unchanged"]["copy_paste"]
+    assert means["unchanged"]["background_psnr"] == 100
+    assert means["unchanged"]["background_ssim"] == pytest.approx(1, abs=1e-4)
+    assert means["unchanged"]["background_l1"] == 0 == means["unchanged"]["background_lpips"]
+    assert means["unchanged"]["l1_outside"] == 0 < means["unchanged"]["l1"] < means["unchanged"]["l1_inside"]
+    for metric in ("placement_iou", "identity_clip_found", "identity_dinov2_found", "copy_paste_score"):
+        assert np.isnan(table.values["unchanged"][metric]).all()  # missing, not zero
+
+
+def test_pasting_has_the_highest_identity_and_is_told(discs):
+    means, _ = discs
+    for metric in ("identity_clip_true", "identity_dinov2_true"):
+        others = max(means[name][metric] for name in ("unchanged", "shuffled_object"))
+        assert means["copy_paste"][metric] > others
+    assert means["copy_paste"]["copy_paste"] == 1
+    assert means["perfect_copy"]["copy_paste"] == 1  # as in PIPE, the object picture is the target's own pixels
+
+
+def test_another_objects_paste_is_included_but_not_the_object(discs):
+    means, _ = discs
+    assert means["shuffled_object"]["inclusion"] == 1 and means["shuffled_object"]["copy_paste"] == 0
+    assert means["shuffled_object"]["l1_inside"] > means["copy_paste"]["l1_inside"]
+    assert means["shuffled_object"]["dino_inside"] < means["copy_paste"]["dino_inside"]
+    assert means["shuffled_object"]["identity_dinov2_true"] < means["copy_paste"]["identity_dinov2_true"]
+
+
+@pytest.fixture(scope="module")
+def playroom(pack, ev, tmp_path_factory):
+    root = pack.devtools.pack.ROOT / "playroom_models"
+    benchmark = pack.pipelines.playroom.benchmark.playroom(root / "judge.safetensors").first(5)
+    restore = ev.restoration.load_restoration(root / "vae")
+    table, _ = table_of(ev, benchmark, ev.backbones.Backbones(), tmp_path_factory.mktemp("playroom"), restore)
+    return benchmark, restore, means_of(table)
+
+
+def test_on_other_views_only_pasting_is_flagged_and_the_oracle_tells_objects_apart(playroom):
+    _, _, means = playroom
+    assert [means[name]["copy_paste"] for name in TRIVIAL] == [0, 0, 1, 0]
+    assert [means[name]["inclusion"] for name in TRIVIAL] == [0, 1, 1, 1]
+    assert [means[name]["oracle_inserted"] for name in TRIVIAL] == [0, 1, 1, 1]
+    assert means["perfect_copy"]["oracle_identity"] > 0.95 > means["copy_paste"]["oracle_identity"]
+    assert means["copy_paste"]["oracle_identity"] > 0.5 > 0.3 > means["shuffled_object"]["oracle_identity"]
+
+
+@pytest.mark.parametrize("change", ["jpeg", "darker", "mirrored"])
+def test_pasting_is_told_through_compression_light_and_mirrors(ev, playroom, tmp_path, change):
+    benchmark, _, _ = playroom
+    case = benchmark[2]
+    mirrored = case.objects[0].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    result = ev.methods.paste(case, mirrored if change == "mirrored" else case.objects[0], None)
+    if change == "jpeg":
+        result.save(tmp_path / "a.jpg", quality=75)
+        result = Image.open(tmp_path / "a.jpg").convert("RGB")
+    if change == "darker":
+        result = Image.fromarray((np.asarray(result) * 0.8).astype(np.uint8))
+    box = ev.cases.mask_box(case.mask)
+    assert ev.copy_paste.copy_paste_score(result, box, case.objects[0]) > ev.copy_paste.FLAGGED
+    assert ev.copy_paste.copy_paste_score(case.target, box, case.objects[0]) < ev.copy_paste.FLAGGED
+
+
+# What changed.
+
+
+def test_what_a_vae_or_jpeg_does_to_a_scene_is_no_insertion(ev, playroom, tmp_path):
+    benchmark, restore, _ = playroom
+    for index in range(len(benchmark)):
+        scene = benchmark[index].scene
+        restored = restore(scene)
+        assert ev.change.find_region(restored, scene, ev.change.calibrate(scene, restored)) is None
+        scene.save(tmp_path / "scene.jpg", quality=40)
+        assert ev.change.find_region(Image.open(tmp_path / "scene.jpg"), scene) is None
+
+
+def test_the_limit_follows_the_vae_within_bounds(ev):
+    scene = Image.new("RGB", (64, 64), (100, 100, 100))
+    assert ev.change.calibrate(scene, None) == ev.change.LIMIT
+    assert ev.change.calibrate(scene, scene) == ev.change.LEAST
+    assert ev.change.calibrate(scene, Image.new("RGB", (64, 64), (120, 100, 100))) == pytest.approx(1.5 * 20 / 255)
+    assert ev.change.calibrate(scene, Image.new("RGB", (64, 64), (250, 100, 100))) == ev.change.MOST
+
+
+def test_specks_and_a_wholly_new_picture_are_no_object(ev, parts):
+    scene = parts.picture(1, (128, 128), 6.0)
+    speck = scene.copy()
+    speck.paste((255, 0, 0), (50, 50, 52, 52))
+    assert ev.change.find_region(speck, scene) is None
+    assert ev.change.find_region(Image.new("RGB", (128, 128), (255, 0, 255)), scene) is None
+    block = scene.copy()
+    block.paste((255, 0, 0), (50, 40, 80, 60))
+    region = ev.change.find_region(block, scene)
+    assert region and ev.change.iou(region.box, (50, 40, 80, 60)) > 0.9
+
+
+def test_boxes(ev):
+    change = ev.change
+    assert change.iou((0, 0, 4, 4), (2, 0, 6, 4)) == 8 / 24 and change.iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
+    assert change.distance((0, 0, 2, 2), (3, 4, 5, 6), (30, 40)) == 5 / 50
+
+
+def test_all_methods_have_one_background_and_changes_elsewhere_count(ev, pack, parts):
+    case = parts.squares(pack)[0]
+    drifted = Image.fromarray((np.asarray(case.target) * 0.97).astype(np.uint8))
+    elsewhere = case.scene.copy()
+    elsewhere.paste((255, 0, 0), (70, 55, 90, 75))
+    alone = ev.measure.measure_case(case, {"a": drifted}, ev.backbones.Backbones())
+    both = ev.measure.measure_case(case, {"a": drifted, "b": elsewhere}, ev.backbones.Backbones())
+    assert both["b"]["background_psnr"] == 100 and both["b"]["placement_iou"] < 0.1
+    assert both["a"]["background_psnr"] < 50 and alone["a"]["background_psnr"] < 50
+    assert both["a"]["background_psnr"] != alone["a"]["background_psnr"]  # scored where b changed nothing either
+
+
+# Against the libraries.
+
+
+def magicbrush_pixels(result, target, criterion):
+    """The MagicBrush script's l1 and l2, in the calls it makes."""
+    from torchvision.transforms import ToTensor
+
+    return float(criterion(ToTensor()(result.resize(target.size)), ToTensor()(target)))
+
+
+def test_l1_and_l2_are_the_scripts(ev, parts):
+    result, target = parts.picture(1, (50, 60)), parts.picture(2, (80, 64))
+    a, b = (ev.pixel.to_tensor(ev.pixel.to_size(one, target.size)) for one in (result, target))
+    assert ev.pixel.l1(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.L1Loss()), rel=1e-6)
+    assert ev.pixel.l2(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.MSELoss()), rel=1e-6)
+
+
+def test_inside_and_outside_share_the_whole(ev, parts):
+    a, b = (ev.pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
+    mask = np.zeros((80, 96), bool)
+    mask[10:40, 20:70] = True
+    for metric in (ev.pixel.l1, ev.pixel.l2):
+        inside, outside = metric(a, b, mask), metric(a, b, ~mask)
+        assert metric(a, b) == pytest.approx(inside * mask.mean() + outside * (~mask).mean(), rel=1e-5)
+
+
+def test_psnr_and_ssim_are_the_libraries(ev, parts):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    first, second = parts.picture(1), parts.picture(2)
+    a, b, everywhere = ev.pixel.to_tensor(first), ev.pixel.to_tensor(second), np.ones((80, 96), bool)
+    assert ev.pixel.psnr(a, b) == pytest.approx(peak_signal_noise_ratio(b.numpy(), a.numpy(), data_range=1.0), rel=1e-5)
+    _, every = structural_similarity(
+        a.numpy(), b.numpy(), channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, win_size=11,
+        use_sample_covariance=False, full=True,
+    )  # fmt: skip
+    far = np.zeros((80, 96), bool)
+    far[30:50, 30:60] = True
+    assert ev.pixel.ssim(a, b, everywhere) == pytest.approx(
+        every.mean(), abs=0.02
+    )  # the libraries treat the frame differently
+    assert ev.pixel.ssim(a, ev.pixel.filled(a, b, ~far), far) == pytest.approx(1, abs=1e-4)
+
+
+def test_clip_features_are_the_librarys(ev, parts, backbones, folders):
+    from transformers import CLIPModel, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    pictures, words = [parts.picture(1, (300, 260)), parts.picture(2, (240, 400))], ["a ba", "c d e"]
+    model = CLIPModel.from_pretrained(folders["clip_b32"])
+    pixels = CLIPImageProcessorPil()(pictures, return_tensors="pt")
+    tokens = CLIPTokenizer.from_pretrained(folders["clip_b32"])(words, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        output = model(**pixels, **tokens)
+    assert torch.allclose(backbones.clip_b32.pictures(pictures), output.image_embeds, atol=1e-5)
+    assert torch.allclose(backbones.clip_b32.texts(words), output.text_embeds, atol=1e-5)
+
+
+def test_clip_t_is_torchmetrics_clip_score_as_a_cosine(ev, pack, parts, backbones, folders, discs):
+    from torchmetrics.functional.multimodal import clip_score
+    from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    class Tensors(CLIPModel):  # torchmetrics knows what transformers gave before version 5
+        def get_image_features(self, *arguments, **options):
+            found = super().get_image_features(*arguments, **options)
+            return getattr(found, "pooler_output", found)
+
+        def get_text_features(self, *arguments, **options):
+            found = super().get_text_features(*arguments, **options)
+            return getattr(found, "pooler_output", found)
+
+    def network():
+        tokenizer = CLIPTokenizer.from_pretrained(folders["clip_b32"])
+        return Tensors.from_pretrained(folders["clip_b32"]), CLIPProcessor(CLIPImageProcessorPil(), tokenizer)
+
+    _, table = discs
+    case = parts.squares(pack)[3]
+    pixels = torch.from_numpy(np.array(case.target)).movedim(-1, 0)
+    score = float(clip_score(pixels, case.caption, model_name_or_path=network))
+    ours = table.values["perfect_copy"]["clip_t"][3]
+    assert score == pytest.approx(100 * max(ours, 0), abs=2e-2)
+
+
+def test_dino_is_the_scripts(ev, parts, backbones, folders):
+    from transformers import ViTModel
+
+    picture = parts.picture(1, (300, 260))
+    model = ViTModel.from_pretrained(folders["dino"], add_pooling_layer=False)
+    resized = picture.resize((int(300 * 256 / 260), 256), Image.Resampling.BICUBIC)
+    left, top = round((resized.width - 224) / 2), 16
+    pixels = np.asarray(resized.crop((left, top, left + 224, top + 224)), np.float32) / 255
+    pixels = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    with torch.no_grad():
+        token = model(pixel_values=torch.from_numpy(pixels).float().movedim(-1, 0)[None]).last_hidden_state[:, 0]
+    assert torch.allclose(backbones.dino.pictures([picture]), torch.nn.functional.normalize(token), atol=1e-5)
+
+
+def test_dinov2_is_the_librarys(ev, parts, backbones, folders):
+    from transformers import Dinov2Model
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+    picture = parts.picture(1, (320, 256))
+    prepare = BitImageProcessorPil(
+        size={"shortest_edge": 256}, crop_size=224, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]
+    )
+    with torch.no_grad():
+        found = Dinov2Model.from_pretrained(folders["dinov2"])(**prepare(picture, return_tensors="pt")).pooler_output
+    assert torch.allclose(backbones.dinov2.pictures([picture]), torch.nn.functional.normalize(found), atol=1e-5)
+
+
+def test_lpips_is_torchmetrics_and_keeps_no_state(ev, parts, backbones, folders, monkeypatch):
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(folders["lpips"]))
+    a, b = (ev.pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
+    theirs = float(learned_perceptual_image_patch_similarity(a[None], b[None], "alex", normalize=True))
+    assert backbones.lpips(a, b) == pytest.approx(theirs, rel=1e-5) == backbones.lpips(a, b)
+    assert theirs > 0 == backbones.lpips(a, a)
+
+
+def test_cmmd_is_its_definition_whatever_the_chunks(ev, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.nn.functional.normalize(torch.randn(n, 6, generator=generator, dtype=torch.float64)) for n in (7, 5))
+
+    def kernel(x, y):
+        return np.mean([[np.exp(-float(((p - q) ** 2).sum()) / (2 * 10**2)) for q in y] for p in x])
+
+    expected = 1000 * (kernel(a, a) + kernel(b, b) - 2 * kernel(a, b))
+    assert ev.cmmd.cmmd(a, b) == pytest.approx(expected, rel=1e-9) and expected > 0
+    monkeypatch.setattr(ev.cmmd, "CHUNK", 3)
+    assert ev.cmmd.cmmd(a, b) == pytest.approx(expected, rel=1e-9)
+    assert ev.cmmd.cmmd(a, a.flip(0)) == pytest.approx(0, abs=1e-9)
+
+
+def test_cmmd_sees_the_middle_square(ev, parts):
+    picture = parts.picture(1, (100, 60))
+    expected = picture.crop((20, 0, 80, 60)).resize((30, 30), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(ev.cmmd.centre_square(picture, 30)), np.asarray(expected))
+
+
+def test_intervals_are_scipys_and_paired(ev):
+    from scipy.stats import bootstrap
+
+    random = np.random.default_rng(1)
+    hard = random.normal(0, 1, 40)
+    ours, theirs = hard + 0.2 + random.normal(0, 0.05, 40), hard
+    found = ev.intervals.paired_interval(ours, theirs)
+    scipys = bootstrap((ours - theirs,), np.mean, rng=np.random.default_rng(0), batch=1000).confidence_interval
+    assert (found.low, found.high) == pytest.approx((scipys.low, scipys.high))
+    assert found.low > 0.15 and found.high < 0.25 and found == ev.intervals.paired_interval(ours, theirs)
+    apart = ev.intervals.mean_interval(ours)
+    assert apart.high - apart.low > 5 * (found.high - found.low)
+
+
+def test_intervals_leave_out_what_is_missing_and_say_how_many_are_left(ev):
+    mean = ev.intervals.mean_interval
+    assert mean(np.array([np.nan, np.nan])) is None
+    assert mean(np.array([3.0, np.nan])) == ev.intervals.Interval(3.0, None, None, 1)
+    assert mean(np.ones(5)) == ev.intervals.Interval(1.0, 1.0, 1.0, 5)
+    lopsided = mean(np.array([0.0] * 30 + [1.0]))
+    assert lopsided.count == 31 and 0 <= lopsided.low <= lopsided.value <= lopsided.high
+
+
+# What is not there.
+
+
+def test_a_metric_without_its_backbone_or_truth_is_missing_and_says_why(ev, pack, parts, tmp_path):
+    benchmark = parts.squares(pack, 2, caption="")
+    whole = benchmark.read
+
+    def read(index):
+        case = whole(index)
+        return ev.cases.Case(case.name, case.scene, case.objects)
+
+    bare = ev.cases.Benchmark("bare", "", benchmark.names, read)
+    folder = ev.protocol.make_results(bare, "unchanged", ev.methods.unchanged, tmp_path / "unchanged", {})
+    table = ev.protocol.measure(bare, {"unchanged": folder}, ev.backbones.Backbones())
+    assert "no --dino:" in table.missing["dino"] and table.missing["l1"] == "no case has a target"
+    assert table.missing["placement_iou"] == "no case has a target or mask" and "cmmd" in table.missing
+    measured = {metric.name for metric in table.metrics}
+    assert measured == set(table.values["unchanged"]) and "inclusion" in measured
+    assert not measured & set(table.missing) and table.sets == {}
+
+
+def test_weights_of_another_network_are_refused(ev, folders, tmp_path):
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        ev.features.load_dino(tmp_path)
+    config = json.loads((folders["dino"] / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}), encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes((folders["dino"] / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="are missing, such as .*2.*random"):
+        ev.features.load_dino(tmp_path)
+    with pytest.raises(FileNotFoundError, match="alexnet-owt"):
+        ev.perceptual.load_lpips(tmp_path)
+    with pytest.raises(FileNotFoundError, match="dino_vitb16_pretrain"):
+        ev.perceptual.load_dreamsim(tmp_path)
+
+
+def test_networks_of_another_size_are_marked(ev, backbones):
+    assert backbones.inexact() == ["clip_b32", "clip_l336", "dino", "dinov2"]
+    features = ev.features
+    from transformers import CLIPVisionConfig, Dinov2Config, ViTConfig
+
+    base = CLIPVisionConfig(hidden_size=768, num_hidden_layers=12, patch_size=32, image_size=224)
+    assert features._is(base, features.CLIP_B32) and not features._is(
+        CLIPVisionConfig(patch_size=16), features.CLIP_B32
+    )
+    small = ViTConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, patch_size=16)
+    assert features._is(small, features.DINO_S16) and not features._is(ViTConfig(), features.DINO_S16)
+    large = Dinov2Config(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, patch_size=14)
+    assert features._is(large, features.DINOV2_L)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (dict(objects=()), "no picture of its object"),
+        (dict(target=Image.new("RGB", (3, 3))), "its target"),
+        (dict(mask=np.zeros((80, 96), bool)), "mask is empty"),
+        (dict(mask=np.ones((96, 80), bool)), "not of its picture's size"),
+        (dict(object_masks=(np.ones((2, 2), bool), np.ones((2, 2), bool))), "2 masks"),
+    ],
+)
+def test_a_case_that_does_not_fit_together_is_refused(ev, pack, parts, change, said):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match=said):
+        replace(parts.squares(pack)[0], **change)
+
+
+def test_names_of_cases_are_fit_for_files(ev):
+    for names in (("a", "a"), ("a/b",), ("",), ("..",)):
+        with pytest.raises(ValueError, match="names of cases"):
+            ev.cases.Benchmark("x", "", names, lambda index: None)
+
+
+# Making and reporting.
+
+
+def test_pictures_are_made_once_and_never_mixed_with_those_of_other_settings(ev, pack, parts, tmp_path):
+    benchmark, made = parts.squares(pack, 3), []
+
+    def method(case):
+        made.append(case.name)
+        return case.scene
+
+    make = ev.protocol.make_results
+    make(benchmark.first(2), "m", method, tmp_path / "m", {"seed": 1})
+    make(benchmark, "m", method, tmp_path / "m", {"seed": 1})
+    assert made == ["disc0", "disc1", "disc2"]
+    with pytest.raises(ValueError, match="other settings"):
+        make(benchmark, "m", method, tmp_path / "m", {"seed": 2})
+    (tmp_path / "m" / "disc1.png").unlink()
+    with pytest.raises(FileNotFoundError, match="lacks 1 of 3 results, such as disc1.png"):
+        ev.protocol.find_results(benchmark, tmp_path / "m")
+    (tmp_path / "m" / "disc1.webp").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="disc1.webp is not a readable picture"):
+        ev.protocol.measure(benchmark, {"m": tmp_path / "m"}, ev.backbones.Backbones())
+
+
+def test_results_of_another_size_are_brought_to_the_targets(ev, pack, parts, tmp_path):
+    benchmark = parts.squares(pack, 1)
+    benchmark[0].target.resize((192, 160), Image.Resampling.BICUBIC).save(tmp_path / "disc0.png")
+    table = ev.protocol.measure(benchmark, {"large": tmp_path}, ev.backbones.Backbones())
+    assert table.values["large"]["l1"][0] < 0.01 and table.values["large"]["inclusion"][0] == 1
+
+
+def test_best_median_and_worst(ev):
+    choose = ev.report.choose_cases
+    values = np.array([5.0, np.nan, 9.0, 1.0, 7.0, 3.0, 8.0, 2.0, 4.0])
+    assert choose(values, "higher") == {"best": [2, 6, 4], "median": [0, 8, 5], "worst": [1, 3, 7]}
+    assert choose(values, "lower")["best"] == [3, 7, 5] and choose(values, "lower")["worst"][0] == 1
+    assert choose(np.array([1.0, 2.0]), "higher") == {"best": [1], "median": [0], "worst": [0]}
+
+
+def test_the_report_holds_everything(ev, measured, tmp_path):
+    import csv
+    from html.parser import HTMLParser
+
+    benchmark, table, results = measured
+    page = ev.report.write_report(table, benchmark, results, tmp_path / "report", {"seed": 1}, "copy_paste")
+    facts = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert facts["summary"]["unchanged"]["inclusion"] == {"value": 0.0, "low": 0.0, "high": 0.0, "count": 6}
+    assert facts["summary"]["unchanged"]["placement_iou"] is None
+    assert facts["values"]["unchanged"]["placement_iou"] == [None] * 6
+    assert "no --dreamsim" in facts["missing"]["identity_dreamsim_found"]
+    assert facts["against"] == "copy_paste" and set(facts["differences"]) == set(TRIVIAL) - {"copy_paste"}
+    assert facts["differences"]["unchanged"]["inclusion"]["value"] == -1
+    assert facts["libraries"]["torchmetrics"] and facts["settings"] == {"seed": 1}
+    assert facts["backbones_that_are_not_the_published_ones"] == ["clip_b32", "clip_l336", "dino", "dinov2"]
+
+    with open(tmp_path / "report" / "cases.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 * len(TRIVIAL) and rows[0]["case"] == "disc0" and rows[0]["placement_iou"] == ""
+    assert float(rows[1]["l1"]) == 0 and rows[1]["method"] == "perfect_copy"
+    with open(tmp_path / "report" / "summary.csv", encoding="utf-8", newline="") as file:
+        summary = {(row["method"], row["metric"]): row for row in csv.DictReader(file)}
+    assert summary["unchanged", "inclusion"]["cases"] == "6" and ("unchanged", "placement_iou") not in summary
+    assert float(summary["perfect_copy", "cmmd"]["mean"]) == pytest.approx(0, abs=1e-6)
+
+    class Pictures(HTMLParser):
+        found: list = []
+
+        def handle_starttag(self, tag, attrs):
+            if tag == "img":
+                self.found.append(dict(attrs)["src"])
+
+    text = page.read_text("utf-8")
+    Pictures().feed(text)
+    assert len(Pictures.found) == len(TRIVIAL) * 3 * 2
+    assert all(Image.open(tmp_path / "report" / name).height == ev.report.HEIGHT for name in Pictures.found)
+    assert "http" not in text and "identity_dreamsim_found" in text and "Not the published networks" in text
+    assert not list((tmp_path / "report").rglob("*.part")) and not list((tmp_path / "report").rglob(".*"))
+
+
+def test_the_report_refuses_names_that_are_not_there(ev, measured, tmp_path):
+    benchmark, table, results = measured
+    with pytest.raises(ValueError, match="no method other"):
+        ev.report.write_report(table, benchmark, results, tmp_path / "report", {}, "other")
+    with pytest.raises(ValueError, match="no metric other to sort by"):
+        ev.report.write_report(table, benchmark, results, tmp_path / "report", {}, None, "other")

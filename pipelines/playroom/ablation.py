@@ -1,13 +1,15 @@
-"""One embedding optimizer against another, all else equal: the same UNet, triplets, steps and random choices.
+"""What makes visually guided insertion work: one change at a time on the playroom, at equal steps.
 
-Every arm starts from the shipped UNet with its cross-attention drawn anew, so that none inherits what was learned with
-another optimizer's contexts, and trains a new optimizer and that cross-attention. The rest of the UNet stays.
+As for the authors, the story begins with a UNet that follows words, here the playroom's (`words`): `Study.text_base`
+trains it once. Every arm starts from there, shows it pictures in place of words, and trains what the arm says.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,17 +19,22 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
+from ..baselines.swap import Swap
+from ..paint_by_example.training.augmentation import crop_exemplar
+from ..training.denoising import Weighting
 from ..training.engine import fit
 from ..training.trainer import Settings
-from ..visual_insertion.optimizer_modules import EmbeddingOptimizer
-from ..visual_insertion.training.insertion import AsReleased, InsertionTask, Weighting, preview
+from ..visual_insertion.optimizer_modules import EmbeddingOptimizer, OptimizerSettings
+from ..visual_insertion.released import set_null
+from ..visual_insertion.training.insertion import AsReleased, InsertionTask, preview
 from ..visual_insertion.training.triplets import EncodedTriplets
-from . import dataset, oracle
-from .encoded import encode_objects, encode_pictures
+from . import dataset, oracle, words
+from .encoded import encode, encode_pictures
 from .judge import Judge
-from .models import make_embedding_optimizer
+from .models import CONTEXT_TOKENS, CONTEXT_WIDTH, ENCODER_WIDTH, make_embedding_optimizer
 from .recipe import GUIDANCE, noise_schedule
-from .tasks import decode_latents, to_pictures
+from .tasks import decode_latents, to_pictures, to_signed
+from .triplets import OBJECT_SIZE
 
 BATCH = 32
 SAMPLING_BATCH = 64
@@ -35,21 +42,37 @@ SAMPLING_BATCH = 64
 
 @dataclass(frozen=True)
 class Arm:
-    """What is compared."""
+    """What is compared. `pictures` are those of training and, but for "crop", of sampling."""
 
-    variant: str  # of the embedding optimizer
-    random_queries: bool = False  # drawn anew in every forward, in training and afterwards
-    nulls: str = "one"  # "released": trained with the context of a blank picture, guided against zeros
+    variant: str | None  # of the embedding optimizer; None: vision tokens in the place of words, nothing trained
+    unet: bool = False  # its cross-attention is trained as well
+    share: float = 1.0  # of the triplets
+    random_queries: bool = False  # drawn anew in every forward, in training and sampling
+    nulls: str = "one"  # the base's empty caption; "three": that before, a blank picture in training, then zeros
+    pictures: str = "views"  # other pictures of the toy; "crop": out of the target; "masked crop": without background;
+    # "words": none
 
 
+_SLIDES: dict[str, Any] = dict(random_queries=True, nulls="three")
 ARMS = {
-    "resampler": Arm("resampler"),
-    "pooled_mlp4_released": Arm("pooled_mlp4", random_queries=True, nulls="released"),
-    "pooled_mlp4_learned_queries": Arm("pooled_mlp4", nulls="released"),
-    "pooled_mlp4_one_null": Arm("pooled_mlp4", random_queries=True),
-    "resampler_random_queries": Arm("resampler", random_queries=True),
-    "resampler_released_nulls": Arm("resampler", nulls="released"),
+    "words": Arm(None, pictures="words"),  # the base itself, told what to add
+    "frozen_swap": Arm(None),
+    "two_linear": Arm("two_linear", share=0.4, nulls="three"),
+    "pooled_mlp2": Arm("pooled_mlp2", share=0.4, **_SLIDES),
+    "pooled_mlp4": Arm("pooled_mlp4", share=0.4, **_SLIDES),
+    "pooled_mlp4_attn2": Arm("pooled_mlp4", True, share=0.4, **_SLIDES),
+    "pooled_mlp4_attn2_data": Arm("pooled_mlp4", True, **_SLIDES),
+    "pooled_mlp4_learned_queries": Arm("pooled_mlp4", True, nulls="three"),
+    "pooled_mlp4_one_null": Arm("pooled_mlp4", True, random_queries=True),
+    "resampler": Arm("resampler", True),
+    "resampler_frozen_unet": Arm("resampler"),
+    "resampler_random_queries": Arm("resampler", True, random_queries=True),
+    "resampler_three_nulls": Arm("resampler", True, nulls="three"),
+    "resampler_crop": Arm("resampler", True, pictures="crop"),
+    "resampler_masked_crop": Arm("resampler", True, pictures="masked crop"),
 }
+SWAP = OptimizerSettings("swap", ENCODER_WIDTH, CONTEXT_WIDTH, CONTEXT_TOKENS)
+Networks = tuple[UNet2DConditionModel, EmbeddingOptimizer]
 
 
 @dataclass(frozen=True)
@@ -66,57 +89,126 @@ class Base:
         encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
         return cls(folder, cast(AutoencoderKL, vae).eval(), encoder.eval())
 
-    def unet(self, seed: int) -> UNet2DConditionModel:
-        """The UNet, frozen but for its cross-attention, which is drawn anew from `seed`."""
-        unet: Any = UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32)
-        unet.requires_grad_(False)
-        torch.manual_seed(seed)
-        for name, module in unet.named_modules():
-            if ".attn2." in name and isinstance(module, torch.nn.Linear):
+    def unet(self) -> UNet2DConditionModel:
+        """The shipped UNet."""
+        return cast(Any, UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32))
+
+    @torch.no_grad()
+    def see(self, pictures: Tensor, batch: int = 100) -> Tensor:
+        """Vision tokens [N,T,D] of pictures [N,3,64,64] in -1..1, where 0 is the encoder's mean colour."""
+        return torch.cat([self.encoder(pixel_values=part).last_hidden_state for part in pictures.split(batch)])
+
+
+def cross_attention(unet: UNet2DConditionModel, anew: bool = False) -> UNet2DConditionModel:
+    """The UNet with only its cross-attention to be trained, if asked for drawn anew."""
+    unet.requires_grad_(False)
+    for name, module in unet.named_modules():
+        if ".attn2." in name and isinstance(module, torch.nn.Linear):
+            module.requires_grad_(True)
+            if anew:
                 module.reset_parameters()
-                module.requires_grad_(True)
-        return unet
+    return unet
 
-    def blank(self) -> Tensor:
-        """[1,T,D] tokens of an all-zero encoder input: the mean colour everywhere."""
-        size = cast(Any, self.encoder.config).image_size
+
+def crops(toys: dataset.Arrays, masked: bool) -> Tensor:
+    """Pictures [N,3,64,64] of toys cut out of their targets, in -1..1; masked, all around them is 0."""
+    pictures = to_signed(toys["target"])
+    if masked:
+        pictures = pictures * torch.from_numpy(toys["object_mask"])[:, None]
+    cut = zip(pictures, toys["box"].tolist(), strict=True)
+    return torch.stack([crop_exemplar(one, tuple(box), OBJECT_SIZE, margin=2) for one, box in cut]).clamp(-1, 1)
+
+
+class Study:
+    """The data, the base and the arms of one comparison, in a folder where what is finished is read back."""
+
+    def __init__(self, models: Path, folder: Path, shards: list[Path], progress: Callable[[int, int], None]):
+        self.base, self.folder, self.shards = Base.load(models), folder, shards
+        self.views = encode(shards, folder / "encoded", self.base.vae, self.base.encoder, progress)
+        self.views.labels.clear()
+
+    def _fit(self, task: InsertionTask, steps: int, seed: int, name: str, report: Callable[[str], None]) -> Any:
+        settings = Settings(steps, learning_rate=1e-3, seed=seed, warmup=min(100, steps // 10))
+        return fit(task, settings, self.folder / name, report).modules
+
+    def _task(self, unet, optimizer: EmbeddingOptimizer, data: EncodedTriplets, released: AsReleased) -> InsertionTask:
+        weighting, rates = Weighting(region=3.0), {"unet": 0.5}
+        return InsertionTask(
+            unet, optimizer, data, noise_schedule(), BATCH, weighting=weighting, rates=rates, as_released=released
+        )
+
+    def text_base(self, steps: int, report: Callable[[str], None] = print) -> Networks:
+        """The UNet that follows words, and their encoder, whose null is the context of the empty caption."""
+        toys = dataset.load(self.shards, ("shape", "pattern", "colour"))
+        data = replace(self.views, features=words.tokens(toys)[:, None])
+        torch.manual_seed(0)
+        unet, encoder = cross_attention(self.base.unet(), anew=True), words.WordEncoder()
+        blank = AsReleased(blank=words.EMPTY)
+        trained = self._fit(self._task(unet, encoder, data, blank), steps, 0, "text", report)
+        encoder = trained["embedding_optimizer"]
         with torch.no_grad():
-            return self.encoder(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
+            set_null(encoder, "empty prompt", encoder(words.EMPTY))
+        return trained["unet"], encoder
 
+    @cached_property
+    def _crops(self) -> dict[str, Tensor]:
+        toys = dataset.load(self.shards, ("target", "box", "object_mask"))
+        kinds = {"crop": False, "masked crop": True}
+        return {name: self.base.see(crops(toys, masked)).half()[:, None] for name, masked in kinds.items()}
 
-def train(
-    arm: Arm, seed: int, base: Base, data: EncodedTriplets, steps: int, folder: Path, report: Callable[[str], None]
-) -> tuple[UNet2DConditionModel, EmbeddingOptimizer]:
-    """Train an arm in `folder`, going on from its checkpoint; a finished one is read back."""
-    unet = base.unet(seed)
-    torch.manual_seed(seed)
-    optimizer = make_embedding_optimizer(arm.variant)
-    released = AsReleased(arm.random_queries, base.blank() if arm.nulls == "released" else None)
-    task = InsertionTask(
-        unet, optimizer, data, noise_schedule(), BATCH, weighting=Weighting(region=3.0), as_released=released
-    )
-    settings = Settings(steps, learning_rate=1e-3, seed=seed, warmup=min(100, steps // 10))
-    trained = fit(task, settings, folder, report).modules
-    return trained["unet"], trained["embedding_optimizer"]
+    def data(self, arm: Arm) -> EncodedTriplets:
+        """What an arm is trained on."""
+        data, count = self.views, round(arm.share * len(self.views))
+        features = data.features if arm.pictures == "views" else self._crops[arm.pictures]
+        target, scene, region = (cast(Tensor, column)[:count] for column in (data.target, data.scene, data.region))
+        return EncodedTriplets(target, scene, cast(Tensor, features)[:count], region)
 
+    def train(
+        self,
+        name: str,
+        seed: int,
+        text_base: Networks,
+        steps: int,
+        report: Callable[[str], None] = print,
+    ) -> Networks:
+        """The networks of an arm."""
+        arm, unet = ARMS[name], copy.deepcopy(text_base[0]).requires_grad_(False)
+        if arm.pictures == "words":
+            return unet, text_base[1]
+        torch.manual_seed(seed)
+        optimizer = make_embedding_optimizer(arm.variant) if arm.variant else Swap(SWAP)
+        if arm.nulls == "one":
+            set_null(optimizer, "empty prompt", text_base[1].null[None])
+        if not arm.variant:
+            return unet, optimizer
+        if arm.unet:
+            cross_attention(unet)
+        blank = self.base.see(torch.zeros(1, 3, OBJECT_SIZE, OBJECT_SIZE)) if arm.nulls == "three" else None
+        task = self._task(unet, optimizer, self.data(arm), AsReleased(arm.random_queries, blank))
+        trained = self._fit(task, steps, seed, f"{name}-{seed}", report)
+        return trained["unet"], trained["embedding_optimizer"]
 
-@torch.no_grad()
-def insert(arm: Arm, unet, optimizer: EmbeddingOptimizer, base: Base, truth: dataset.Arrays, seed: int) -> np.ndarray:
-    """uint8 pictures [N,H,W,3] of the objects in the scenes of `truth`, by DDIM at the playroom's scales."""
-    generator = torch.Generator().manual_seed(seed)
-    features = encode_objects(base.encoder, truth["objects"][:, :1])[:, 0].float()
-    scenes = encode_pictures(base.vae, truth["scene"])
-    pictures = []
-    for start in range(0, len(scenes), SAMPLING_BATCH):
-        part = slice(start, start + SAMPLING_BATCH)
-        queries = optimizer.draw_queries(len(features[part]), generator) if arm.random_queries else None
-        context = optimizer(features[part], queries=queries)
-        with torch.autocast("cpu", torch.bfloat16):
-            latent = preview(
-                unet, context, optimizer.null, scenes[part], noise_schedule(), GUIDANCE, seed=seed * 1000 + start
-            )
-            pictures.append(to_pictures(decode_latents(base.vae, latent)))
-    return np.concatenate(pictures)
+    @torch.no_grad()
+    def insert(
+        self, name: str, networks: Networks, truth: dataset.Arrays, seed: int, object_scale: float | None = None
+    ) -> np.ndarray:
+        """uint8 pictures [N,H,W,3] of the objects in the scenes of `truth`, by DDIM at the playroom's scales."""
+        arm, (unet, optimizer) = ARMS[name], networks
+        shown = to_signed(truth["objects"][:, 0])
+        if arm.pictures == "masked crop":
+            shown = shown * torch.from_numpy(truth["objects_mask"][:, 0])[:, None]
+        features = words.tokens(truth) if arm.pictures == "words" else self.base.see(shown)
+        scenes = encode_pictures(self.base.vae, truth["scene"])
+        guidance = replace(GUIDANCE, object_scale=object_scale or GUIDANCE.object_scale)
+        generator, pictures = torch.Generator().manual_seed(seed), []
+        for start in range(0, len(scenes), SAMPLING_BATCH):
+            part = slice(start, start + SAMPLING_BATCH)
+            queries = optimizer.draw_queries(len(features[part]), generator) if arm.random_queries else None
+            around = (optimizer(features[part], queries=queries), optimizer.null, scenes[part], noise_schedule())
+            with torch.autocast("cpu", torch.bfloat16):
+                latent = preview(unet, *around, guidance, seed=seed * 1000 + start)
+                pictures.append(to_pictures(decode_latents(self.base.vae, latent)))
+        return np.concatenate(pictures)
 
 
 @torch.no_grad()

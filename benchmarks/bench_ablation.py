@@ -209,7 +209,7 @@ def main() -> None:
     for name, values in rows.items():
         for figure, value in values.items():
             unit = next((u for start, u in units.items() if figure.startswith(start)), "0..1, mean over cases")
-            figures[f"{name}_{figure}"] = (round(value, 4), unit)
+            figures[f"ablation_{name}_{figure}"] = (round(value, 4), unit)
     figures |= gains(MORE_PAIRS)
     if not options.dry:
         plot(rows, ROOT / "docs" / "images")

@@ -357,12 +357,12 @@ def test_an_adapter_that_does_not_pair_is_refused(rooms, base, adapters, tmp_pat
 
 def test_text_equals_diffusers_own_pipeline_with_a_prompt(pack, told, base):
     stock = told.pipeline
-    stock.register_modules(text_encoder=told.text_encoder, tokenizer=told.tokenizer)
+    stock.register_modules(text_encoder=told.text.network, tokenizer=told.text.tokenizer)
     theirs, same = stock_run(told, 10, prompt="add a ball")
     guidance = pack.pipelines.visual_insertion.guidance.Guidance(7.5, 1.5)
     assert relative(told(SCENE, "add a ball", guidance, **same).latents, theirs) < 1e-4
-    assert torch.allclose(told.context("add a ball"), prompt_context(base, "add a ball"), atol=1e-5)
-    assert told.context("a " * 200).shape == (1, WORDS, WIDTH)
+    assert torch.allclose(told.text.context("add a ball"), prompt_context(base, "add a ball"), atol=1e-5)
+    assert told.text.context("a " * 200).shape == (1, WORDS, WIDTH)
 
 
 def test_a_base_without_words_is_refused(rooms):

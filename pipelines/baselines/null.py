@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..visual_insertion import embedding_optimizer
-from ..visual_insertion.conversion import empty_prompt
+from ..visual_insertion.text_encoder import empty_prompt
 
 
 def base_null(folder: Path) -> Tensor:

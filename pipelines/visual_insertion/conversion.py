@@ -15,6 +15,7 @@ from ..weights import sha256_of
 from .embedding_optimizer import load, save
 from .optimizer_modules import EmbeddingOptimizer, OptimizerSettings, check_tokens
 from .released import is_released, set_null
+from .text_encoder import empty_prompt
 
 
 def make_null(
@@ -49,36 +50,14 @@ def blank_picture(folder: Path) -> Tensor:
     """
     from transformers import CLIPVisionModelWithProjection
 
-    encoder = _pretrained(CLIPVisionModelWithProjection, folder)
-    size = encoder.config.image_size
-    return encoder(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
-
-
-@torch.no_grad()
-def empty_prompt(folder: Path) -> Tensor:
-    """What a text encoder gives for "", [1,N,C]; the folder holds it, or `text_encoder` and `tokenizer` (diffusers).
-
-    Raises FileNotFoundError, ValueError.
-    """
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    inner = folder / "text_encoder"
-    encoder = _pretrained(CLIPTextModel, inner if inner.is_dir() else folder)
-    beside = folder / "tokenizer"
-    tokenizer = _pretrained(CLIPTokenizer, beside if beside.is_dir() else folder, "tokenizer_config.json")
-    length = encoder.config.max_position_embeddings
-    tokens = tokenizer("", padding="max_length", max_length=length, return_tensors="pt")
-    return encoder(tokens["input_ids"]).last_hidden_state
-
-
-def _pretrained(kind: Any, folder: Path, needed: str = "config.json") -> Any:
-    if not (folder / needed).is_file():
-        raise FileNotFoundError(f"{folder / needed} is missing. Needed is a folder as transformers saves it.")
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder / 'config.json'} is missing. Needed is a folder as transformers saves it.")
     try:
-        found = kind.from_pretrained(folder)
+        encoder: Any = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"{folder} cannot be read: {error}") from error
-    return found.float().eval() if isinstance(found, torch.nn.Module) else found
+    size = encoder.config.image_size
+    return encoder(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
 
 
 @dataclass(frozen=True)

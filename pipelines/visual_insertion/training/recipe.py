@@ -16,9 +16,9 @@ from torch import Tensor
 from ...training.engine import Result, fit
 from ...training.trainer import processes
 from .. import embedding_optimizer as optimizers
-from ..conversion import empty_prompt
 from ..optimizer_modules import OptimizerSettings, build
 from ..released import set_null
+from ..text_encoder import empty_prompt
 from ..unet_patch import save_patch
 from ..vision_encoder import Encoder, load_encoder
 from .base_models import halve_frozen, load_part, train_part

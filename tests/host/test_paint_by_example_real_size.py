@@ -35,28 +35,6 @@ VISION = dict(
     projection_dim=768,
     hidden_act="quick_gelu",
 )
-UNET = dict(
-    in_channels=9,
-    out_channels=4,
-    block_out_channels=[320, 640, 1280, 1280],
-    down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-    up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-    layers_per_block=2,
-    cross_attention_dim=768,
-    attention_head_dim=8,
-)
-VAE = dict(
-    double_z=True,
-    z_channels=4,
-    resolution=256,
-    in_channels=3,
-    out_ch=3,
-    ch=128,
-    ch_mult=[1, 2, 4, 4],
-    num_res_blocks=2,
-    attn_resolutions=[],
-    dropout=0.0,
-)
 EXEMPLAR = (torch.rand(1, 224, 224, 3, generator=torch.Generator().manual_seed(2)) * 255).round() / 255
 
 
@@ -110,10 +88,11 @@ def write_models(pack, base):
     from comfy.ldm.models.autoencoder import AutoencoderKL
     from diffusers import UNet2DConditionModel
 
-    parts, layouts = pack.tests.paint_by_example_parts, pack.pipelines.layouts
+    parts, layouts, sizes = pack.tests.paint_by_example_parts, pack.pipelines.layouts, pack.tests.sd15
+    unet_config = {"in_channels": 9, **sizes.UNET}
     with torch.device("meta"):
-        unet = {name: tuple(tensor.shape) for name, tensor in UNet2DConditionModel(**UNET).state_dict().items()}
-        vae = AutoencoderKL(embed_dim=4, ddconfig=VAE).state_dict()
+        unet = {name: tuple(tensor.shape) for name, tensor in UNet2DConditionModel(**unet_config).state_dict().items()}
+        vae = AutoencoderKL(embed_dim=4, ddconfig=sizes.VAE).state_dict()
     assert sum(map(math.prod, unet.values())) == UNET_PARAMETERS
     names = layouts.to_ldm(unet)
     hollow = {f"model.diffusion_model.{names[name]}": shape for name, shape in unet.items()}
@@ -128,7 +107,7 @@ def write_models(pack, base):
     (base / "models/checkpoints").mkdir(parents=True)
     write_checkpoint(base / "models/checkpoints" / CHECKPOINT, state, hollow)
     folder = base / "models/diffusers" / FOLDER
-    for part, config in (("unet", UNET), ("image_encoder", VISION)):
+    for part, config in (("unet", unet_config), ("image_encoder", VISION)):
         (folder / part).mkdir(parents=True)
         (folder / part / "config.json").write_text(json.dumps(config))
     save_file({name: tensor.half() for name, tensor in theirs.items()}, folder / "image_encoder/model.safetensors")

@@ -33,28 +33,6 @@ LAYOUTS = {  # what our loader is given, and what the weights are in memory, sma
     "averaged": (WHOLE, "averaged (EMA)", "torch.float32"),
 }
 
-UNET_CONFIG = dict(
-    in_channels=8,
-    out_channels=4,
-    block_out_channels=[320, 640, 1280, 1280],
-    down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-    layers_per_block=2,
-    cross_attention_dim=768,
-    attention_head_dim=8,
-)
-VAE_CONFIG = dict(
-    double_z=True,
-    z_channels=4,
-    resolution=256,
-    in_channels=3,
-    out_ch=3,
-    ch=128,
-    ch_mult=[1, 2, 4, 4],
-    num_res_blocks=2,
-    attn_resolutions=[],
-    dropout=0.0,
-)
-
 
 # the files
 
@@ -108,14 +86,15 @@ def base(comfy, pack, tmp_path_factory):
     if available < MEMORY:
         pytest.fail(f"The real-size test needs {MEMORY / GB:.0f} GB of memory, {available / GB:.1f} GB are available.")
 
-    layouts, models = pack.pipelines.layouts, base / "models"
-    config = pack.nodes.host.unets.host_unet_config(UNET_CONFIG)
+    layouts, models, sizes = pack.pipelines.layouts, base / "models", pack.tests.sd15
+    unet_config = {"in_channels": 8, **sizes.UNET}
+    config = pack.nodes.host.unets.host_unet_config(unet_config)
     heads = dict(num_heads=8, num_head_channels=-1)
     build = dict(device="meta", dtype=torch.float16, operations=comfy.ops.disable_weight_init)
     unet = {name: (name, shape) for name, shape in shapes(UNetModel(**config, **heads, **build)).items()}
     assert sum(math.prod(shape) for _, shape in unet.values()) == UNET_PARAMETERS
     with torch.device("meta"):
-        vae = shapes(AutoencoderKL(embed_dim=4, ddconfig=VAE_CONFIG))
+        vae = shapes(AutoencoderKL(embed_dim=4, ddconfig=sizes.VAE))
     vae = {f"first_stage_model.{name}": (name, shape) for name, shape in vae.items()}
     trained = {f"model.diffusion_model.{name}": entry for name, entry in unet.items()}
     (models / "checkpoints").mkdir(parents=True)
@@ -132,7 +111,7 @@ def base(comfy, pack, tmp_path_factory):
     folder = models / "diffusers" / LAYOUTS["folder"][0]
     for part in ("unet", "scheduler"):
         (folder / part).mkdir(parents=True)
-    (folder / "unet/config.json").write_text(json.dumps(UNET_CONFIG))
+    (folder / "unet/config.json").write_text(json.dumps(unet_config))
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps({"prediction_type": "epsilon"}))
     names = layouts.to_diffusers(unet)
     weights = folder / "unet/diffusion_pytorch_model.safetensors"

@@ -9,14 +9,12 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import datasets
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
-datasets = pytest.importorskip("datasets")
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = 40  # number of the first row of `sources`
@@ -307,14 +305,12 @@ def test_three_workers_write_the_same_bytes_as_one(bench, run, built, sources, t
 
 
 def test_three_workers_of_ray_write_the_same_bytes(bench, built, sources, tmp_path):
-    pytest.importorskip("ray")
     process = bench.start(sources, tmp_path / "out", "--workers", "3", "--ray")
     bench.finish(process, tmp_path / "out")
     assert bench.contents(tmp_path / "out") == bench.contents(built)
 
 
 def test_a_problem_in_a_worker_of_ray_is_told_and_gone_on_from(bench, built, sources, tmp_path):
-    pytest.importorskip("ray")
     folder = tmp_path / "out"
     bench.finish(bench.start(sources, folder, "--workers", "1"), folder)
     (folder / "units" / "000002.json").unlink()

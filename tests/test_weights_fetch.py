@@ -11,9 +11,8 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import huggingface_hub
 import pytest
-
-huggingface_hub = pytest.importorskip("huggingface_hub")
 
 mends_itself = pytest.mark.skipif(
     huggingface_hub.__version__.startswith("0."),

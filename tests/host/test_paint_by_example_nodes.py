@@ -23,12 +23,6 @@ def parts(pack):
     return pack.tests.paint_by_example_parts
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered(comfy, pack):
-    for node in pack.nodes.paint_by_example.NODES:
-        comfy.nodes.NODE_CLASS_MAPPINGS.setdefault(node.GET_SCHEMA().node_id, node)
-
-
 @pytest.fixture(scope="module")
 def small(comfy, parts):
     """A small model's diffusers folder among the host's models, and its networks."""
@@ -336,7 +330,7 @@ def test_another_base_model_is_refused(comfy, pack, small, parts):
         path.unlink()
 
 
-def test_a_missing_model_is_named_before_the_run(comfy):
+def test_a_missing_model_is_named_before_the_run(comfy, small):
     loader = comfy.nodes.NODE_CLASS_MAPPINGS["PaintByExampleLoader"]
     said = loader.validate_inputs(name="gone.ckpt")
     assert said.startswith("There is no model 'gone.ckpt'. Folders searched: ")
@@ -347,7 +341,6 @@ def test_a_missing_model_is_named_before_the_run(comfy):
 # the playroom
 
 
-@pytest.mark.skipif(not (PLAYROOM / "exemplar_encoder.safetensors").is_file(), reason="no such models in this checkout")
 def test_the_playroom_models_paint(comfy, pack, parts):
     model, vae, vision, encoder = comfy("PaintByExamplePlayroomModels")
     positive, negative = comfy("PaintByExampleEncode", clip_vision=vision, exemplar_encoder=encoder, image=EXEMPLAR)

@@ -2,12 +2,13 @@
 
 Trains every arm at equal steps with several seeds, inserts the test split's objects, and compares case by case. What is
 finished is read back, so a call that was stopped goes on. Figures go to docs/figures/evaluation.json and flagship.json,
-plots to docs/images, table and pictures to output/ablation.
+tables to docs/ablation.md, plots to docs/images; pictures stay in output/ablation.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..pipelines.playroom.ablation import ARMS, Study
 from ..pipelines.playroom.judge import Judge, load_judge
 from ..pipelines.playroom.recipe import GUIDANCE, follow
 from ..pipelines.playroom.tasks import grid
+from . import ablation_report as report
 from .figures import ROOT, record
 
 MODELS = ROOT / "playroom_models"
@@ -88,11 +90,21 @@ def remembered(path: Path, make) -> Scores:
         return dict(stored)
 
 
+def hold(folder: Path, settings: dict[str, int]) -> None:
+    """Write the run's settings into its folder; SystemExit where results of other settings lie there."""
+    path = folder / "settings.json"
+    if path.exists() and (other := json.loads(path.read_text(encoding="utf-8"))) != settings:
+        raise SystemExit(f"{folder} holds a run with {other}, this is one with {settings}. Give another --folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+
 def row(tables: list[Scores]) -> dict[str, float]:
     """Means of an arm's scores over seeds and cases, with their intervals over the cases."""
     figures = {}
     for ours, theirs in (*COLUMNS.items(), ("inserted", "inserted")):
-        found = mean_interval(np.nanmean([table[theirs] for table in tables], axis=0))
+        over_seeds = np.ma.masked_invalid([table[theirs] for table in tables]).mean(0)
+        found = mean_interval(over_seeds.filled(np.nan))
         if found:
             figures |= {ours: found.value, f"{ours}_low": found.low or 0.0, f"{ours}_high": found.high or 0.0}
     seeds = [float(table["identity"].mean()) for table in tables]
@@ -111,48 +123,45 @@ def spread(found: Scores) -> dict[str, float]:
     }
 
 
-def plot(rows: dict[str, dict[str, float]], folder: Path) -> None:
-    """Identity of every arm with its interval, and over the object scale."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    names = list(rows)
-    figure, axes = pyplot.subplots(figsize=(8, 0.42 * len(names) + 1.2), layout="constrained")
-    values = np.array([rows[name]["identity"] for name in names])
-    ends = np.array([[rows[name]["identity_low"], rows[name]["identity_high"]] for name in names])
-    colours = ["#7a8ba6" if not name.startswith("resampler") else "#c8643c" for name in names]
-    axes.barh(names, values, xerr=np.abs(ends - values[:, None]).T, color=colours, height=0.6, capsize=2)
-    for place, name in enumerate(names):
-        axes.plot([rows[name]["identity_seed_low"], rows[name]["identity_seed_high"]], [place] * 2, "k|", ms=7)
-        axes.text(0.01, place, f"{values[place]:.3f}", va="center", fontsize=8, color="white")
-    axes.invert_yaxis()
-    axes.set(xlabel="identity, 0..1 (whisker: 95 % over cases; ticks: worst and best seed)", xlim=(0, 1))
-    figure.savefig(folder / "ablation_identity.png", dpi=110)
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in names:
-        curve = [rows[name][f"identity_at_{scale:g}"] for scale in SCALES]
-        axes.plot(SCALES, curve, "-o" if name.startswith("resampler") else "--s", ms=4, label=name)
-    axes.set(xlabel="object scale", ylabel="identity, 0..1", xscale="log", xticks=SCALES, xticklabels=SCALES)
-    axes.minorticks_off()
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(folder / "ablation_guidance.png", dpi=110)
+def gain(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """By how much identity [N] is better, case by case."""
+    found = paired_interval(ours, theirs)
+    if found is None:
+        raise ValueError("No case has an identity in both arms.")
+    ends = [found.value if end is None else end for end in (found.low, found.high)]
+    return rounded({"value": found.value, "low": ends[0], "high": ends[1]})
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Markdown."""
-    lines = [
-        "| arm | identity | placement | background, dB | inserted | best scale's spread | per-case scale | reseeding |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, r in rows.items():
-        interval = f"{r['identity']:.3f} [{r['identity_low']:.3f}, {r['identity_high']:.3f}]"
-        lines.append(
-            f"| `{name}` | {interval} | {r['placement']:.3f} | {r['background']:.2f} | {r['inserted']:.3f} | "
-            f"{r['best_scale_spread']:.2f} | +{r['per_case_scale_gain']:.3f} | +{r['reseeding_gain']:.3f} |"
+def rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def tables_of(rows: dict[str, report.Row], differences: dict[str, report.Row]) -> str:
+    """What docs/ablation.md shows between its marks."""
+    plots = "![Identity by arm](images/ablation_identity.png)", "![Identity over scale](images/ablation_guidance.png)"
+    parts = report.table(rows), plots[0], report.difference_table(differences, PAIRS | MORE_PAIRS)
+    return "\n".join(["", *parts, report.sensitivity_table(rows, SCALES), plots[1], ""])
+
+
+def row_figures(rows: dict[str, report.Row]) -> dict[str, tuple[float, str]]:
+    units = {"background": "dB outside the object's effect", "best_scale": "standard deviation, log2 of the scale"}
+    return {
+        f"ablation_{name}_{figure}": (
+            value,
+            next((unit for start, unit in units.items() if figure.startswith(start)), "0..1, mean over cases"),
         )
-    return "\n".join(lines) + "\n"
+        for name, values in rows.items()
+        for figure, value in values.items()
+    }
+
+
+def gain_figures(differences: dict[str, report.Row], pairs: dict[str, tuple[str, str]]) -> dict[str, tuple[float, str]]:
+    return {
+        figure if end == "value" else f"{figure}_{end}": (value, f"identity, {pairs[figure][0]} - {pairs[figure][1]}")
+        for figure, values in differences.items()
+        if figure in pairs
+        for end, value in values.items()
+    }
 
 
 def main() -> None:
@@ -162,12 +171,16 @@ def main() -> None:
     parser.add_argument("--triplets", type=int, default=6000)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm")
     parser.add_argument("--cases", type=int, default=256)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, default=list(ARMS), help="with fewer than all, records nothing"
+    )
     parser.add_argument("--only-seed", type=int, help="train and score this seed alone, record nothing")
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "ablation")
-    parser.add_argument("--dry", action="store_true", help="print the figures, write no file of the repository")
+    parser.add_argument("--dry", action="store_true", help="print the tables, write no file of the repository")
     options = parser.parse_args()
 
+    settings = ("steps", "text_steps", "triplets", "cases")
+    hold(options.folder, {name: getattr(options, name) for name in settings})
     shards = dataset.render(options.folder / "triplets", range(options.triplets), views=4)
     with tqdm(desc="encode", unit="shard") as bar:
         study = Study(MODELS, options.folder, shards, follow(bar))
@@ -190,32 +203,22 @@ def main() -> None:
     if options.only_seed is not None:
         return
 
-    rows = {name: row(tables) | spread(sensitivity[name]) for name, tables in scores.items()}
-    print(text := table(rows))
-    (options.folder / "table.md").write_text(text, encoding="utf-8")
+    rows = {name: rounded(row(tables) | spread(sensitivity[name])) for name, tables in scores.items()}
     identity = {name: np.mean([one["identity"] for one in tables], axis=0) for name, tables in scores.items()}
-
-    def gains(pairs: dict[str, tuple[str, str]]) -> dict[str, tuple[float, str]]:
-        figures = {}
-        for figure, (ours, theirs) in pairs.items():
-            if ours in identity and theirs in identity and (x := paired_interval(identity[ours], identity[theirs])):
-                unit = f"identity, {ours} - {theirs}, paired over cases"
-                ends = {"": x.value, "_low": x.low, "_high": x.high}
-                figures |= {f"{figure}{end}": (round(v or 0.0, 4), unit) for end, v in ends.items()}
-        return figures
-
-    units = {"background": "dB outside the object's effect", "best_scale": "standard deviation, log2 of the scale"}
-    figures: dict[str, tuple[float, str]] = {"ablation_rows": (len(rows), "arms")}
-    for name, values in rows.items():
-        for figure, value in values.items():
-            unit = next((u for start, u in units.items() if figure.startswith(start)), "0..1, mean over cases")
-            figures[f"ablation_{name}_{figure}"] = (round(value, 4), unit)
-    figures |= gains(MORE_PAIRS)
-    if not options.dry:
-        plot(rows, ROOT / "docs" / "images")
-        settings = f"--steps {options.steps} --triplets {options.triplets} --seeds {options.seeds}"
-        command = f"python dev.py bench ablation {settings}"
-        print(record("evaluation", figures, command), record("flagship", gains(PAIRS), command))
+    differences = {
+        figure: gain(identity[ours], identity[theirs])
+        for figure, (ours, theirs) in (PAIRS | MORE_PAIRS).items()
+        if ours in identity and theirs in identity
+    }
+    print(text := tables_of(rows, differences))
+    if options.dry or len(rows) < len(ARMS):
+        return
+    report.fill(ROOT / "docs" / "ablation.md", text)
+    report.plot(rows, SCALES, ROOT / "docs" / "images")
+    command = f"python dev.py bench ablation --steps {options.steps} --triplets {options.triplets} "
+    command += f"--seeds {options.seeds}"
+    figures = {"ablation_rows": (len(rows), "arms")} | row_figures(rows) | gain_figures(differences, MORE_PAIRS)
+    print(record("evaluation", figures, command), record("flagship", gain_figures(differences, PAIRS), command))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """`visual-insertion evaluate` on a few cases of the playroom, with the models that ship, and what it refuses."""
 
 import json
+import shutil
 import socket
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 TRIVIAL = ("unchanged", "copy_paste", "shuffled_object")
 
@@ -49,6 +52,7 @@ def test_started_again_it_goes_on_and_takes_pictures_of_other_methods(run, tmp_p
     first = tmp_path / "out" / "results" / "unchanged"
     stamps = {path: path.stat().st_mtime_ns for path in first.glob("*.png")}
     assert len(stamps) == 2
+    assert run("--method", "unchanged")[0] == 0
     code, _, err = run("--method", "unchanged", "--results", f"mine={first}")
     assert code == 0, err
     assert len(list(first.glob("*.png"))) == 3 and all(path.stat().st_mtime_ns == at for path, at in stamps.items())
@@ -61,6 +65,49 @@ def test_pictures_of_other_settings_are_not_mixed(run):
     assert run("--method", "visual-insertion", "--steps", "1", limit="1")[0] == 0
     code, _, err = run("--method", "visual-insertion", "--steps", "2", limit="1")
     assert code == 1 and "other settings" in err
+
+
+def test_pictures_of_other_weights_are_not_mixed_and_another_name_of_the_folder_is_no_other(
+    run, pack, tmp_path, monkeypatch
+):
+    shipped = pack.devtools.pack.ROOT / "playroom_models"
+    models = tmp_path / "models"
+    shutil.copytree(shipped, models, ignore=shutil.ignore_patterns("paint_by_example", "judge.safetensors"))
+    once = "--method", "visual-insertion", "--steps", "1", "--models"
+    assert run(*once, str(models), limit="1")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert run(*once, "models", limit="1")[0] == 0
+    path = models / "embedding_optimizer.safetensors"
+    with safe_open(path, "pt") as stored:
+        tensors, metadata = {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata()
+    tensors["queries"] = tensors["queries"] + 0.1
+    save_file(tensors, path, metadata)
+    code, _, err = run(*once, str(models), limit="1")
+    assert code == 1 and "other settings" in err
+
+
+def test_what_is_wrong_is_said_before_pictures_are_made(run, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    wrong = ("--against", "other"), ("--sort-by", "nothing"), ("--results", f"theirs={tmp_path / 'theirs'}")
+    for arguments in wrong:
+        assert run("--method", "copy_paste", *arguments)[0] != 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_unknown_origin_are_not_taken_for_the_methods_own(run, tmp_path):
+    folder = tmp_path / "out" / "results" / "unchanged"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (128, 128)).save(folder / "900001000.png")
+    code, _, err = run("--method", "unchanged", limit="1")
+    assert code == 1 and "unknown origin" in err
+
+
+def test_a_smaller_run_leaves_no_older_strips(run, tmp_path):
+    for limit in ("3", "1"):
+        assert run("--method", "unchanged", "copy_paste", limit=limit)[0] == 0
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    strips = [path.name for path in (tmp_path / "out" / "pictures").iterdir()]
+    assert strips and all(f"pictures/{name}" in page for name in strips)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,27 @@ def test_pasting_is_told_through_compression_light_and_mirrors(ev, playroom, tmp
     assert ev.copy_paste.copy_paste_score(case.target, box, case.objects[0]) < ev.copy_paste.FLAGGED
 
 
+def test_neither_what_a_method_left_nor_what_the_vae_did_is_a_change(pack):
+    scene, restored, result = (np.full((1, 2, 2, 3), value, np.uint8) for value in (10, 50, 10))
+    result[0, 0] = 50
+    result[0, 1, 1] = 255
+    near = pack.pipelines.playroom.benchmark.nearest(result, scene, restored)
+    assert near[0, :, :, 0].tolist() == [[50, 50], [10, 50]]
+
+
+def test_results_are_read_upright_and_in_their_own_depth(ev, parts, tmp_path):
+    picture = parts.picture(1, (40, 24), 6.0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned by a quarter
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    grey = np.asarray(picture.convert("L"))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    picture.convert("RGBA").save(tmp_path / "alpha.png")
+    read = {path.stem: np.asarray(ev.protocol.read_result(path, (40, 24))) for path in tmp_path.glob("*.png")}
+    assert np.array_equal(read["turned"], np.asarray(picture)) and np.array_equal(read["alpha"], np.asarray(picture))
+    assert np.array_equal(read["deep"], np.repeat(grey[..., None], 3, axis=2))
+
+
 # What changed.
 
 

@@ -43,6 +43,10 @@ class TextPipeline(GuidedPix2Pix):
             )
         self.text = text
 
+    @property
+    def networks(self) -> list[torch.nn.Module]:
+        return [*super().networks, self.text.network]
+
     @classmethod
     def from_folder(
         cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32

@@ -101,8 +101,8 @@ def evaluate(args: Namespace) -> None:
 
     from ..evaluation.backbones import load_backbones
     from ..evaluation.methods import METHODS as TRIVIAL_METHODS
-    from ..evaluation.protocol import make_results, measure
-    from ..evaluation.report import write_report
+    from ..evaluation.protocol import find_results, make_results, measure, possible_metrics
+    from ..evaluation.report import check_names, write_report
     from ..evaluation.restoration import load_restoration
 
     disable_progress_bar()
@@ -111,6 +111,7 @@ def evaluate(args: Namespace) -> None:
     def follow(indices, name):
         return tqdm(indices, desc=name, unit="case")
 
+    args.base = args.base or args.models
     given = _named_folders(args.results, args.method)
     device = _scenes.device_of(args)[0]
     every = _benchmark(args)
@@ -118,12 +119,15 @@ def evaluate(args: Namespace) -> None:
     backbones = load_backbones({name: getattr(args, name) for name in BACKBONES}, device)
     vae = args.vae or (_scenes.PLAYROOM / "vae" if args.benchmark == PLAYROOM else None)
     restore = load_restoration(vae, device) if vae else None
+    for folder in given.values():
+        find_results(benchmark, folder)
+    check_names((*args.method, *given), possible_metrics(benchmark, backbones), args.against, args.sort_by)
     folders: dict[str, Path] = {}
     depends: dict[str, dict[str, Any]] = {}
     for name in args.method:
         method, facts = (TRIVIAL_METHODS[name](every), {}) if name in TRIVIAL_METHODS else METHODS[name](args, every)
         depends |= {name: facts} if facts else {}
-        facts = {"data": args.data and str(args.data), **facts}
+        facts = {"data": args.data and str(args.data.resolve()), **facts}
         folders[name] = make_results(benchmark, name, method, args.output / "results" / name, facts, follow)
     folders |= given
     table = measure(benchmark, folders, backbones, restore, follow)
@@ -166,11 +170,18 @@ def _named_folders(results: list[str], methods: list[str]) -> dict[str, Path]:
 # Methods of a system: from the arguments and the benchmark to a function of a case, and what its pictures depend on.
 
 
-def _settings(args: Namespace, *more: str) -> dict[str, Any]:
-    """What a method's pictures depend on: the options of sampling, and those that it has besides."""
-    names = (*more, "object_scale", "scene_scale", "steps", "seed", "sampler", "framing", "background")
-    found = {name: getattr(args, name) for name in names}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+def _facts(args: Namespace, pipeline: GuidedPix2Pix, *paths: str) -> dict[str, Any]:
+    """What a method's pictures depend on; `paths` are the options that name its networks."""
+    from ..files import fingerprint
+
+    given = {name: getattr(args, name) for name in paths}
+    sampling = ("object_scale", "scene_scale", "steps", "seed", "sampler", "framing", "background")
+    return {
+        **{name: path and str(path.resolve()) for name, path in given.items()},
+        "weights": fingerprint(pipeline.networks),
+        "device": _scenes.device_of(args)[0].type,
+        **{name: getattr(args, name) for name in sampling},
+    }
 
 
 def _guidance(args: Namespace, pipeline: GuidedPix2Pix) -> Guidance:
@@ -209,33 +220,31 @@ def _visual_insertion(args: Namespace, benchmark: Benchmark) -> tuple[Method, di
     pipeline = VisualInsertionPipeline.from_folder(
         args.models, args.embedding_optimizer, args.image_encoder, *_scenes.device_of(args), args.detail_encoder
     )
-    facts = _settings(args, "models", "embedding_optimizer", "image_encoder", "detail_encoder")
-    return _showing(args, pipeline), facts
+    paths = ("models", "embedding_optimizer", "image_encoder", "detail_encoder")
+    return _showing(args, pipeline), _facts(args, pipeline, *paths)
 
 
 def _frozen_swap(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
     from ..baselines.swap import frozen_swap
 
-    pipeline = frozen_swap(_base(args), args.image_encoder, *_scenes.device_of(args))
-    return _showing(args, pipeline), {"base": str(_base(args)), **_settings(args, "image_encoder")}
+    pipeline = frozen_swap(args.base, args.image_encoder, *_scenes.device_of(args))
+    return _showing(args, pipeline), _facts(args, pipeline, "base", "image_encoder")
 
 
 def _paint_by_example_encoder(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
     from ..baselines.exemplar import exemplar_in_front
 
-    pipeline = exemplar_in_front(_base(args), args.paint_by_example, args.image_encoder, *_scenes.device_of(args))
-    facts = _settings(args, "paint_by_example", "image_encoder")
-    return _showing(args, pipeline), {"base": str(_base(args)), **facts}
+    pipeline = exemplar_in_front(args.base, args.paint_by_example, args.image_encoder, *_scenes.device_of(args))
+    return _showing(args, pipeline), _facts(args, pipeline, "base", "paint_by_example", "image_encoder")
 
 
 def _ip_adapter(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
     from ..baselines.adapter import AdapterPipeline
 
     pipeline = AdapterPipeline.from_folder(
-        _base(args), args.ip_adapter, args.ip_adapter_encoder, *_scenes.device_of(args)
+        args.base, args.ip_adapter, args.ip_adapter_encoder, *_scenes.device_of(args)
     )
-    facts = _settings(args, "ip_adapter", "ip_adapter_encoder")
-    return _showing(args, pipeline), {"base": str(_base(args)), **facts}
+    return _showing(args, pipeline), _facts(args, pipeline, "base", "ip_adapter", "ip_adapter_encoder")
 
 
 def _text(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
@@ -245,23 +254,19 @@ def _text(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]
         if not case.instruction:
             raise ValueError(
                 f"Case {case.name} of {benchmark.name} has no instruction, so that text says nothing. Benchmarks with "
-                "instructions: playroom, pipe, magicbrush-add."
+                "instructions: playroom, pipe, magicbrush-add, opa."
             )
         return case.instruction
 
     instruction(benchmark[0])  # before gigabytes are read
-    pipeline = TextPipeline.from_folder(_base(args), *_scenes.device_of(args))
+    pipeline = TextPipeline.from_folder(args.base, *_scenes.device_of(args))
     guidance = _guidance(args, pipeline)
     sampling: dict[str, Any] = {"steps": args.steps, "seed": args.seed, "sampler": args.sampler}
 
     def method(case: Case) -> Image.Image:
         return pipeline(case.scene, instruction(case), guidance, **sampling).pictures()[0]
 
-    return method, {"base": str(_base(args)), **_settings(args)}
-
-
-def _base(args: Namespace) -> Path:
-    return args.base or args.models
+    return method, _facts(args, pipeline, "base")
 
 
 METHODS: dict[str, Callable[[Namespace, Benchmark], tuple[Method, dict[str, Any]]]] = {

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..pictures import open_picture, save_picture
+from ..pictures import open_picture, picture_tensor, pil_pictures, save_picture
 from .backbones import Backbones
 from .cases import Benchmark
 from .cmmd import cmmd
@@ -57,7 +57,7 @@ def make_results(
 ) -> Path:
     """The method's pictures in `folder`, one PNG per case, those that are there left alone; returns the folder.
 
-    Raises ValueError when the pictures there were made with other settings.
+    Raises ValueError when the pictures there were made with other settings, or by nobody knows what.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, mark = folder / SETTINGS, json.dumps({"benchmark": benchmark.name, "method": name, **settings}, indent=2)
@@ -66,6 +66,8 @@ def make_results(
             f"The pictures in {folder} were made with other settings, see {record}. Give another output folder, or "
             "delete this one."
         )
+    if not record.is_file() and any((folder / f"{name}.png").is_file() for name in benchmark.names):
+        raise ValueError(f"{folder} has pictures of unknown origin: {SETTINGS} is missing. Give another output folder.")
     write_text(record, mark)
     for index in follow(range(len(benchmark)), name):
         path = folder / f"{benchmark.names[index]}.png"
@@ -101,6 +103,17 @@ def find_results(benchmark: Benchmark, folder: Path) -> list[Path]:
     return [path for path in found if path]
 
 
+def read_result(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A result as RGB of (width, height): upright, 16 bit understood, alpha left out. Errors are `open_picture`'s."""
+    colours = picture_tensor(open_picture(path))[..., :3]
+    return to_size(pil_pictures(colours.expand(-1, -1, -1, 3))[0], size)
+
+
+def possible_metrics(benchmark: Benchmark, backbones: Backbones) -> list[str]:
+    """Names of the metrics of a case that can be measured with these backbones, if the cases have the truth."""
+    return [metric.name for metric in (*PER_CASE, *benchmark.judged) if not backbones.why_not(metric.needs)]
+
+
 def measure(
     benchmark: Benchmark,
     results: Mapping[str, Path],
@@ -120,7 +133,7 @@ def measure(
         truths |= {"mask"} if case.mask is not None else set()
         truths |= {"caption"} if case.caption else set()
         size = case.scene.size
-        pictures = {name: to_size(open_picture(paths[index]).convert("RGB"), size) for name, paths in files.items()}
+        pictures = {name: read_result(paths[index], size) for name, paths in files.items()}
         restored = restore(case.scene) if restore else None
         rows = measure_case(case, pictures, backbones, restored)
         for name, picture in pictures.items():

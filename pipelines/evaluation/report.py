@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from html import escape
 from importlib import metadata
@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..pictures import open_picture, save_picture
+from ..pictures import save_picture
 from .cases import Benchmark, Case
 from .change import calibrate, find_region
 from .intervals import Interval, mean_interval, paired_interval
 from .metrics import CMMD
-from .pixel import to_size
-from .protocol import Restore, Table, find_results, write_text
+from .protocol import Restore, Table, find_results, read_result, write_text
 
 SHOWN = 3  # best, median and worst cases of each method
 HEIGHT = 192  # px of a picture in the report
@@ -54,9 +53,7 @@ def summarise(table: Table) -> dict[str, dict[str, Interval | None]]:
 
 
 def compare(table: Table, against: str) -> dict[str, dict[str, Interval | None]]:
-    """Every other method minus `against`, case by case. Raises ValueError when there is no such method."""
-    if against not in table.values:
-        raise ValueError(f"There is no method {against} to compare with; there are {', '.join(table.values)}.")
+    """Every other method minus `against`, case by case."""
     base = table.values[against]
     return {
         method: {metric.name: paired_interval(row[metric.name], base[metric.name]) for metric in table.metrics}
@@ -75,6 +72,14 @@ def choose_cases(values: np.ndarray, better: str, count: int = SHOWN) -> dict[st
     return {name: [int(index) for index in indices] for name, indices in chosen.items()}
 
 
+def check_names(methods: Collection[str], metrics: Collection[str], against: str | None, sort_by: str | None) -> None:
+    """Raise ValueError for a method to compare with, or a metric to sort by, that is not there."""
+    if against and against not in methods:
+        raise ValueError(f"There is no method {against} to compare with; there are {', '.join(methods)}.")
+    if sort_by and sort_by not in metrics:
+        raise ValueError(f"There is no metric {sort_by} to sort by; there are {', '.join(metrics)}.")
+
+
 def write_report(
     table: Table,
     benchmark: Benchmark,
@@ -90,12 +95,11 @@ def write_report(
     `against` is what all others are compared with, the first method by default; `sort_by` the metric that chooses
     the pictures; `restore` is the one that was measured with. Raises ValueError for a name that is not there.
     """
+    metrics = {metric.name: metric for metric in table.metrics}
+    check_names(table.values, metrics, against, sort_by)
     folder.mkdir(parents=True, exist_ok=True)
     against = against or next(iter(table.values))
-    metrics = {metric.name: metric for metric in table.metrics}
     sort_by = sort_by or next((name for name in SORTED_BY if name in metrics), table.metrics[0].name)
-    if sort_by not in metrics:
-        raise ValueError(f"There is no metric {sort_by} to sort by; there are {', '.join(metrics)}.")
     summary, differences = summarise(table), compare(table, against)
     shown = {method: choose_cases(row[sort_by], metrics[sort_by].better) for method, row in table.values.items()}
     pictures = _write_pictures(benchmark, results, shown, folder, restore)
@@ -173,8 +177,10 @@ def _write_pictures(
     folder: Path,
     restore: Restore | None,
 ) -> dict[str, dict[str, list[str]]]:
-    """A strip per shown case; names of files, relative to the folder, by method and rank."""
+    """A strip per shown case; names of files, relative to the folder, by method and rank. Older strips are removed."""
     (folder / "pictures").mkdir(exist_ok=True)
+    for old in (folder / "pictures").glob("*.png"):
+        old.unlink()
     names: dict[str, dict[str, list[str]]] = {}
     for method, ranks in shown.items():
         files = find_results(benchmark, results[method])
@@ -183,7 +189,7 @@ def _write_pictures(
                 case = benchmark[index]
                 limit = calibrate(case.scene, restore(case.scene) if restore else None)
                 name = f"pictures/{method}_{rank}_{case.name}.png"
-                result = to_size(open_picture(files[index]).convert("RGB"), case.scene.size)
+                result = read_result(files[index], case.scene.size)
                 save_picture(_strip(case, result, limit), folder / name)
                 names.setdefault(method, {}).setdefault(rank, []).append(name)
     return names

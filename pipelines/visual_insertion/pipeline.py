@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionInstructPix2PixPipeline
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from ..pictures import Picture, mask_tensor, picture_tensor
@@ -121,6 +121,11 @@ class VisualInsertionPipeline(GuidedPix2Pix):
             )
         self.image_encoder, self.embedding_optimizer = image_encoder, embedding_optimizer
         self.image_mean, self.image_std, self.detail_encoder = image_mean, image_std, detail_encoder
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        details = [self.detail_encoder.network] if self.detail_encoder else []
+        return [*super().networks, self.image_encoder, self.embedding_optimizer, *details]
 
     @classmethod
     def from_folder(

@@ -116,6 +116,11 @@ class GuidedPix2Pix:
         self.levels = training_levels(pipeline.scheduler)
 
     @property
+    def networks(self) -> list[nn.Module]:
+        """All that a result depends on."""
+        return [self.pipeline.unet, self.pipeline.vae]
+
+    @property
     def native_size(self) -> int:
         """Side of the pictures the UNet was trained on, px; 512 where its config does not say."""
         return (self.pipeline.unet.config.sample_size or 64) * self.pipeline.vae_scale_factor

@@ -1,0 +1,91 @@
+"""The ablation as a person reads it: the tables of docs/ablation.md and its plots."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+Row = dict[str, float]  # figures of an arm
+BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
+
+
+def table(rows: dict[str, Row]) -> str:
+    """Markdown: an arm in each row."""
+    lines = [
+        "| arm | identity | worst, best seed | placement | background, dB | inserted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, r in rows.items():
+        lines.append(
+            f"| `{name}` | {_interval(r, 'identity', '.3f')} | {r['identity_seed_low']:.3f}, "
+            f"{r['identity_seed_high']:.3f} | {_interval(r, 'placement', '.2f')} | "
+            f"{_interval(r, 'background', '.1f')} | {_interval(r, 'inserted', '.2f')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _interval(row: Row, name: str, form: str) -> str:
+    return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
+
+
+def sensitivity_table(rows: dict[str, Row], scales: tuple[float, ...]) -> str:
+    """Markdown: how much each arm's identity depends on the object scale."""
+    heads = [f"at {scale:g}" for scale in scales] + ["spread of the best, octaves", "best of each case", "reseeding"]
+    lines = [f"| arm | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name, r in rows.items():
+        values = " | ".join(f"{r[f'identity_at_{scale:g}']:.3f}" for scale in scales)
+        gains = f"+{r['per_case_scale_gain']:.3f} | +{r['reseeding_gain']:.3f}"
+        lines.append(f"| `{name}` | {values} | {r['best_scale_spread']:.2f} | {gains} |")
+    return "\n".join(lines) + "\n"
+
+
+def difference_table(gains: dict[str, Row], pairs: dict[str, tuple[str, str]]) -> str:
+    """Markdown: of each pair of arms, by how much identity differs."""
+    lines = ["| arm | against | identity |", "|---|---|---|"]
+    for figure, (ours, theirs) in pairs.items():
+        if figure in gains:
+            r = gains[figure]
+            lines.append(f"| `{ours}` | `{theirs}` | {r['value']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}] |")
+    return "\n".join(lines) + "\n"
+
+
+def fill(page: Path, text: str) -> None:
+    """Put `text` between the page's two marks. Raises ValueError where a mark is missing."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no place for the tables between {BEGIN.strip()} and {END}.")
+    part = page.with_suffix(".part")
+    part.write_text(before + begin + text + end + after, encoding="utf-8", newline="\n")
+    os.replace(part, page)
+
+
+def plot(rows: dict[str, Row], scales: tuple[float, ...], folder: Path) -> None:
+    """Identity of every arm with its interval, and over the object scale."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(rows)
+    figure, axes = pyplot.subplots(figsize=(8, 0.42 * len(names) + 1.2), layout="constrained")
+    values = np.array([rows[name]["identity"] for name in names])
+    ends = np.array([[rows[name]["identity_low"], rows[name]["identity_high"]] for name in names])
+    colours = ["#7a8ba6" if not name.startswith("resampler") else "#c8643c" for name in names]
+    axes.barh(names, values, xerr=np.abs(ends - values[:, None]).T, color=colours, height=0.6, capsize=2)
+    for place, name in enumerate(names):
+        axes.plot([rows[name]["identity_seed_low"], rows[name]["identity_seed_high"]], [place] * 2, "k|", ms=7)
+        axes.text(0.01, place, f"{values[place]:.3f}", va="center", fontsize=8, color="white")
+    axes.invert_yaxis()
+    axes.set(xlabel="identity, 0..1 (whisker: 95 % over cases; ticks: worst and best seed)", xlim=(0, 1))
+    figure.savefig(folder / "ablation_identity.png", dpi=110)
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for name in names:
+        curve = [rows[name][f"identity_at_{scale:g}"] for scale in scales]
+        axes.plot(scales, curve, "-o" if name.startswith("resampler") else "--s", ms=4, label=name)
+    axes.set(xlabel="object scale", ylabel="identity, 0..1", xscale="log", xticks=scales, xticklabels=scales)
+    axes.minorticks_off()
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(folder / "ablation_guidance.png", dpi=110)

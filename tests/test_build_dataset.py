@@ -3,17 +3,21 @@
 import io
 import json
 import os
+import struct
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets.exceptions import DataFilesNotFoundError
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +69,13 @@ def picture(stored):
 
 def bad_rows(folder):
     return [json.loads(line) for line in (folder / "bad_rows.jsonl").read_text("utf-8").splitlines()]
+
+
+def page_of_pictures(path):
+    """Where in a parquet file its pictures begin."""
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = (group.column(number) for number in range(group.num_columns))
+    return next(column.data_page_offset for column in columns if column.path_in_schema.endswith(".bytes"))
 
 
 def write_pair(bench, folder, rows, masks):
@@ -148,6 +159,63 @@ def test_bad_rows_are_counted_and_named(bench, run, tmp_path):
         assert sheet.width > 1000 and np.asarray(sheet).std() > 20
     first = picture(table(tmp_path / "out")["00000004:8"]["mask"])  # of two masks of a key the first is used
     assert np.array_equal(first, np.asarray(Image.open(io.BytesIO(masks[8]["mask"]["bytes"])))[:, ::2])
+
+
+def jpeg_with_exif(*entries):
+    """A stored JPEG whose EXIF has these entries: tag, type, count, four bytes of value."""
+    packed = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    exif = b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + packed + bytes(4)
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "JPEG", exif=exif)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def test_pictures_that_pillow_fails_on_in_other_ways_are_named_too(pack, bench, run, tmp_path):
+    (rows, masks) = map(list, zip(*(bench.make_row(number, 64) for number in range(4)), strict=True))
+    turned = (0x112, 3, 1, b"\6")
+    broken = [
+        jpeg_with_exif(turned, (0x128, 2, 4, b"abc")),  # ResolutionUnit as text: struct.error
+        jpeg_with_exif(turned, (0x11A, 2, 4, b"abc")),  # XResolution as text: TypeError
+        {"bytes": b"not a picture", "path": None},
+    ]
+    for number, stored in enumerate(broken):
+        rows[number] = {**rows[number], "source_img": stored}
+    source, partner = write_pair(bench, tmp_path, rows, masks)
+    code, _, err = run(source, tmp_path / "out", "--masks", partner)
+    assert code == 0, err
+    assert list(table(tmp_path / "out")) == ["00000001:3"]
+    found = bad_rows(tmp_path / "out")
+    assert [(row["row"], row["reason"]) for row in found] == [(row, "unreadable scene") for row in range(3)]
+    assert found[2]["detail"] == "cannot identify image file <_io.BytesIO object>"  # no address: it is the same again
+    read = pack.pipelines.visual_insertion.training.triplet_folder.read_picture
+    for stored in broken:
+        (tmp_path / "scene.jpg").write_bytes(stored["bytes"])
+        with pytest.raises(ValueError, match=r"scene\.jpg is not a readable picture"):
+            read(tmp_path / "scene.jpg")
+
+
+def test_units_that_begin_inside_a_row_group_hold_what_a_plain_join_gives(bench, room, sources, tmp_path):
+    rows, masks = (
+        [row for path in sorted(side.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()] for side in sources
+    )
+    shuffled = [masks[place] for place in np.random.default_rng(3).permutation(60)]
+    bench.write_parquet(tmp_path / "rows" / "0.parquet", rows[:25], group=25)
+    bench.write_parquet(tmp_path / "rows" / "1.parquet", rows[25:], group=16)
+    bench.write_parquet(tmp_path / "masks.parquet", shuffled, group=11)
+    given = (str(tmp_path / "rows"), str(tmp_path / "masks.parquet"))
+    settings = room.settings.BuildSettings(unit_rows=7, validation=0)
+    starts = [unit.start for unit in room.plan.make_plan(*given, "train", settings).units]
+    assert starts == [0, 7, 14, 21, 0, 7, 14, 0, 7, 14, 0]
+    room.build.build(*given, tmp_path / "out", settings, room.threads.Threads(2))
+    mask_of = {(mask["img_id"], mask["ann_id"]): mask["mask"] for mask in masks}
+    built = list(table(tmp_path / "out").values())
+    assert len(built) == 60
+    for number, (row, expected) in enumerate(zip(built, rows, strict=True)):
+        assert (row["img_id"], row["ann_id"]) == (expected["img_id"], expected["ann_id"])
+        assert (row["scene"], row["target"]) == (expected["source_img"], expected["target_img"])
+        assert np.array_equal(picture(row["mask"]), picture(mask_of[row["img_id"], row["ann_id"]])[:, ::2])
+        place = ("0.parquet", number) if number < 25 else ("1.parquet", number - 25)
+        assert (row["source_file"], row["source_row"]) == place
 
 
 # one row
@@ -404,6 +472,22 @@ def test_a_data_set_of_other_settings_or_sources_is_left_alone(bench, run, sourc
     assert bench.contents(folder) == before
 
 
+def test_masks_of_the_same_sizes_under_swapped_keys_are_other_masks(bench, room, run, tmp_path):
+    rows, masks = map(list, zip(*(bench.make_row(number, 64) for number in range(10, 30)), strict=True))
+    source, partner = write_pair(bench, tmp_path, rows, masks)
+    pq.write_table(pa.Table.from_pylist(masks), partner, compression="none")
+    arguments = (source, tmp_path / "out", "--masks", partner)
+    assert run(*arguments)[0] == 0
+    before, layout = bench.contents(tmp_path / "out"), room.sources.look(str(partner), "").digest
+    neighbours = [masks[number ^ 1] for number in range(20)]
+    swapped = [{**mask, "ann_id": other["ann_id"]} for mask, other in zip(masks, neighbours, strict=True)]
+    pq.write_table(pa.Table.from_pylist(swapped), partner, compression="none")
+    assert room.sources.look(str(partner), "").digest == layout
+    code, _, err = run(*arguments)
+    assert code == 1 and "was built otherwise (other files of masks)" in err
+    assert bench.contents(tmp_path / "out") == before
+
+
 def test_a_folder_of_something_else_and_one_that_is_built_into_are_refused(run, sources, tmp_path):
     from filelock import FileLock
 
@@ -421,6 +505,9 @@ def test_wrong_sources_and_settings_say_what_is_wrong(bench, run, sources, tmp_p
     (tmp_path / "page.parquet").write_bytes(b"<html>not found</html>")
     bench.write_parquet(tmp_path / "other.parquet", [{"img_id": "1", "photo": "x"}])
     (tmp_path / "empty").mkdir()
+    row, mask = bench.make_row(0, 64)
+    bench.write_parquet(tmp_path / "plain.parquet", [{**row, "target_img": row["target_img"]["bytes"]}])
+    bench.write_parquet(tmp_path / "plain masks.parquet", [{**mask, "mask": mask["mask"]["bytes"]}])
     masks = ("--masks", sources[1])
     for code, message, arguments in [
         (2, "nowhere is neither a folder, a parquet file, nor", (tmp_path / "nowhere", tmp_path / "a", *masks)),
@@ -434,23 +521,49 @@ def test_wrong_sources_and_settings_say_what_is_wrong(bench, run, sources, tmp_p
         (1, "has the columns img_id, photo: neither those", (tmp_path / "other.parquet", tmp_path / "e", *masks)),
         (1, "Give its masks", (sources[0], tmp_path / "f")),
         (1, "is not a file of masks: it has no column mask", (sources[0], tmp_path / "g", "--masks", sources[0])),
+        (
+            1,
+            "plain.parquet: the column target_img is binary, but",
+            (tmp_path / "plain.parquet", tmp_path / "j", *masks),
+        ),
+        (
+            1,
+            "plain masks.parquet: the column mask is binary, but",
+            (sources[0], tmp_path / "k", "--masks", tmp_path / "plain masks.parquet"),
+        ),
         (1, "min_area must be a share", (sources[0], tmp_path / "h", *masks, "--min-area", "2")),
+        (
+            1,
+            "min_area, 0.9, must not be above max_area, 0.8",
+            (sources[0], tmp_path / "l", *masks, "--min-area", "0.9"),
+        ),
         (2, "--workers must be at least 1", (sources[0], tmp_path / "i", *masks, "--workers", "0")),
     ]:
         found, _, err = run(*arguments)
         assert (found, message in err) == (code, True), err
 
 
-def test_a_source_that_is_cut_off_stops_the_build_by_name(run, sources, tmp_path):
-    whole = (sources[0] / "data" / "train-0.parquet").read_bytes()
-    spoiled = bytearray(whole)
-    spoiled[len(whole) // 3 : len(whole) // 3 + 2000] = bytes(2000)
-    (tmp_path / "rows.parquet").write_bytes(spoiled)
-    code, _, err = run(tmp_path / "rows.parquet", tmp_path / "out", "--masks", sources[1])
-    if code:  # the damage hit a page
-        assert code == 1 and "rows.parquet is not a readable parquet file" in err
-    else:  # or pictures alone
-        assert any(row["reason"].startswith("unreadable") for row in bad_rows(tmp_path / "out"))
+@pytest.mark.parametrize("side", ["rows", "masks"])
+@pytest.mark.parametrize("fault", ["cut off", "empty", "damaged page"])
+def test_a_source_that_is_cut_off_or_damaged_stops_the_build_by_name(run, sources, tmp_path, side, fault):
+    path = sources[side == "masks"] / "data" / "train-0.parquet"
+    spoiled, page = bytearray(path.read_bytes()), page_of_pictures(path)
+    if fault == "damaged page":
+        spoiled[page : page + 20] = b"\xff" * 20
+    else:
+        del spoiled[len(spoiled) // 2 if fault == "cut off" else 0 :]
+    (tmp_path / "spoiled.parquet").write_bytes(spoiled)
+    given = {"rows": sources[0], "masks": sources[1], side: tmp_path / "spoiled.parquet"}
+    code, _, err = run(given["rows"], tmp_path / "out", "--masks", given["masks"])
+    assert code == 1 and f"{tmp_path / 'spoiled.parquet'} is not a readable parquet file" in err
+    assert not (tmp_path / "out" / "statistics.json").exists()
+
+
+def test_an_output_among_the_sources_is_refused(run, sources, tmp_path):
+    for inside in (sources[0] / "out", sources[1] / "data" / ".." / "deep" / "out"):
+        code, _, err = run(sources[0], inside, "--masks", sources[1])
+        assert code == 1 and "what is built would be read as a source" in err
+        assert not inside.exists()
 
 
 def test_a_limit_reads_the_first_rows(run, sources, tmp_path):
@@ -458,6 +571,31 @@ def test_a_limit_reads_the_first_rows(run, sources, tmp_path):
     assert code == 0, err
     assert list(table(tmp_path / "out")) == [f"{number // 2:08}:{number}" for number in range(FIRST, FIRST + 33)]
     assert bad_rows(tmp_path / "out") == []
+
+
+def test_a_build_that_keeps_nothing_says_so_to_all_who_read_it(pack, run, sources, tmp_path):
+    folder = tmp_path / "out"
+    code, out, err = run(sources[0], folder, "--masks", sources[1], "--min-side", "65")
+    assert code == 0 and "60 rows read; kept: none\n60 object too small" in out, err
+    with pytest.raises(DataFilesNotFoundError):  # and not TypeError, or its JSON files as data
+        datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    read = pack.pipelines.visual_insertion.training.triplet_folder.read_folder
+    with pytest.raises(FileNotFoundError, match="no rows of the split 'train'"):
+        read(folder / "train")
+
+
+def test_training_on_a_split_without_rows_names_what_sets_its_share(pack, run, sources, tmp_path):
+    folder = tmp_path / "out"
+    assert run(sources[0], folder, "--masks", sources[1], "--validation", "0")[0] == 0
+    read = pack.pipelines.visual_insertion.training.triplet_folder.read_folder
+    assert len(read(folder / "train")) == 60
+    with pytest.raises(FileNotFoundError, match=r"no rows of the split 'validation'[\s\S]*--validation"):
+        read(folder / "validation")
+    (folder / "statistics.json").unlink()
+    with pytest.raises(ValueError, match="is not complete"):
+        read(folder / "validation")
+    with pytest.raises(FileNotFoundError, match=r"metadata\.jsonl does not exist"):
+        read(tmp_path / "nowhere")
 
 
 # released triplet sets
@@ -491,6 +629,34 @@ def test_a_released_set_is_read_and_its_pictures_stay_as_they_are(run, released,
     ]
     code, _, err = run(folder, tmp_path / "more", "--masks", sources[1])
     assert code == 1 and "brings pictures of the objects itself" in err
+
+
+def test_an_object_that_is_all_but_transparent_is_dropped_where_training_would_refuse_it(pack, bench, room):
+    read = pack.pipelines.visual_insertion.training.triplet_folder.read_picture
+    prepare = pack.pipelines.visual_insertion.object_picture.prepare_object
+
+    def objects(seen):
+        """Pictures of 40 x 40 px with so many that are not transparent, as RGBA and with a palette."""
+        pixels = np.full((40, 40, 4), 255, np.uint8)
+        pixels[..., 3] = np.arange(1600).reshape(40, 40) < seen
+        palette, buffer = Image.fromarray(1 - pixels[..., 3]).convert("P"), io.BytesIO()
+        palette.save(buffer, "PNG", transparency=1)
+        return bench.stored(pixels, "PNG"), {"bytes": buffer.getvalue(), "path": None}
+
+    def cut(picture):
+        row = {**row_of(bench, np.zeros((64, 64, 3), np.uint8)), "object": picture}
+        return room.row.cut_released(row, room.settings.BuildSettings(min_side=1))
+
+    for seen in (0, 15):
+        for dropped in objects(seen):
+            with pytest.raises(room.row.RowError, match=f"object too small: {seen} pixels"):
+                cut(dropped)
+    for kept in objects(16):
+        assert cut(kept).columns["object"] == [kept]
+        stored = SimpleNamespace(open=lambda kept=kept: io.BytesIO(kept["bytes"]))
+        assert prepare(read(stored, None)[None].movedim(1, -1)).shape == (1, 40, 40, 3)
+    with pytest.raises(room.row.RowError, match="object too small: 15 pixels"):
+        cut(bench.stored(np.zeros((5, 3, 3), np.uint8), "PNG"))
 
 
 # from the hub
@@ -570,6 +736,17 @@ def test_streamed_from_the_hub_it_is_the_same_to_the_byte(bench, hub, built, tmp
     stream(bench, hub, tmp_path / "out")
     assert bench.contents(tmp_path / "out") == bench.contents(built)
     assert hub.sent > 0
+
+
+def test_of_files_on_the_hub_little_more_than_the_rows_that_are_read_is_fetched(bench, hub, tmp_path):
+    sides = zip(*(bench.make_row(number, 512) for number in range(48)), strict=True)
+    hub.repositories = {f"paint-by-inpaint/{name}": tmp_path / name for name in ("PIPE", "PIPE_Masks")}
+    for folder, side in zip(hub.repositories.values(), sides, strict=True):
+        bench.write_parquet(folder / "train.parquet", list(side), group=4)
+    stream(bench, hub, tmp_path / "out", "paint-by-inpaint/PIPE", "--limit", "4")
+    assert len(table(tmp_path / "out")) == 4
+    whole = sum((folder / "train.parquet").stat().st_size for folder in hub.repositories.values())
+    assert hub.sent < whole / 3
 
 
 def test_an_unknown_name_is_told(bench, hub, tmp_path):
@@ -673,3 +850,6 @@ def test_training_refuses_a_data_set_that_is_not_complete_or_broken(pack, room, 
         read.read_folder(folder / "train")
     with pytest.raises(IndexError):
         triplets[len(triplets)]
+    shard.unlink()
+    with pytest.raises(ValueError, match=f"{shard.name} is not a readable shard"):
+        read.read_picture(triplets[0].scene)

@@ -42,6 +42,11 @@ def build(
     Raises FileNotFoundError for sources that are not there, ValueError for sources or a folder that cannot be used,
     OSError for a full disk or a network that fails.
     """
+    for source in filter(None, (rows, masks)):
+        if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
+            raise ValueError(
+                f"{folder} lies within {source}: what is built would be read as a source. Choose another folder."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
@@ -106,8 +111,9 @@ def _finish(folder: Path, plan: Plan, builder: str, settings: BuildSettings) -> 
                 shards[name.split("/")[0]] += 1
     with whole_file(folder / SHEET) as part:
         contact_sheet(_example(folder, shard, row) for _, shard, row in report.examples).save(part, "JPEG", quality=90)
+    splits = [split for split, count in shards.items() if count] or [TRAIN]  # without any, JSON is taken for data
     with whole_file(folder / CARD) as part:
-        part.write_text(card(plan.sources, [split for split, count in shards.items() if count]), encoding="utf-8")
+        part.write_text(card(plan.sources, splits), encoding="utf-8")
     counted = Counter(bad["reason"] for bad in plan.bad_masks)
     statistics = {"builder": builder, "rows": report.rows, **report.tables(), "masks": dict(sorted(counted.items()))}
     with whole_file(folder / STATISTICS) as part:
@@ -125,7 +131,7 @@ def _example(folder: Path, shard: str, row: int) -> dict[str, Any]:
         return file.read_row_group(row // GROUP, columns).slice(row % GROUP, 1).to_pylist()[0]
 
 
-def card(sources: dict[str, list[tuple[str, str]]], splits: list[str]) -> str:
+def card(sources: dict[str, list[tuple[str, ...]]], splits: list[str]) -> str:
     """The data set's card, in which Hugging Face datasets look up which files are which split."""
     files = "".join(f"  - split: {split}\n    path: {split}/*.parquet\n" for split in splits)
     count = " and ".join(f"{len(found)} files of {side}" for side, found in sources.items())

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class Plan:
     """All units, what the sources are, and what the join found wrong with the masks."""
 
     units: list[Unit]
-    sources: dict[str, list[tuple[str, str]]]  # side -> name and digest of each file
+    sources: dict[str, list[tuple[str, ...]]]  # side -> name, digest of layout and digest of keys of each file
     bad_masks: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -99,27 +100,45 @@ def _columns(files: Sequence[SourceFile], source: str) -> tuple[dict[str, str], 
     """Our names -> the files', and whether the rows are PIPE's. Raises ValueError for another schema."""
     for file in files:
         for pictures, keys in ((PIPE, KEYS), (RELEASED, KEYS[:1])):
-            if not {*pictures.values(), *keys} - {*file.columns}:
+            if not {*pictures.values(), *keys} - {*file.schema.names}:
                 break
         else:
             raise ValueError(
-                f"{file.place} has the columns {', '.join(file.columns)}: neither those of PIPE (source_img, "
+                f"{file.place} has the columns {', '.join(file.schema.names)}: neither those of PIPE (source_img, "
                 "target_img, img_id, ann_id) nor those of a triplet set (original_image, target_image, object_image, "
                 "img_id)."
             )
-        if {*file.columns} != {*files[0].columns}:
+        if {*file.schema.names} != {*files[0].schema.names}:
             raise ValueError(f"{file.place} and {files[0].place} of {source} have different columns.")
-    known = {**pictures, **{name: name for name in (*keys, *TEXTS) if name in files[0].columns}}
+        _check_pictures(file, pictures.values())
+    known = {**pictures, **{name: name for name in (*keys, *TEXTS) if name in files[0].schema.names}}
     return known, pictures is PIPE
 
 
-def _keys(files: Sequence[SourceFile], columns: list[str], each: Callable[..., Iterable[Any]]) -> pd.DataFrame:
-    """One line per row of all files: img_id and ann_id as text, missing where they are."""
+def _check_pictures(file: SourceFile, columns: Iterable[str]) -> None:
+    for column in columns:
+        kind = file.schema.field(column).type
+        if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+            raise ValueError(
+                f"{file.place}: the column {column} is {kind}, but pictures must be as Hugging Face datasets store "
+                "them: struct<bytes: binary, path: string>."
+            )
+
+
+def _keys(
+    files: Sequence[SourceFile], columns: list[str], each: Callable[..., Iterable[Any]]
+) -> tuple[pd.DataFrame, list[tuple[str, ...]]]:
+    """One line per row of all files, img_id and ann_id as text, missing where they are; and what each file is known by.
+
+    That is its name, the digest of its layout, and one of these keys.
+    """
     import pandas as pd
 
     tables = each(lambda file: read_columns(file.place, columns), files)
     texts = [pd.DataFrame({name: table[name].cast(pa.string()).to_pandas() for name in columns}) for table in tables]
-    return pd.concat(texts, ignore_index=True)
+    digests = [sha256(str(text.to_json(orient="values")).encode()).hexdigest()[:16] for text in texts]
+    known = [(file.name, file.digest, digest) for file, digest in zip(files, digests, strict=True)]
+    return pd.concat(texts, ignore_index=True), known
 
 
 class _Groups:
@@ -160,8 +179,9 @@ def _join(rows: pd.DataFrame, masks: pd.DataFrame, where: _Groups, whole: bool) 
         reasons["mask of no row"] = complete & ~second & ~taken
     bad = []
     for reason, those in reasons.items():
-        for number in np.flatnonzero(those).tolist():
-            key = ":".join(masks.iloc[number].fillna("?"))
+        named = masks[those].fillna("?")
+        for number, *keys in named.itertuples(name=None):
+            key = ":".join(keys)
             bad.append({"side": "masks", **where.name(number), "id": key, "reason": reason, "detail": ""})
     return mask_of, bad
 
@@ -178,18 +198,18 @@ def make_plan(rows: str, masks: str | None, split: str, settings: BuildSettings)
             raise ValueError(f"{rows} holds rows of PIPE, which say nothing of where the object is. Give its masks.")
         if masks and not is_pipe:
             raise ValueError(f"{rows} brings pictures of the objects itself; there is nothing to do for {masks}.")
-        keys = _keys(files, [key for key in KEYS if key in columns], readers.map).head(settings.limit or sys.maxsize)
-        plan = Plan([], {"rows": [(file.name, file.digest) for file in files]})
+        keys, known = _keys(files, [key for key in KEYS if key in columns], readers.map)
+        keys, plan = keys.head(settings.limit or sys.maxsize), Plan([], {"rows": known})
         mask_of, groups = None, None
         if masks:
             mask_files = _look(masks, split, readers.map)
             groups = _Groups(mask_files)
             for file in mask_files:
-                if missing := {"mask", *KEYS} - {*file.columns}:
+                if missing := {"mask", *KEYS} - {*file.schema.names}:
                     raise ValueError(f"{file.place} is not a file of masks: it has no column {min(missing)}.")
-            mask_keys = _keys(mask_files, KEYS, readers.map)
+                _check_pictures(file, ["mask"])
+            mask_keys, plan.sources["masks"] = _keys(mask_files, KEYS, readers.map)
             mask_of, plan.bad_masks = _join(keys, mask_keys, groups, settings.limit is None)
-            plan.sources["masks"] = [(file.name, file.digest) for file in mask_files]
     copies = keys.groupby(list(keys.columns), dropna=False).cumcount().to_numpy(np.int64)
     for file, group, first, start, stop, offset in _cuts(files, len(keys), settings.unit_rows):
         here, picks = slice(offset + start, offset + stop), None

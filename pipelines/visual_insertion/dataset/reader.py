@@ -35,7 +35,7 @@ class StoredPicture:
             with pq.ParquetFile(self.shard) as file:
                 group, row = _group_of(file, self.row)
                 value = file.read_row_group(group, [self.column], use_threads=False).column(0)[row]
-        except pa.ArrowException as error:
+        except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{self.shard} is not a readable shard: {error}. Build the data set anew.") from error
         stored = value if self.item is None else value[self.item]
         return io.BytesIO(stored["bytes"].as_py() or b"")
@@ -64,16 +64,19 @@ class StoredTriplet:
 class StoredTriplets(Sequence[StoredTriplet]):
     """The rows of all shards of a folder, in order; only names and counts are kept in memory.
 
-    Raises FileNotFoundError for a folder without shards, ValueError for one that is no data set of triplets, or for a
-    build that did not end.
+    Raises FileNotFoundError for a folder without shards, as of a split that got no rows, ValueError for one that is no
+    data set of triplets, or for a build that did not end.
     """
 
     def __init__(self, folder: Path):
         self.shards = sorted(folder.glob("*.parquet"))
-        if not self.shards:
-            raise FileNotFoundError(f"{folder} holds no parquet shard.")
         if (folder.parent / BUILD).exists() and not (folder.parent / STATISTICS).exists():
             raise ValueError(f"The data set in {folder.parent} is not complete. Run build-dataset again: it goes on.")
+        if not self.shards:
+            raise FileNotFoundError(
+                f"The data set in {folder.parent} has no rows of the split '{folder.name}': {STATISTICS} counts what "
+                "was kept. Build one with another --validation, the share of pictures that is held out."
+            )
         self.names, self.views, self.masks = [], [], []
         for shard in self.shards:
             names, views, masks = self._index(shard)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from .settings import BuildSettings
 
@@ -22,7 +23,6 @@ Mask = NDArray[np.bool_]
 Stored = dict[str, Any]  # {"bytes", "path"}: a picture as Hugging Face datasets store it
 
 MIN_PIXELS = 16  # of a mask; object_picture.MIN_PIXELS, which loads torch
-BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class RowError(ValueError):
@@ -58,8 +58,11 @@ def decode(stored: Stored | None, what: str) -> Image.Image:
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         return picture
-    except BROKEN as error:
-        raise RowError(f"unreadable {what}", str(error)) from error
+    except MemoryError:
+        raise  # of this machine, not of the picture
+    except Exception as error:  # Pillow raises many kinds: struct.error and TypeError for malformed EXIF, for example
+        detail = re.sub(r" at 0x[0-9A-Fa-f]+", "", str(error))  # an address is another one in every process
+        raise RowError(f"unreadable {what}", detail) from error
 
 
 def png(pixels: NDArray[np.uint8]) -> Stored:
@@ -114,6 +117,11 @@ def _check_side(width: int, height: int, settings: BuildSettings) -> None:
         raise RowError("object too small", f"{width}x{height} px")
 
 
+def _check_pixels(count: int) -> None:
+    if count < MIN_PIXELS:
+        raise RowError("object too small", f"{count} pixels")
+
+
 def cut_with_mask(row: Mapping[str, Any], mask: Stored, settings: BuildSettings) -> Cut:
     """The triplet of a row with scene, target and the mask of the object in any size. Raises RowError."""
     target, size = _pair(row)
@@ -123,8 +131,7 @@ def cut_with_mask(row: Mapping[str, Any], mask: Stored, settings: BuildSettings)
         raise RowError("empty mask")
     left, top, right, bottom = box = bounds(on)
     _check_side(right - left, bottom - top, settings)
-    if on.sum() < MIN_PIXELS:
-        raise RowError("object too small", f"{on.sum()} pixels")
+    _check_pixels(on.sum())
     area = float(on.mean())
     if not settings.min_area <= area <= settings.max_area:
         raise RowError("object's area out of range", f"{area:.5f} of the picture")
@@ -145,7 +152,9 @@ def cut_with_mask(row: Mapping[str, Any], mask: Stored, settings: BuildSettings)
 def cut_released(row: Mapping[str, Any], settings: BuildSettings) -> Cut:
     """The triplet of a row that brings the object's picture and no mask. Raises RowError."""
     _, size = _pair(row)
-    width, height = decode(row["object"], "object").size
+    picture = decode(row["object"], "object")
+    width, height = picture.size
     _check_side(width, height, settings)
+    _check_pixels(int(np.count_nonzero(np.asarray(picture.convert("RGBA"))[..., 3])))
     columns = {"object": [row["object"]], "object_mask": [], "mask": None, "box": None}
     return Cut(columns, size, max(width, height), None)

@@ -32,6 +32,8 @@ class BuildSettings:
         shares = {"min_area": self.min_area, "max_area": self.max_area, "validation": self.validation}
         if wrong := [name for name, share in shares.items() if not 0 <= share <= 1]:
             raise ValueError(f"{wrong[0]} must be a share between 0 and 1, not {shares[wrong[0]]}.")
+        if self.min_area > self.max_area:
+            raise ValueError(f"min_area, {self.min_area}, must not be above max_area, {self.max_area}.")
         if not 0 <= self.margin <= 10:
             raise ValueError(f"margin must be between 0 and 10 sides of the box, not {self.margin}.")
         if self.min_side < 1 or self.unit_rows < 1 or (self.limit is not None and self.limit < 1):

@@ -24,12 +24,15 @@ BUFFERS = {False: 1 << 20, True: 8 << 20}  # bytes read at once: local, on the h
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A parquet file: where it is, its name in its data set, rows of each row group, and a digest of their layout."""
+    """A parquet file: where it is, its name in its data set, rows of each row group, and a digest of their layout.
+
+    The layout is rows, offsets and sizes: what the file holds is not part of it.
+    """
 
     place: str
     name: str
     groups: tuple[int, ...]
-    columns: tuple[str, ...]
+    schema: pa.Schema
     digest: str
 
 
@@ -113,8 +116,8 @@ def look(place: str, name: str) -> SourceFile:
         groups = tuple(group.num_rows for group in found)
         chunks = [group.column(number) for group in found for number in range(group.num_columns)]
         sizes = [(chunk.path_in_schema, chunk.data_page_offset, chunk.total_compressed_size) for chunk in chunks]
-        columns = tuple(file.schema_arrow.names)
-    return SourceFile(place, name, groups, columns, sha256(repr((groups, sizes)).encode()).hexdigest()[:16])
+        schema = file.schema_arrow
+    return SourceFile(place, name, groups, schema, sha256(repr((groups, sizes)).encode()).hexdigest()[:16])
 
 
 def names(places: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..dataset.settings import BUILD
@@ -48,7 +48,7 @@ def read_folder(folder: Path) -> Triplets:
     """
     index = folder / METADATA
     if not index.is_file():
-        if any(folder.glob("*.parquet")):
+        if any(folder.glob("*.parquet")) or (folder.parent / BUILD).is_file():
             from ..dataset.reader import StoredTriplets
 
             return StoredTriplets(folder)
@@ -99,12 +99,13 @@ def read_picture(path: Path | StoredPicture, mode: str | None = "RGB") -> Tensor
 
     Raises ValueError naming a broken file.
     """
+    stored = path if isinstance(path, Path) else path.open()
     try:
-        with Image.open(path if isinstance(path, Path) else path.open()) as file:
+        with Image.open(stored) as file:
             upright = ImageOps.exif_transpose(file)
             mode = mode or ("RGBA" if upright.has_transparency_data else "RGB")
             picture = np.asarray(upright.convert(mode), dtype=np.float32)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Exception as error:  # Pillow raises many kinds: struct.error and TypeError for malformed EXIF, for example
         raise ValueError(
             f"{path} is not a readable picture: {error}. Take its triplet out, or fetch it anew."
         ) from error

@@ -378,6 +378,43 @@ def test_without_words_and_optimizer_there_is_no_null(rooms, tmp_path):
 # All of them
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("image_encoder/model.safetensors", "The vision encoder in"),
+        ("image_encoder/preprocessor_config.json", "preprocessor_config.json"),
+        ("text_encoder/model.safetensors", "The text encoder in"),
+        ("tokenizer/vocab.json", "The tokenizer in"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["page", "cut"])
+def test_a_damaged_file_of_a_base_is_named(rooms, base, tmp_path, file, said, damage):
+    folder = Path(shutil.copytree(base, tmp_path / "base"))
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(b"<!doctype html><html></html>" if damage == "page" else whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"{said}.*cannot be read.*download it again"):
+        rooms.swap.frozen_swap(folder)
+
+
+def test_a_network_that_lacks_a_tensor_is_not_filled_up_with_random_ones(rooms, base, tmp_path):
+    folder = Path(shutil.copytree(base, tmp_path / "base"))
+    weights = folder / "image_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["vision_model.post_layernorm.weight"]
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match="1 are missing, such as vision_model.post_layernorm.weight"):
+        rooms.swap.frozen_swap(folder)
+
+
+@pytest.mark.parametrize("damage", ["page", "cut"])
+def test_a_damaged_image_encoder_of_an_adapter_is_named(rooms, base, adapters, tmp_path, damage):
+    encoder = Path(shutil.copytree(adapters[""].parent / "image_encoder", tmp_path / "encoder"))
+    weights = encoder / "model.safetensors"
+    weights.write_bytes(b"<!doctype html><html></html>" if damage == "page" else weights.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="The image encoder in .*encoder cannot be read.*download it again"):
+        rooms.adapter.AdapterPipeline.from_folder(base, adapters[""], encoder)
+
+
 @pytest.mark.parametrize("which", ["swapped", "exemplar", "adapted", "told"])
 def test_object_scale_0_ignores_the_object_and_more_does_not(request, pack, which):
     pipeline, Guidance = request.getfixturevalue(which), pack.pipelines.visual_insertion.guidance.Guidance

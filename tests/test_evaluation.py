@@ -235,6 +235,7 @@ def test_inside_and_outside_share_the_whole(ev, parts):
 
 def test_psnr_and_ssim_are_the_libraries(ev, parts):
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    from torchmetrics.functional.image import structural_similarity_index_measure
 
     first, second = parts.picture(1), parts.picture(2)
     a, b, everywhere = ev.pixel.to_tensor(first), ev.pixel.to_tensor(second), np.ones((80, 96), bool)
@@ -245,6 +246,8 @@ def test_psnr_and_ssim_are_the_libraries(ev, parts):
     )  # fmt: skip
     far = np.zeros((80, 96), bool)
     far[30:50, 30:60] = True
+    theirs = float(structural_similarity_index_measure(a[None], b[None], data_range=1.0))
+    assert ev.pixel.ssim(a, b, everywhere) == pytest.approx(theirs, abs=1e-6)
     assert ev.pixel.ssim(a, b, everywhere) == pytest.approx(
         every.mean(), abs=0.02
     )  # the libraries treat the frame differently
@@ -402,12 +405,113 @@ def test_weights_of_another_network_are_refused(ev, folders, tmp_path):
         ev.features.load_dino(tmp_path)
     with pytest.raises(FileNotFoundError, match="alexnet-owt"):
         ev.perceptual.load_lpips(tmp_path)
-    with pytest.raises(FileNotFoundError, match="dino_vitb16_pretrain"):
-        ev.perceptual.load_dreamsim(tmp_path)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_relatives_of_a_network_are_refused(ev, tmp_path, written):
+    from transformers import (
+        Dinov2WithRegistersConfig,
+        Dinov2WithRegistersModel,
+        ViTConfig,
+        ViTForImageClassification,
+    )
+
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2)
+    Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes)).save_pretrained(tmp_path / "registers")
+    ViTForImageClassification(ViTConfig(**sizes)).save_pretrained(tmp_path / "classes")
+    said = "dinov2_with_registers. Needed is dinov2" if written else "Dinov2Model knows nothing of 1 .*register_tokens"
+    if not written:
+        config = tmp_path / "registers" / "config.json"
+        facts = {name: x for name, x in json.loads(config.read_text("utf-8")).items() if name != "model_type"}
+        config.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        ev.features.load_dinov2(tmp_path / "registers")
+    with pytest.raises(ValueError, match="ViTModel knows nothing of 2 of them, such as classifier.bias"):
+        ev.features.load_dino(tmp_path / "classes")
+
+
+@pytest.mark.parametrize("damage", ["page", "cut"])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        *((name, "model.safetensors") for name in ("clip_b32", "clip_l336", "dino", "dinov2")),
+        *(("clip_b32", file) for file in ("config.json", "vocab.json", "tokenizer.json")),
+        ("lpips", "checkpoints/alexnet-owt-7be5be79.pth"),
+    ],
+)
+def test_a_damaged_file_is_said_in_a_line(ev, pack, folders, tmp_path, capsys, name, file, damage):
+    import shutil
+
+    from transformers import CLIPTokenizer
+
+    folder = tmp_path / name
+    shutil.copytree(folders[name], folder)
+    if file == "tokenizer.json":
+        CLIPTokenizer.from_pretrained(folder).save_pretrained(folder)
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(b"<!doctype html><html></html>" if damage == "page" else whole[: len(whole) // 2])
+    assert pack.pipelines.commands.outcome(ev.backbones.load_backbones, {name: folder}) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert str(folder) in said and "cannot be read" in said and "download it again" in said
+
+
+DREAMSIM = """
+import torch
+
+def dreamsim(pretrained, device, cache_dir):
+    torch.hub.set_dir(cache_dir)
+    network = torch.hub.load("facebookresearch/dino:main", "dino_vitb16")
+    return lambda a, b: (network(a) - network(b)).abs().mean(), lambda picture: torch.ones(1) * picture.width
+"""
+HUBCONF = """
+import torch
+
+def dino_vitb16(pretrained=True):
+    network = torch.nn.Linear(1, 1)
+    place = "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth"
+    network.load_state_dict(torch.hub.load_state_dict_from_url(place, map_location="cpu"))
+    return network
+"""
+
+
+def test_dreamsim_needs_no_network_and_leaves_torch_hub_as_it_was(ev, tmp_path, monkeypatch):
+    """With the folder complete torch hub itself asks for nothing; the package, which no extra has, is played by a stub
+    that makes its calls of torch hub."""
+    import socket
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a connection was tried")
+
+    folder = tmp_path / "cache"
+    names = [*ev.perceptual.DREAMSIM, "ensemble_lora/adapter_model.safetensors"]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "facebookresearch_dino_main" / "hubconf.py").write_text(HUBCONF, encoding="utf-8")
+    weights = {"weight": torch.tensor([[2.0]]), "bias": torch.tensor([1.0])}
+    torch.save(weights, folder / "checkpoints" / "dino_vitbase16_pretrain.pth")
+    (tmp_path / "dreamsim.py").write_text(DREAMSIM, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+    before = torch.hub.get_dir()
+    distance = ev.perceptual.load_dreamsim(folder)
+    assert distance(Image.new("RGB", (3, 1)), Image.new("RGB", (5, 1))) == 4
+    assert torch.hub.get_dir() == before
+    for name in names:
+        (folder / name).rename(folder / "away")
+        with pytest.raises(FileNotFoundError, match=f"{(folder / name).name} is missing"):
+            ev.perceptual.load_dreamsim(folder)
+        (folder / "away").rename(folder / name)
+    (folder / "checkpoints" / "dino_vitbase16_pretrain.pth").write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="DreamSim in .*cannot be read"):
+        ev.perceptual.load_dreamsim(folder)
+    assert torch.hub.get_dir() == before
 
 
 def test_networks_of_another_size_are_marked(ev, backbones):
-    assert backbones.inexact() == ["clip_b32", "clip_l336", "dino", "dinov2"]
+    assert backbones.inexact() == ["clip_b32", "clip_l336", "dino", "dinov2", "lpips"]
     features = ev.features
     from transformers import CLIPVisionConfig, Dinov2Config, ViTConfig
 
@@ -415,10 +519,19 @@ def test_networks_of_another_size_are_marked(ev, backbones):
     assert features._is(base, features.CLIP_B32) and not features._is(
         CLIPVisionConfig(patch_size=16), features.CLIP_B32
     )
+    assert not features._is(CLIPVisionConfig(**base.to_dict() | {"hidden_act": "gelu"}), features.CLIP_B32)
     small = ViTConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, patch_size=16)
     assert features._is(small, features.DINO_S16) and not features._is(ViTConfig(), features.DINO_S16)
     large = Dinov2Config(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, patch_size=14)
     assert features._is(large, features.DINOV2_L)
+
+
+def test_alexnet_is_known_by_its_contents(ev, folders, monkeypatch):
+    from hashlib import sha256
+
+    path = folders["lpips"] / "checkpoints" / ev.perceptual.ALEXNET
+    monkeypatch.setattr(ev.perceptual, "ALEXNET_SHA256", sha256(path.read_bytes()).hexdigest()[:8])
+    assert ev.backbones.load_backbones({"lpips": folders["lpips"]}).inexact() == []
 
 
 @pytest.mark.parametrize(
@@ -497,7 +610,7 @@ def test_the_report_holds_everything(ev, measured, tmp_path):
     assert facts["against"] == "copy_paste" and set(facts["differences"]) == set(TRIVIAL) - {"copy_paste"}
     assert facts["differences"]["unchanged"]["inclusion"]["value"] == -1
     assert facts["libraries"]["torchmetrics"] and facts["settings"] == {"seed": 1}
-    assert facts["backbones_that_are_not_the_published_ones"] == ["clip_b32", "clip_l336", "dino", "dinov2"]
+    assert facts["backbones_that_are_not_the_published_ones"] == ["clip_b32", "clip_l336", "dino", "dinov2", "lpips"]
 
     with open(tmp_path / "report" / "cases.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

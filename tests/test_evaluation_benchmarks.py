@@ -93,7 +93,7 @@ def test_pipe_joins_by_picture_and_object(readers, pipe, picture):
 def test_pipe_says_what_is_wrong(readers, pipe, tmp_path):
     folder, pairs, masks = pipe
     read = readers["pipe"]
-    with pytest.raises(FileNotFoundError, match="paint-by-inpaint/PIPE_Masks"):
+    with pytest.raises(FileNotFoundError, match="data has no parquet file, test-.*paint-by-inpaint/PIPE_Masks"):
         read(folder / "PIPE")
     mask_file = folder / "PIPE_Masks" / "data" / "test-00000-of-00002-abc.parquet"
     write(mask_file, [masks[0]])
@@ -103,11 +103,16 @@ def test_pipe_says_what_is_wrong(readers, pipe, tmp_path):
     with pytest.raises(ValueError, match=r"lacks 1 of 3 .*\('12', '5'\)"):
         read(folder)
     write(mask_file, [{**masks[2], "mask": stored(spot((128, 32), (0, 0, 0, 0)))}])
-    with pytest.raises(ValueError, match="PIPE_Masks test, row 0 is an empty mask"):
+    with pytest.raises(ValueError, match="test-00000-of-00002-abc.parquet, row 0 is an empty mask"):
         read(folder)[2]
     write(mask_file, [{**masks[2], "mask": {"bytes": b"no picture", "path": None}}])
     with pytest.raises(ValueError, match="row 0 is not a readable picture"):
         read(folder)[2]
+    other = folder / "PIPE_Masks" / "data" / "test-00001-of-00002-abc.parquet"
+    write(mask_file, masks[2:])
+    write(other, [masks[0], {**masks[1], "mask": None}])
+    with pytest.raises(ValueError, match="test-00001-of-00002-abc.parquet, row 1 holds no picture"):
+        read(folder)[1]
     write(mask_file, [{name: value for name, value in masks[2].items() if name != "mask"}])
     with pytest.raises(ValueError, match="00000-of-00002-abc.parquet has no column mask; it has"):
         read(folder)
@@ -181,12 +186,34 @@ def test_magicbrush_says_what_is_wrong(readers, magicbrush):
     (folder / "edit_turns.json").write_text('[{"input": "a"}]', encoding="utf-8")
     with pytest.raises(ValueError, match="entry 0 lacks instruction, mask, output"):
         read(folder)
+    for content, said in (
+        ('{"a": 1}', "edit_turns.json is no list"),
+        ('["a"]', "edit_turns.json, entry 0 lacks input, instruction, mask, output"),
+        ('[{"input": "a", "mask": "b", "output": "c", "instruction": 1}]', "entry 0 lacks instruction"),
+    ):
+        (folder / "edit_turns.json").write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=said):
+            read(folder)
+    (folder / "edit_turns.json").write_bytes(b'["\xff"]')
+    with pytest.raises(ValueError, match="edit_turns.json is not JSON"):
+        read(folder)
     (folder / "edit_turns.json").write_text("[", encoding="utf-8")
     with pytest.raises(ValueError, match="edit_turns.json is not JSON"):
         read(folder)
     (folder / "edit_turns.json").unlink()
     with pytest.raises(FileNotFoundError, match="osunlp/MagicBrush"):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("[]", "global_descriptions.json is no object"), ('{"139": []}', "global_descriptions.json, 139 is no object")],
+)
+def test_magicbrush_says_what_is_wrong_with_captions(readers, magicbrush, content, said):
+    folder, _, _ = magicbrush
+    (folder / "global_descriptions.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        readers["magicbrush-add"](folder)
 
 
 # OPA
@@ -256,6 +283,14 @@ def test_opa_says_what_is_wrong(readers, opa):
     write_table(folder, [{"a": 1}])
     with pytest.raises(ValueError, match="no column fg_id, bg_id"):
         read(folder)
+    write_table(folder, rows)
+    whole = (folder / "test_set.csv").read_bytes()
+    (folder / "test_set.csv").write_bytes(whole[: whole.index(b"]", whole.index(b"[0, 0")) + 2])
+    with pytest.raises(ValueError, match="test_set.csv, line 3 is cut: no scale, label, img_name, mask_name"):
+        read(folder)
+    (folder / "test_set.csv").write_bytes(whole + b"\xff")
+    with pytest.raises(ValueError, match="test_set.csv is not a csv in UTF-8"):
+        read(folder)
 
 
 # DreamEditBench
@@ -283,7 +318,7 @@ def test_dream_edit_bench_reads_additions_with_all_views(readers, picture, tmp_p
     case = benchmark[0]
     assert case.scene.size == (512, 512) and case.target is None and len(case.objects) == 2
     assert case.mask[200:400, 100:300].all() and case.mask.sum() == 200 * 200
-    assert len(benchmark[1].objects) == 4 and case.instruction == "a sks toy on a lawn" and not case.caption
+    assert len(benchmark[1].objects) == 4 and case.caption == "a toy on a lawn" and not case.instruction
 
 
 def test_dream_edit_bench_says_what_is_wrong(readers, picture, tmp_path):
@@ -293,9 +328,25 @@ def test_dream_edit_bench_says_what_is_wrong(readers, picture, tmp_path):
     write(path, [dream_row(picture, task="Replacement")])
     with pytest.raises(ValueError, match=r"no addition; its task_type are \['Replacement'\]"):
         read(tmp_path)
-    write(path, [dream_row(picture, box=(300, 200, 100, 400))])
-    with pytest.raises(ValueError, match="row 0, add_bounding_box is"):
-        read(tmp_path)[0]
+    for box in (
+        (300, 200, 100, 400),
+        (0, 0, 0.4, 400),
+        (-1, 0, 9, 9),
+        (0, 0, 9, 513),
+        (0, 0, 9),
+        (0.0, 0.0, 9.0, float("nan")),
+        ("0", "0", "9", "9"),
+        None,
+    ):
+        write(path, [dream_row(picture, task="Replacement", box=None), dream_row(picture, box=box)])
+        with pytest.raises(ValueError, match="train-00000-of-00001.parquet, row 1, add_bounding_box is"):
+            read(tmp_path)[0]
+
+
+def test_dream_edit_bench_rounds_boxes(readers, picture, tmp_path):
+    write(tmp_path / "data" / "train-00000-of-00001.parquet", [dream_row(picture, box=(99.6, 200.0, 300.4, 512.0))])
+    mask = readers["dreameditbench"](tmp_path)[0].mask
+    assert mask[200:, 100:300].all() and mask.sum() == 312 * 200
 
 
 # AnyInsertion
@@ -322,12 +373,13 @@ def test_any_insertion_reads_test_objects(readers, picture, tmp_path):
     assert benchmark.names == ("test_object_1",)
     case = benchmark[0]
     assert same(case.scene, picture(2, (80, 60))) and same(case.target, picture(3, (80, 60)))
-    assert case.mask is None and case.object_masks[0].sum() == 400 and case.instruction == "a mug on the table"
+    assert case.mask is None and case.object_masks[0].sum() == 400
+    assert case.caption == "a mug on the table" and not case.instruction
 
 
 def test_any_insertion_says_what_is_wrong(readers, picture, tmp_path):
     read = readers["anyinsertion"]
-    with pytest.raises(FileNotFoundError, match="AnyInsertion_V1"):
+    with pytest.raises(FileNotFoundError, match=r"has no parquet file, \*\*/\*.parquet.*AnyInsertion_V1"):
         read(tmp_path)
     row = insertion_row(picture)
     write(tmp_path / "a.parquet", [{name: value for name, value in row.items() if name != "src_image"}])

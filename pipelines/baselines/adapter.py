@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from ..files import StateDict, describe_non_finite, read_weights
 from ..pictures import Picture
+from ..pretrained import load_whole
 from ..visual_insertion.guidance import Guidance
 from ..visual_insertion.pipeline import as_views, encoder_input
 from ..visual_insertion.sampling import (
@@ -64,6 +65,10 @@ class AdapterPipeline(GuidedPix2Pix):
         self.null, self.image_encoder = null, image_encoder
         self.reads_grid = _reads_grid(pipeline.unet.encoder_hid_proj.image_projection_layers[0], image_encoder.config)
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        return [*super().networks, self.image_encoder]
+
     @classmethod
     def from_folder(
         cls,
@@ -83,11 +88,7 @@ class AdapterPipeline(GuidedPix2Pix):
         vision = Path(image_encoder or adapter.parent / "image_encoder")
         present(vision / "config.json", "the image encoder of the IP-Adapter, a CLIP vision folder (h94: ViT-H/14)")
         null = base_null(folder)
-        try:
-            network: Any = CLIPVisionModelWithProjection.from_pretrained(vision, dtype=torch.float32)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"The image encoder in {vision} cannot be read: {error}") from error
-        network = network.requires_grad_(False).eval().to(device, dtype)
+        network = load_whole(CLIPVisionModelWithProjection, vision, "The image encoder")[0].to(device, dtype)
         return cls(load_pix2pix(folder, device, dtype), parts, network, null, guidance_in(folder))
 
     @torch.no_grad()

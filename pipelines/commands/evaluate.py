@@ -89,8 +89,10 @@ def run(args: Namespace) -> int:
         "scipy",
         *(["pyarrow"] if args.benchmark in ("pipe", "dreameditbench", "anyinsertion") else []),
     ]
-    if absent := [name for name in (*needed, *(["dreamsim"] if args.dreamsim else [])) if find_spec(name) is None]:
+    if absent := [name for name in needed if find_spec(name) is None]:
         return say(f"{', '.join(absent)} not installed. Install the pack with its 'evaluation' extra.", MISSING)
+    if args.dreamsim and find_spec("dreamsim") is None:
+        return say("dreamsim is not installed, and no extra of the pack does it: pip install dreamsim.", MISSING)
     return outcome(evaluate, args)
 
 

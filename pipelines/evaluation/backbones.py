@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .features import Clip, Features, load_clip, load_cmmd_clip, load_dino, load_dinov2
-from .perceptual import Distance, PictureDistance, load_dreamsim, load_lpips
+from .perceptual import Lpips, PictureDistance, load_dreamsim, load_lpips
 
 # Name: what its folder is.
 BACKBONES = {
@@ -29,7 +29,7 @@ class Backbones:
     clip_l336: Features | None = None
     dino: Features | None = None
     dinov2: Features | None = None
-    lpips: Distance | None = None
+    lpips: Lpips | None = None
     dreamsim: PictureDistance | None = None
     folders: dict[str, str] = field(default_factory=dict)
 
@@ -38,9 +38,8 @@ class Backbones:
         return "" if not name or getattr(self, name) else f"no --{name.replace('_', '-')}: {BACKBONES[name]}"
 
     def inexact(self) -> list[str]:
-        """Names of those that are not the published network."""
-        loaded = {name: getattr(self, name) for name in BACKBONES}
-        return [name for name, found in loaded.items() if isinstance(found, Features) and not found.exact]
+        """Names of those that are not the published network; DreamSim's package knows no others."""
+        return [name for name in BACKBONES if not getattr(getattr(self, name), "exact", True)]
 
 
 def load_backbones(folders: Mapping[str, Path | None], device: Any = "cpu") -> Backbones:

@@ -5,6 +5,9 @@ picture differs from the scene. Shadows belong to it. The rule:
 
 * difference: result - scene, smoothed with its sign by a Gaussian of 1/64 of the longer side (a blurred edge cancels),
   the largest absolute channel; of what is found so, the pixels that differ as much unsmoothed;
+* light: where less than a fifth of the pixels is as it was, within 6 of 255, the scene is put in the result's light
+  first, shifted or scaled per channel, if it is then twice as near as a plain colour: what is darkened, brightened or
+  tinted as a whole is no object. Light that differs from place to place, and contrast, may count as one;
 * limit: 30 of 255; where the VAE's own version of the scene is given, 1.5 times the 99.9th percentile of that one's
   difference, but 12 of 255 at least and 60 at most;
 * object-sized: at least 1/32 of the shorter side in both directions, at most 80 % of the picture.
@@ -27,6 +30,7 @@ LIMIT, LEAST, MOST = 30 / 255, 12 / 255, 60 / 255
 NOISE, QUANTILE = 1.5, 0.999
 SMALLEST = 1 / 32  # of the shorter side
 LARGEST = 0.8  # of the picture
+LIGHT, PLAIN = 6 / 255, 0.5
 
 
 @dataclass(frozen=True)
@@ -37,25 +41,41 @@ class Region:
     box: Box
 
 
-def _differences(result: Image, scene: Image) -> tuple[np.ndarray, np.ndarray]:
+def _pixels(picture: Image) -> np.ndarray:
+    """[H,W,3] in 0..1."""
+    return np.asarray(picture.convert("RGB"), np.float32) / 255
+
+
+def _differences(new: np.ndarray, old: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[H,W] in 0..1 each: how much pictures of one size differ, smoothed and not."""
-    new, old = (np.asarray(picture.convert("RGB"), np.float32) / 255 for picture in (result, scene))
-    sigma = SMOOTH * max(scene.size)
+    sigma = SMOOTH * max(new.shape)
     smooth = np.asarray(ndimage.gaussian_filter(new - old, (sigma, sigma, 0)))
     return np.abs(smooth).max(-1), np.abs(new - old).max(-1)
+
+
+def _relit(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The scene [H,W,3] in the result's light; itself where the light is the same, or the result another picture."""
+    if np.quantile(np.abs(new - old).max(-1), 1 - LARGEST) <= LIGHT:
+        return old
+    shift = np.median(new - old, (0, 1))
+    gain = np.median((new + 1e-3) / (old + 1e-3), (0, 1))  # black is not divided by
+    plain = np.median(new, (0, 1))
+    lit = min((np.clip(old + shift, 0, 1), np.clip(old * gain, 0, 1)), key=lambda scene: np.abs(new - scene).mean())
+    return lit if np.abs(new - lit).mean() <= PLAIN * np.abs(new - plain).mean() else old
 
 
 def calibrate(scene: Image, restored: Image | None) -> float:
     """The difference above which something changed; `restored` is what the VAE alone makes of the scene."""
     if restored is None:
         return LIMIT
-    noise = float(np.quantile(_differences(restored, scene)[0], QUANTILE))
+    noise = float(np.quantile(_differences(_pixels(restored), _pixels(scene))[0], QUANTILE))
     return float(np.clip(NOISE * noise, LEAST, MOST))
 
 
 def find_region(result: Image, scene: Image, limit: float = LIMIT) -> Region | None:
     """What appeared in the result, or None where nothing object-sized did."""
-    smooth, sharp = _differences(result, scene)
+    new, old = _pixels(result), _pixels(scene)
+    smooth, sharp = _differences(new, _relit(old, new))
     labels, count = cast(Any, ndimage.label(smooth > limit, np.ones((3, 3))))
     if not count:
         return None

@@ -7,6 +7,7 @@ for DINO, and DINOv2 alike, the shorter side to 256 px and the middle 224 px.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,24 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
+from ..pretrained import load_whole, reading
 from .cmmd import centre_square
 
 CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 GREY = (124, 116, 104)  # ImageNet's mean colour
-NOT_NEEDED = ("pooler.", "vision_model.embeddings.position_ids", "text_model.embeddings.position_ids")
+TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")  # of CLIP's weights
 
 # What makes a folder's network the one of the published tables: (config of the vision part) name and value.
-CLIP_B32 = {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32, "image_size": 224}
-CLIP_L336 = {"hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14, "image_size": 336, "projection_dim": 768}
+OPENAI = {"hidden_act": "quick_gelu"}  # LAION's CLIP of the same shape has another
+CLIP_B32 = OPENAI | {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32, "image_size": 224}
+CLIP_L336 = OPENAI | {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "patch_size": 14,
+    "image_size": 336,
+    "projection_dim": 768,
+}
 DINO_S16 = {"hidden_size": 384, "num_hidden_layers": 12, "patch_size": 16, "num_attention_heads": 6}
 DINOV2_L = {"hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14, "num_attention_heads": 16}
 
@@ -49,7 +58,7 @@ class Features:
 
     network: nn.Module
     prepare: Any  # picture -> [3,H,W]
-    exact: bool  # whether it has the published network's shape; another's numbers compare with nobody's
+    exact: bool  # whether its config is the published network's; another's numbers compare with nobody's
 
     def vectors(self, pixels: Tensor) -> Any:
         """What the network makes of pixels [N,3,H,W]: [N,D], not yet of unit length."""
@@ -87,40 +96,44 @@ def _unit(found: Any) -> Tensor:
     return nn.functional.normalize(getattr(found, "pooler_output", found).float(), dim=-1).cpu()
 
 
-def _load(kind: Any, folder: Path, device: Any, **options: Any) -> Any:
-    """A network from a folder, every weight of it found there. Raises FileNotFoundError, ValueError."""
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder / 'config.json'} is missing. Needed is a transformers folder: weights and it."
-        )
-    try:
-        network, found = kind.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32, **options
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The network in {folder} cannot be read: {error}") from error
-    if missing := [name for name in found["missing_keys"] if not name.startswith(NOT_NEEDED)]:
+def _load(
+    kind: Any, types: Sequence[str], folder: Path, device: Any, beside: tuple[str, ...] = (), **options: Any
+) -> Any:
+    """A network from a folder: every weight of it, and no others but those whose names start as in `beside`.
+
+    `types` are the model types that config.json may name. Raises FileNotFoundError, ValueError.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"{config} is missing. Needed is a transformers folder: weights and it.")
+    with reading(str(config)):
+        named = json.loads(config.read_text("utf-8")).get("model_type", types[0])
+    if named not in types:
+        raise ValueError(f"{config} is that of another network, {named}. Needed is {' or '.join(types)}.")
+    network, unused = load_whole(kind, folder, "The network", **options)
+    if strange := [name for name in unused if not name.startswith(beside)]:
         raise ValueError(
-            f"The weights in {folder} are not those of {kind.__name__}: {len(missing)} are missing, such as "
-            f"{missing[0]}. With random ones in their place every number would be wrong."
+            f"The weights in {folder} are another network's: {kind.__name__} knows nothing of {len(strange)} of them, "
+            f"such as {strange[0]}."
         )
-    return network.requires_grad_(False).eval().to(device)
+    return network.to(device)
 
 
-def _is(config: Any, expected: dict[str, int]) -> bool:
+def _is(config: Any, expected: dict[str, Any]) -> bool:
     return all(getattr(config, name, None) == value for name, value in expected.items())
 
 
 def load_clip(folder: Path, device: Any = "cpu") -> Clip:
     """CLIP from a transformers folder; without tokenizer files it sees but cannot read.
 
-    Raises FileNotFoundError for an incomplete folder, ValueError for another network's.
+    Raises FileNotFoundError for an incomplete folder, ValueError for another network's and for damaged files.
     """
     from transformers import CLIPModel, CLIPTokenizer
 
-    network = _load(CLIPModel, folder, device)
+    network = _load(CLIPModel, ["clip"], folder, device)
     tokens = (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True) if tokens else None
+    with reading(f"The tokenizer in {folder}"):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True) if tokens else None
     shape = network.config.vision_config
     side, exact = shape.image_size, _is(shape, CLIP_B32) and network.config.projection_dim == 512
     return Clip(network, preparation(side, side, CLIP_STATISTICS), exact, tokenizer)
@@ -130,7 +143,7 @@ def load_cmmd_clip(folder: Path, device: Any = "cpu") -> Features:
     """The image half of CLIP, seeing what CMMD embeds. Raises FileNotFoundError, ValueError."""
     from transformers import CLIPVisionModelWithProjection
 
-    network = _load(CLIPVisionModelWithProjection, folder, device)
+    network = _load(CLIPVisionModelWithProjection, ["clip", "clip_vision_model"], folder, device, TEXT_HALF)
     finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CLIP_STATISTICS)])
     side = network.config.image_size
     return Features(network, lambda picture: finish(centre_square(picture, side)), _is(network.config, CLIP_L336))
@@ -140,7 +153,7 @@ def load_dino(folder: Path, device: Any = "cpu") -> Features:
     """DINO's CLS token. Raises FileNotFoundError, ValueError."""
     from transformers import ViTModel
 
-    network = _load(ViTModel, folder, device, add_pooling_layer=False)
+    network = _load(ViTModel, ["vit"], folder, device, add_pooling_layer=False)
     return Features(network, preparation(256, 224, IMAGENET_STATISTICS), _is(network.config, DINO_S16))
 
 
@@ -148,7 +161,7 @@ def load_dinov2(folder: Path, device: Any = "cpu") -> Features:
     """DINOv2's CLS token. Raises FileNotFoundError, ValueError."""
     from transformers import Dinov2Model
 
-    network = _load(Dinov2Model, folder, device)
+    network = _load(Dinov2Model, ["dinov2"], folder, device)
     return Features(network, preparation(256, 224, IMAGENET_STATISTICS), _is(network.config, DINOV2_L))
 
 

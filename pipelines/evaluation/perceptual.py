@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,55 +13,87 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's name for it in a torch hub folder
-DREAMSIM = ("dino_vitb16_pretrain.pth", "open_clip_vitb16_pretrain.pth.tar", "clip_vitb16_pretrain.pth.tar")
+from ..pretrained import reading
 
-Distance = Callable[[Tensor, Tensor], float]  # of two pictures [3,H,W] in 0..1 of one size
+ALEXNET_SHA256 = "7be5be79"  # how it starts
+ALEXNET = f"alexnet-owt-{ALEXNET_SHA256}.pth"  # torchvision's name for it in a torch hub folder
+DREAMSIM = (
+    "dino_vitb16_pretrain.pth",
+    "open_clip_vitb16_pretrain.pth.tar",
+    "clip_vitb16_pretrain.pth.tar",
+    "ensemble_lora/adapter_config.json",
+    "facebookresearch_dino_main/hubconf.py",  # these two torch hub would download
+    "checkpoints/dino_vitbase16_pretrain.pth",
+)
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")  # peft would look online for others
+
 PictureDistance = Callable[[Image.Image, Image.Image], float]
 
 
-def load_lpips(folder: Path, device: Any = "cpu") -> Distance:
+@dataclass(frozen=True)
+class Lpips:
+    """LPIPS of two pictures [3,H,W] in 0..1 of one size."""
+
+    metric: Any
+    device: Any
+    exact: bool  # whether AlexNet's weights are torchvision's
+
+    @torch.no_grad()
+    def __call__(self, a: Tensor, b: Tensor) -> float:
+        value = float(self.metric(a[None].to(self.device), b[None].to(self.device)))
+        self.metric.reset()
+        return value
+
+
+@contextmanager
+def _hub(folder: Path) -> Iterator[None]:
+    """torch hub's folder for as long as this lasts."""
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(folder)
+    try:
+        yield
+    finally:
+        torch.hub.set_dir(before)
+
+
+def load_lpips(folder: Path, device: Any = "cpu") -> Lpips:
     """LPIPS on AlexNet; `folder` is a torch hub folder with `checkpoints/` in it. torchmetrics has the linear weights.
 
     Raises FileNotFoundError, ValueError.
     """
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-    if not (folder / "checkpoints" / ALEXNET).is_file():
+    path = folder / "checkpoints" / ALEXNET
+    if not path.is_file():
         raise FileNotFoundError(
-            f"{folder / 'checkpoints' / ALEXNET} is missing: torchvision's AlexNet, as torch hub keeps it "
+            f"{path} is missing: torchvision's AlexNet, as torch hub keeps it "
             "(by default in .cache/torch/hub of your home folder)."
         )
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(folder)
-    try:
+    with reading(str(path)), _hub(folder):
+        torch.load(path, map_location="cpu", weights_only=True)  # torch hub would run what a pickle says
         metric = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{folder / 'checkpoints' / ALEXNET} cannot be read: {error}") from error
-    finally:
-        torch.hub.set_dir(before)
-    metric = metric.to(device)
-
-    @torch.no_grad()
-    def distance(a: Tensor, b: Tensor) -> float:
-        value = float(metric(a[None].to(device), b[None].to(device)))
-        metric.reset()
-        return value
-
-    return distance
+    exact = sha256(path.read_bytes()).hexdigest().startswith(ALEXNET_SHA256)
+    return Lpips(metric.to(device), device, exact)
 
 
 def load_dreamsim(folder: Path, device: Any = "cpu") -> PictureDistance:
-    """DreamSim's ensemble; `folder` is the package's own cache of it, unzipped.
+    """DreamSim's ensemble; `folder` is the package's cache folder as one use with a connection leaves it.
 
-    Raises FileNotFoundError where something of it is missing, so that nothing is downloaded, and ImportError.
+    That is its unzipped ensemble, and what torch hub keeps there for it: facebookresearch/dino's code and DINO's
+    weights. Raises FileNotFoundError where a part is missing, so that nothing is downloaded, ValueError, ImportError.
     """
-    for name in (*DREAMSIM, "ensemble_lora"):
-        if not (folder / name).exists():
-            raise FileNotFoundError(f"{folder / name} is missing. Needed is the cache folder of dreamsim's ensemble.")
+    lora = folder / "ensemble_lora"
+    adapter = next((name for name in ADAPTERS if (lora / name).is_file()), ADAPTERS[0])
+    for path in (*(folder / name for name in DREAMSIM), lora / adapter):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing. Needed is the cache folder of dreamsim's ensemble as its first use fills it; "
+                "see docs/evaluation.md, Backbones."
+            )
     from dreamsim import dreamsim  # pyright: ignore[reportMissingImports]  # optional
 
-    model, prepare = dreamsim(pretrained=True, device=str(device), cache_dir=str(folder))
+    with reading(f"DreamSim in {folder}"), _hub(folder):
+        model, prepare = dreamsim(pretrained=True, device=str(device), cache_dir=str(folder))
 
     @torch.no_grad()
     def distance(a: Image.Image, b: Image.Image) -> float:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..pictures import pil_pictures
+from ..pretrained import reading
 from .pixel import to_tensor
 
 
@@ -20,10 +21,8 @@ def load_restoration(folder: Path, device: Any = "cpu") -> Callable[[Image.Image
 
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder / 'config.json'} is missing. Needed is a diffusers VAE folder.")
-    try:
+    with reading(f"The VAE in {folder}"):
         vae: Any = AutoencoderKL.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The VAE in {folder} cannot be read: {error}") from error
     vae.requires_grad_(False).eval().to(device)
     cell = 2 ** (len(vae.config.block_out_channels) - 1)  # px
 

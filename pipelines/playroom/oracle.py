@@ -88,7 +88,9 @@ def is_supported(finding: Finding, support: np.ndarray) -> bool:
 
 
 def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
-    """dB between uint8 pictures inside `mask`."""
+    """dB between uint8 pictures inside `mask`; NaN where that is empty."""
+    if not mask.any():
+        return float("nan")
     error = (a.astype(np.float64) - b)[mask]
     return float(10 * np.log10(255**2 / max(float((error**2).mean()), 1e-6)))
 

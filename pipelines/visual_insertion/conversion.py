@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..files import describe_non_finite, read_weights
+from ..pretrained import load_whole
 from ..weights import sha256_of
 from .embedding_optimizer import load, save
 from .optimizer_modules import EmbeddingOptimizer, OptimizerSettings, check_tokens
@@ -52,10 +52,7 @@ def blank_picture(folder: Path) -> Tensor:
 
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder / 'config.json'} is missing. Needed is a folder as transformers saves it.")
-    try:
-        encoder: Any = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{folder} cannot be read: {error}") from error
+    encoder = load_whole(CLIPVisionModelWithProjection, folder, "The image encoder")[0]
     size = encoder.config.image_size
     return encoder(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
 

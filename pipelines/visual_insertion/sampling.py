@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ..layouts import kind_of
 from ..pictures import Picture, picture_tensor, pil_pictures
+from ..pretrained import reading
 from ..samplers import make_scheduler, percent_to_sigma, training_levels
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .scene import check_scene, crop_to, pad_to_multiple
@@ -218,14 +219,12 @@ def load_pix2pix(
     Raises FileNotFoundError naming what is missing, ValueError for unreadable weights or another kind of UNet.
     """
     check_folder(folder)  # before gigabytes are read
-    try:
+    with reading(f"The models in {folder}"):
         models = dict(
             unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype),
             vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype),
             scheduler=EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler"),
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The models in {folder} cannot be read: {error}") from error
     return _pix2pix(**models).to(device)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..pretrained import load_whole, reading
+
 
 @dataclass(frozen=True)
 class TextEncoder:
@@ -36,12 +38,9 @@ def load_text_encoder(folder: Path) -> TextEncoder:
     for path in (places[0] / "config.json", places[1] / "tokenizer_config.json"):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing. Needed is a CLIP text encoder with its tokenizer.")
-    try:
-        network: Any = CLIPTextModel.from_pretrained(places[0], dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(places[1])
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The text encoder in {folder} cannot be read: {error}") from error
-    return TextEncoder(network.requires_grad_(False).eval(), tokenizer)
+    network = load_whole(CLIPTextModel, places[0], "The text encoder")[0]
+    with reading(f"The tokenizer in {places[1]}"):
+        return TextEncoder(network, CLIPTokenizer.from_pretrained(places[1]))
 
 
 def empty_prompt(folder: Path) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..pretrained import load_whole, reading
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -44,12 +46,12 @@ def load_encoder(folder: Path, pixels: Path | None = None) -> Encoder:
     for path in (folder / "config.json", statistics):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing. Needed is a vision encoder with its preprocessor_config.json.")
-    try:
+    with reading(str(folder / "config.json")):
         kind: Any = AutoConfig.from_pretrained(folder).model_type
-        loader: Any = CLIPVisionModelWithProjection if kind.startswith("clip") else AutoModel
-        network = loader.from_pretrained(folder, dtype=torch.float32).requires_grad_(False).eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The vision encoder in {folder} cannot be read: {error}") from error
-    facts = json.loads(statistics.read_text("utf-8"))
+    with reading(str(statistics)):
+        facts = json.loads(statistics.read_text("utf-8"))
+        mean, std = facts["image_mean"], facts["image_std"]
+    loader = CLIPVisionModelWithProjection if kind.startswith("clip") else AutoModel
+    network = load_whole(loader, folder, "The vision encoder")[0]
     # The network's own size, as ComfyUI feeds it; DINOv2's preprocessor would make it 224 in place of 518.
-    return Encoder(network, network.config.image_size, facts["image_mean"], facts["image_std"])
+    return Encoder(network, network.config.image_size, mean, std)

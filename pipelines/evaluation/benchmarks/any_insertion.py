@@ -2,7 +2,7 @@
 
 The publishers' mask-prompt files have id, split, category, ref_image, ref_mask, tar_image, tar_mask. Those of the
 text-prompt files could not be checked here; they are read as the same with the scene before insertion in src_image,
-tar_mask optional. The error for other columns lists those that are there.
+tar_mask optional, and text or prompt a caption of the target. The error for other columns lists those that are there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OPTIONAL = ("ref_mask", "tar_mask", "text", "prompt")
 def read_any_insertion(folder: Path) -> Benchmark:
     """The test pairs under a folder. Raises FileNotFoundError, ValueError."""
     needed = ("id", "split", "category", "ref_image", "src_image", "tar_image")
-    rows = Rows(folder.rglob("*.parquet"), needed, OPTIONAL, SOURCE)
+    rows = Rows(folder, "**/*.parquet", needed, OPTIONAL, SOURCE)
     kinds = list(zip(rows.column("split"), rows.column("category"), strict=True))
     chosen = [index for index, kind in enumerate(kinds) if kind == ("test", "object")]
     if not chosen:
@@ -38,14 +38,15 @@ def read_any_insertion(folder: Path) -> Benchmark:
     names = tuple(re.sub(r"[^A-Za-z0-9._-]+", "_", str(ids[index])).strip("_.-") for index in chosen)
 
     def read(index: int) -> Case:
-        row, where = rows[chosen[index]], f"AnyInsertion, row {chosen[index]}"
+        row, where = rows[chosen[index]], rows.where(chosen[index])
         pictures = (decode(row[name], f"{where}, {name}") for name in ("src_image", "ref_image", "tar_image"))
         scene, pictured, target = (picture.convert("RGB") for picture in pictures)
         scene = scene.resize(target.size, Image.Resampling.BICUBIC) if scene.size != target.size else scene
         mask = _mask(row, "tar_mask", target.size, where)
         shape = _mask(row, "ref_mask", pictured.size, where)
         shapes = () if shape is None else (shape,)
-        return Case(names[index], scene, (pictured,), target, mask, shapes, row.get("text") or row.get("prompt") or "")
+        caption = row.get("text") or row.get("prompt") or ""
+        return Case(names[index], scene, (pictured,), target, mask, shapes, caption=caption)
 
     return Benchmark("anyinsertion", ABOUT, names, read)
 

@@ -1,8 +1,8 @@
 """DreamEditBench's additions, arXiv 2306.12624, from the self-contained data set.
 
 Columns: subject_names, subject_images_1 to _4, source_images, target_prompt, add_bounding_box, task_type. The boxes are
-x0, y0, x1, y1 in a scene squashed to 512x512 px, as the authors' code has it. The spelling of task_type could not be
-checked here: whatever contains "add" counts.
+x0, y0, x1, y1 in a scene squashed to 512x512 px, as the authors' code has it. The target's caption has DreamBooth's
+placeholder sks, which is left out. The spelling of task_type could not be checked here: whatever contains "add" counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,7 +33,7 @@ VIEWS = tuple(f"subject_images_{number}" for number in range(1, 5))
 def read_dream_edit_bench(folder: Path) -> Benchmark:
     """The additions in a folder. Raises FileNotFoundError, ValueError."""
     needed = ("subject_names", VIEWS[0], "source_images", "add_bounding_box", "task_type")
-    rows = Rows((folder / "data").glob("train-*.parquet"), needed, (*VIEWS[1:], "target_prompt"), SOURCE)
+    rows = Rows(folder / "data", "train-*.parquet", needed, (*VIEWS[1:], "target_prompt"), SOURCE)
     tasks = rows.column("task_type")
     chosen = [index for index, task in enumerate(tasks) if "add" in str(task).lower()]
     if not chosen:
@@ -44,15 +45,27 @@ def read_dream_edit_bench(folder: Path) -> Benchmark:
         seen[subject] += 1
 
     def read(index: int) -> Case:
-        row, where = rows[chosen[index]], f"DreamEditBench, row {chosen[index]}"
+        row, where = rows[chosen[index]], rows.where(chosen[index])
         scene = decode(row["source_images"], f"{where}, source_images").convert("RGB")
         scene = scene.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        box = row["add_bounding_box"]
-        if not box or len(box) != 4 or not (0 <= box[0] < box[2] <= SIDE and 0 <= box[1] < box[3] <= SIDE):
-            raise ValueError(f"{where}, add_bounding_box is {box}; x0, y0, x1, y1 in 0..{SIDE} are needed. {SOURCE}")
-        mask = np.zeros((SIDE, SIDE), bool)
-        mask[box[1] : box[3], box[0] : box[2]] = True
+        mask = _box_mask(row["add_bounding_box"], where)
         views = [decode(row[name], f"{where}, {name}").convert("RGB") for name in VIEWS if row.get(name)]
-        return Case(names[index], scene, tuple(views), None, mask, (), row.get("target_prompt") or "")
+        caption = re.sub(r"\bsks\s+", "", row.get("target_prompt") or "")
+        return Case(names[index], scene, tuple(views), None, mask, caption=caption)
 
     return Benchmark("dreameditbench", ABOUT, tuple(names), read)
+
+
+def _box_mask(box: Any, where: str) -> np.ndarray:
+    """[SIDE,SIDE] bool, the corners rounded. Raises ValueError for anything but a box."""
+    try:
+        corners = [round(corner) for corner in box]
+    except (TypeError, ValueError, OverflowError):  # no list, no number, not a number, infinity
+        corners = []
+    mask = np.zeros((SIDE, SIDE), bool)
+    if len(corners) == 4 and min(corners) >= 0 and max(corners) <= SIDE:
+        x0, y0, x1, y1 = corners
+        mask[y0:y1, x0:x1] = True
+    if not mask.any():
+        raise ValueError(f"{where}, add_bounding_box is {box}; x0, y0, x1, y1 in 0..{SIDE} are needed. {SOURCE}")
+    return mask

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,15 @@ from ...pictures import open_picture
 class Rows:
     """The rows of parquet files, one row group in memory at a time."""
 
-    def __init__(self, files: Iterable[Path], columns: tuple[str, ...], optional: tuple[str, ...], source: str):
+    def __init__(self, folder: Path, pattern: str, columns: tuple[str, ...], optional: tuple[str, ...], source: str):
         """`columns` must be in every file, `optional` ones are read where they are in all; `source` says where the
         files come from. Raises FileNotFoundError for no file, ValueError for a broken one or a missing column."""
         import pyarrow
         import pyarrow.parquet as parquet
 
-        self.paths = sorted(files)
+        self.paths = sorted(folder.glob(pattern))
         if not self.paths:
-            raise FileNotFoundError(f"No parquet file was found. {source}")
+            raise FileNotFoundError(f"{folder} has no parquet file, {pattern}. {source}")
         try:
             self.files = [parquet.ParquetFile(path) for path in self.paths]
         except (pyarrow.ArrowInvalid, OSError) as error:
@@ -42,6 +41,7 @@ class Rows:
         groups = [(file, group) for file in self.files for group in range(file.num_row_groups)]
         self.groups = groups
         self.starts = np.cumsum([0] + [file.metadata.row_group(group).num_rows for file, group in groups]).tolist()
+        self.file_starts = np.cumsum([0] + [file.metadata.num_rows for file in self.files]).tolist()
         self.loaded: tuple[int, Any] = (-1, None)
 
     def __len__(self) -> int:
@@ -50,6 +50,11 @@ class Rows:
     def column(self, name: str) -> list[Any]:
         """All values of a column."""
         return [value for file in self.files for value in file.read(columns=[name])[name].to_pylist()]
+
+    def where(self, index: int) -> str:
+        """The file of a row and its number there, for errors."""
+        number = bisect_right(self.file_starts, index) - 1
+        return f"{self.paths[number]}, row {index - self.file_starts[number]}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = bisect_right(self.starts, index) - 1

@@ -27,6 +27,7 @@ ABOUT = (
     "MagicBrush's test edits that add something. The object picture is the masked part of the target: the same pixels, "
     "with some background. The tables' methods were given texts."
 )
+NEEDED = ("input", "instruction", "mask", "output")
 
 
 def is_addition(instruction: str) -> bool:
@@ -47,24 +48,29 @@ def free_form_mask(picture: Image.Image, scene: Image.Image, where: str) -> np.n
     return mask
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, kind: type) -> Any:
+    """A list or an object out of a file of JSON. Raises FileNotFoundError, ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. {SOURCE}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON or not UTF-8
+        raise ValueError(f"{path} is not JSON: {error}. {SOURCE}") from error
+    if not isinstance(value, kind):
+        raise ValueError(f"{path} is no {'list' if kind is list else 'object'}. {SOURCE}")
+    return value
 
 
 def read_magicbrush_add(folder: Path) -> Benchmark:
     """The additions in a folder. Raises FileNotFoundError, ValueError."""
-    turns, captions = _load(folder / "edit_turns.json"), _load(folder / "global_descriptions.json")
-    needed = {"input", "mask", "output", "instruction"}
+    turns = _load(folder / "edit_turns.json", list)
+    captions = _load(folder / "global_descriptions.json", dict)
     for number, turn in enumerate(turns):
-        if not isinstance(turn, dict) or (absent := needed - turn.keys()):
-            raise ValueError(
-                f"{folder / 'edit_turns.json'}, entry {number} lacks {', '.join(sorted(absent))}. {SOURCE}"
-            )
+        known = turn if isinstance(turn, dict) else {}
+        if absent := [name for name in NEEDED if not isinstance(known.get(name), str)]:
+            raise ValueError(f"{folder / 'edit_turns.json'}, entry {number} lacks {', '.join(absent)}. {SOURCE}")
+    if wrong := [name for name, files in captions.items() if not isinstance(files, dict)]:
+        raise ValueError(f"{folder / 'global_descriptions.json'}, {wrong[0]} is no object. {SOURCE}")
     chosen = [turn for turn in turns if is_addition(turn["instruction"])]
     if not chosen:
         raise ValueError(f"{folder / 'edit_turns.json'} has no addition among {len(turns)} edits. {SOURCE}")

@@ -33,16 +33,30 @@ def _inside(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts[parts.index("composite") :])
 
 
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a csv with COLUMNS. Raises ValueError."""
+    rows = []
+    try:
+        with open(table, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or ()
+            if absent := [name for name in COLUMNS if name not in names]:
+                raise ValueError(f"{table} has no column {', '.join(absent)}; it has {', '.join(names)}. {SOURCE}")
+            for row in reader:
+                if absent := [name for name in names if row[name] is None]:
+                    raise ValueError(f"{table}, line {reader.line_num} is cut: no {', '.join(absent)}. {SOURCE}")
+                rows.append(row)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} is not a csv in UTF-8: {error}. {SOURCE}") from error
+    return rows
+
+
 def read_opa(folder: Path) -> Benchmark:
     """The positives in a folder. Raises FileNotFoundError, ValueError."""
     table = folder / "test_set.csv"
     if not table.is_file():
         raise FileNotFoundError(f"{table} does not exist. {SOURCE}")
-    with open(table, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if absent := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"{table} has no column {', '.join(absent)}; it has {reader.fieldnames}. {SOURCE}")
-        rows = [row for row in reader if row["label"].strip() == "1"]
+    rows = [row for row in _rows(table) if row["label"].strip() == "1"]
     if not rows:
         raise ValueError(f"{table} has no row with label 1. {SOURCE}")
     categories = {path.stem: path.parent.name for path in (folder / "foreground").glob("*/*.jpg")}

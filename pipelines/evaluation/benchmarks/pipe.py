@@ -27,12 +27,13 @@ def read_pipe(folder: Path) -> Benchmark:
     """The test pairs in a folder with PIPE and PIPE_Masks. Raises FileNotFoundError, ValueError."""
     keys = ("img_id", "ann_id")
     pairs = Rows(
-        (folder / "PIPE" / "data").glob("test-*.parquet"),
+        folder / "PIPE" / "data",
+        "test-*.parquet",
         ("source_img", "target_img", *keys),
         ("Instruction_VLM-LLM", "Instruction_Class"),
         SOURCE,
     )
-    masks = Rows((folder / "PIPE_Masks" / "data").glob("test-*.parquet"), ("mask", *keys), (), SOURCE)
+    masks = Rows(folder / "PIPE_Masks" / "data", "test-*.parquet", ("mask", *keys), (), SOURCE)
     wanted, offered = (list(zip(*(map(str, rows.column(key)) for key in keys), strict=True)) for rows in (pairs, masks))
     place = {key: index for index, key in enumerate(offered)}
     if len(place) < len(offered):
@@ -43,10 +44,10 @@ def read_pipe(folder: Path) -> Benchmark:
         )
 
     def read(index: int) -> Case:
-        row, where = pairs[index], f"PIPE test, row {index}"
+        row, where = pairs[index], pairs.where(index)
         scene, target = (decode(row[name], f"{where}, {name}").convert("RGB") for name in ("source_img", "target_img"))
         found = masks[place[wanted[index]]]
-        where = f"PIPE_Masks test, row {place[wanted[index]]}"
+        where = masks.where(place[wanted[index]])
         mask = to_mask(decode(found["mask"], where), target.size, where)
         pictured, shape = cut_out(target, mask, mask_box(mask))
         instruction = row.get("Instruction_VLM-LLM") or row.get("Instruction_Class") or ""

@@ -9,18 +9,17 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from ...pretrained import reading
 from ..unet_patch import select_parameters
 
 
 def load_part(kind: Any, folder: Path) -> Any:
     """A diffusers model of this class in float32, from full or 16 bit files. Raises ValueError naming the folder."""
-    try:
+    with reading(f"The {kind.__name__} in {folder}"):
         try:
             return kind.from_pretrained(folder, torch_dtype=torch.float32)
         except OSError:  # no file of the plain name
             return kind.from_pretrained(folder, torch_dtype=torch.float32, variant="fp16")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The {kind.__name__} in {folder} cannot be read: {error}") from error
 
 
 def train_part(

@@ -1,0 +1,58 @@
+"""Light over the whole picture is no insertion, and does not hide one."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CASES = 6
+
+
+@pytest.fixture(scope="module")
+def change(pack):
+    return pack.pipelines.evaluation.change
+
+
+@pytest.fixture(scope="module")
+def cases(pack):
+    """[(case, what the VAE makes of its scene, what it makes of its target)] of the playroom."""
+    root = pack.devtools.pack.ROOT / "playroom_models"
+    benchmark = pack.pipelines.playroom.benchmark.playroom(root / "judge.safetensors")
+    restore = pack.pipelines.evaluation.restoration.load_restoration(root / "vae")
+    return [(case, restore(case.scene), restore(case.target)) for case in (benchmark[index] for index in range(CASES))]
+
+
+def lit(picture, gain, shift=0):
+    return Image.fromarray(np.clip(np.round(np.asarray(picture, np.float32) * gain + shift), 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("gain", "shift"),
+    [(0.85, 0), (0.7, 0), (1.15, 0), ((1.1, 1.0, 0.85), 0), (1, 20), (1, -20)],
+    ids=["dark", "darker", "bright", "tinted", "lifted", "lowered"],
+)
+def test_light_is_no_insertion_and_hides_none(change, cases, gain, shift):
+    for case, scene, target in cases:
+        for limit, old, new in (
+            (change.LIMIT, case.scene, case.target),
+            (change.calibrate(case.scene, scene), scene, target),
+        ):
+            assert change.find_region(lit(old, gain, shift), case.scene, limit) is None
+            found = change.find_region(lit(new, gain, shift), case.scene, limit)
+            expected = change.find_region(new, case.scene, limit)
+            assert found and change.iou(found.box, expected.box) > 0.5
+
+
+@pytest.mark.parametrize("side", [30, 60, 90, 110])
+def test_light_is_not_looked_for_beside_an_object_however_large(change, cases, side):
+    for case, *_ in cases:
+        box = (5, 5, 5 + side, 5 + side)
+        result = case.scene.copy()
+        result.paste(lit(case.scene, 0.4).crop(box), box)
+        found = change.find_region(result, case.scene)
+        assert found and change.iou(found.box, box) > 0.9
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (255, 0, 255)])
+def test_a_blank_picture_is_no_light(change, cases, colour):
+    for case, *_ in cases:
+        assert change.find_region(Image.new("RGB", case.scene.size, colour), case.scene) is None

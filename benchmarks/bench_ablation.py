@@ -213,12 +213,12 @@ def main() -> None:
     print(text := tables_of(rows, differences))
     if options.dry or len(rows) < len(ARMS):
         return
-    report.fill(ROOT / "docs" / "ablation.md", text)
-    report.plot(rows, SCALES, ROOT / "docs" / "images")
     command = f"python dev.py bench ablation --steps {options.steps} --triplets {options.triplets} "
     command += f"--seeds {options.seeds}"
     figures = {"ablation_rows": (len(rows), "arms")} | row_figures(rows) | gain_figures(differences, MORE_PAIRS)
     print(record("evaluation", figures, command), record("flagship", gain_figures(differences, PAIRS), command))
+    report.fill(ROOT / "docs" / "ablation.md", text)
+    report.plot(rows, SCALES, ROOT / "docs" / "images")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ from .figures import ROOT, record
 MODELS = ROOT / "playroom_models"
 SCALES = (1.5, 2.5, 4.0, 6.0)  # object scales of the sensitivity
 SENSITIVITY_CASES = 96
-COLUMNS = {"identity": "identity", "placement": "supported", "background": "background"}  # ours: the oracle's
+COLUMNS = {  # ours: the oracle's
+    **{name: name for name in ("identity", "shape", "pattern", "colour", "background", "inserted")},
+    "placement": "supported",
+}
 PAIRS = {  # flagship.json: (better?, than)
     "resampler_identity_gain": ("resampler", "pooled_mlp4_attn2_data"),
     "pooled_learned_queries_gain": ("pooled_mlp4_learned_queries", "pooled_mlp4_attn2_data"),
@@ -102,7 +105,7 @@ def hold(folder: Path, settings: dict[str, int]) -> None:
 def row(tables: list[Scores]) -> dict[str, float]:
     """Means of an arm's scores over seeds and cases, with their intervals over the cases."""
     figures = {}
-    for ours, theirs in (*COLUMNS.items(), ("inserted", "inserted")):
+    for ours, theirs in COLUMNS.items():
         over_seeds = np.ma.masked_invalid([table[theirs] for table in tables]).mean(0)
         found = mean_interval(over_seeds.filled(np.nan))
         if found:
@@ -139,12 +142,16 @@ def rounded(figures: dict[str, float]) -> dict[str, float]:
 def tables_of(rows: dict[str, report.Row], differences: dict[str, report.Row]) -> str:
     """What docs/ablation.md shows between its marks."""
     plots = "![Identity by arm](images/ablation_identity.png)", "![Identity over scale](images/ablation_guidance.png)"
-    parts = report.table(rows), plots[0], report.difference_table(differences, PAIRS | MORE_PAIRS)
-    return "\n".join(["", *parts, report.sensitivity_table(rows, SCALES), plots[1], ""])
+    tables = report.table(rows), report.difference_table(differences, PAIRS | MORE_PAIRS)
+    return "\n".join(["", tables[0], plots[0], "", tables[1], report.sensitivity_table(rows, SCALES), plots[1], ""])
 
 
 def row_figures(rows: dict[str, report.Row]) -> dict[str, tuple[float, str]]:
-    units = {"background": "dB outside the object's effect", "best_scale": "standard deviation, log2 of the scale"}
+    units = {
+        "background": "dB outside the object's effect",
+        "best_scale": "standard deviation, log2 of the scale",
+        "colour": "RGB distance, of 255",
+    }
     return {
         f"ablation_{name}_{figure}": (
             value,

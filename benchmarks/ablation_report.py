@@ -13,16 +13,14 @@ BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
 
 def table(rows: dict[str, Row]) -> str:
     """Markdown: an arm in each row."""
-    lines = [
-        "| arm | identity | worst, best seed | shape | pattern | colour off by | placement | background, dB | inserted |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = "arm", "identity", "worst, best seed", "shape", "pattern", "colour off by", "placement", "background, dB"
+    lines = [f"| {' | '.join(heads)} | inserted |", "|---" * (len(heads) + 1) + "|"]
     for name, r in rows.items():
-        lines.append(
-            f"| `{name}` | {_interval(r, 'identity', '.3f')} | {r['identity_seed_low']:.3f}, "
-            f"{r['identity_seed_high']:.3f} | {r['shape']:.2f} | {r['pattern']:.2f} | {r['colour']:.0f} | {_interval(r, 'placement', '.2f')} | "
-            f"{_interval(r, 'background', '.1f')} | {_interval(r, 'inserted', '.2f')} |"
-        )
+        seeds = f"{r['identity_seed_low']:.3f}, {r['identity_seed_high']:.3f}"
+        parts = f"{r['shape']:.2f} | {r['pattern']:.2f} | {r['colour']:.0f}"
+        forms = {"placement": ".2f", "background": ".1f", "inserted": ".2f"}
+        others = " | ".join(_interval(r, figure, form) for figure, form in forms.items())
+        lines.append(f"| `{name}` | {_interval(r, 'identity', '.3f')} | {seeds} | {parts} | {others} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
 """The ablation on the playroom: its words, what each arm trains, and how its table is made."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_a_best_scale_of_each_case_has_a_spread_and_a_gain(bench):
 
 def test_a_row_has_means_over_seeds_intervals_over_cases_and_the_seeds_ends(bench):
     rng = np.random.default_rng(0)
-    names = ("identity", "supported", "background", "inserted")
+    names = ("identity", "shape", "pattern", "colour", "supported", "background", "inserted")
     tables = [{name: rng.random(50) + seed for name in names} for seed in range(3)]
     tables[0]["supported"][7] = np.nan  # nothing was inserted there
     found = bench.row(tables)
@@ -140,4 +141,49 @@ def test_a_row_has_means_over_seeds_intervals_over_cases_and_the_seeds_ends(benc
     assert found["identity_low"] < found["identity"] < found["identity_high"]
     assert found["identity_seed_low"] == pytest.approx(tables[0]["identity"].mean())
     assert np.isfinite(found["placement"])
-    assert bench.table({"resampler": found | bench.spread({"scales": np.eye(4), "seeds": np.eye(4)})}).count("\n") == 3
+
+
+def test_where_no_seed_inserted_anything_a_case_is_left_out(bench):
+    names = ("identity", "shape", "pattern", "colour", "supported", "background", "inserted")
+    tables = [{name: np.linspace(0, 1, 5) for name in names} for _ in range(2)]
+    for one in tables:
+        one["supported"][0] = np.nan
+    assert bench.row(tables)["placement"] == pytest.approx(0.625)
+
+
+def test_the_page_says_what_was_measured(pack, bench, playroom):
+    docs = pack.devtools.pack.ROOT / "docs"
+    stored = {
+        name: figure["value"]
+        for topic in ("evaluation", "flagship")
+        for name, figure in json.loads((docs / "figures" / f"{topic}.json").read_text(encoding="utf-8")).items()
+    }
+    assert stored["ablation_rows"] == len(playroom.ablation.ARMS)
+    figures = {start: {} for start in playroom.ablation.ARMS}
+    for name, value in stored.items():
+        if name.startswith("ablation_") and name != "ablation_rows":
+            arm = max((arm for arm in figures if name.startswith(f"ablation_{arm}_")), key=len)
+            figures[arm][name.removeprefix(f"ablation_{arm}_")] = value
+    differences = {
+        pair: {"value": stored[pair], "low": stored[f"{pair}_low"], "high": stored[f"{pair}_high"]}
+        for pair in bench.PAIRS | bench.MORE_PAIRS
+    }
+    assert bench.tables_of(figures, differences) in (docs / "ablation.md").read_text(encoding="utf-8")
+
+
+def test_filling_the_page_leaves_the_rest_and_needs_its_marks(bench, tmp_path):
+    page, report = tmp_path / "page.md", bench.report
+    page.write_text(f"before\n{report.BEGIN}old\n{report.END}\nafter\n", encoding="utf-8")
+    report.fill(page, "new\n")
+    assert page.read_text(encoding="utf-8") == f"before\n{report.BEGIN}new\n{report.END}\nafter\n"
+    page.write_text("before\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="no place for the tables"):
+        report.fill(page, "new\n")
+    assert [one.name for one in tmp_path.iterdir()] == ["page.md"]
+
+
+def test_a_folder_holds_one_run(bench, tmp_path):
+    bench.hold(tmp_path / "run", {"steps": 4})
+    bench.hold(tmp_path / "run", {"steps": 4})
+    with pytest.raises(SystemExit, match="another --folder"):
+        bench.hold(tmp_path / "run", {"steps": 5})

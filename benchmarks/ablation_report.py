@@ -14,13 +14,15 @@ BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
 def table(rows: dict[str, Row]) -> str:
     """Markdown: an arm in each row."""
     heads = "arm", "identity", "worst, best seed", "shape", "pattern", "colour off by", "placement", "background, dB"
-    lines = [f"| {' | '.join(heads)} | inserted |", "|---" * (len(heads) + 1) + "|"]
+    lines = [f"| {' | '.join(heads)} | inserted | noise |", "|---" * (len(heads) + 2) + "|"]
     for name, r in rows.items():
         seeds = f"{r['identity_seed_low']:.3f}, {r['identity_seed_high']:.3f}"
         parts = f"{r['shape']:.2f} | {r['pattern']:.2f} | {r['colour']:.0f}"
         forms = {"placement": ".2f", "background": ".1f", "inserted": ".2f"}
         others = " | ".join(_interval(r, figure, form) for figure, form in forms.items())
-        lines.append(f"| `{name}` | {_interval(r, 'identity', '.3f')} | {seeds} | {parts} | {others} |")
+        lines.append(
+            f"| `{name}` | {_interval(r, 'identity', '.3f')} | {seeds} | {parts} | {others} | {r['noise_share']:.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 

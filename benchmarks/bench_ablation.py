@@ -151,6 +151,7 @@ def row_figures(rows: dict[str, report.Row]) -> dict[str, tuple[float, str]]:
         "background": "dB outside the object's effect",
         "best_scale": "standard deviation, log2 of the scale",
         "colour": "RGB distance, of 255",
+        "noise": "share of the contexts' variance",
     }
     return {
         f"ablation_{name}_{figure}": (
@@ -196,6 +197,7 @@ def main() -> None:
     seeds = range(options.seeds) if options.only_seed is None else [options.only_seed]
     scores: dict[str, list[Scores]] = {name: [] for name in options.arms}
     sensitivity: dict[str, Scores] = {}
+    noise: dict[str, float] = {}
     for seed in seeds:
         for name in options.arms:
             folder = options.folder / f"{name}-{seed}"
@@ -205,12 +207,16 @@ def main() -> None:
             scores[name].append(found)
             print(name, seed, {k: round(float(np.nanmean(v)), 4) for k, v in found.items()}, flush=True)
             if seed == 0:
+                noise[name] = study.noise_share(name, networks, test.first(SENSITIVITY_CASES))
                 path = folder / "sensitivity.npz"
                 sensitivity[name] = remembered(path, lambda: test.sensitivity(name, networks))  # noqa: B023
     if options.only_seed is not None:
         return
 
-    rows = {name: rounded(row(tables) | spread(sensitivity[name])) for name, tables in scores.items()}
+    rows = {
+        name: rounded(row(tables) | spread(sensitivity[name]) | {"noise_share": noise[name]})
+        for name, tables in scores.items()
+    }
     identity = {name: np.mean([one["identity"] for one in tables], axis=0) for name, tables in scores.items()}
     differences = {
         figure: gain(identity[ours], identity[theirs])

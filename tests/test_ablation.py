@@ -99,6 +99,15 @@ def test_an_arm_trains_what_it_says(study, playroom, base, name, trains_unet, nu
     assert pictures.shape == truth["scene"].shape and pictures.dtype == np.uint8
 
 
+def test_the_share_of_noise_is_that_of_the_queries(study, playroom, base):
+    truth = playroom.dataset.render_arrays(range(900_003_000, 900_003_004), views=1)
+    shares = {
+        name: study.noise_share(name, study.train(name, 0, base, 2, lambda line: None), truth)
+        for name in ("words", "pooled_mlp4_learned_queries", "pooled_mlp4")
+    }
+    assert shares["words"] == shares["pooled_mlp4_learned_queries"] == 0 < shares["pooled_mlp4"] < 1
+
+
 def test_an_arm_sees_its_share_and_its_kind_of_pictures(study, playroom):
     arms = playroom.ablation.ARMS
     assert [len(study.data(arms[name])) for name in ("pooled_mlp4", "resampler")] == [4, 10]

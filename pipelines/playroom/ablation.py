@@ -188,16 +188,33 @@ class Study:
         trained = self._fit(task, steps, seed, f"{name}-{seed}", report)
         return trained["unet"], trained["embedding_optimizer"]
 
+    def _features(self, arm: Arm, truth: dataset.Arrays) -> Tensor:
+        if arm.pictures == "words":
+            return words.tokens(truth)
+        shown = to_signed(truth["objects"][:, 0])
+        if arm.pictures == "masked crop":
+            shown = shown * torch.from_numpy(truth["objects_mask"][:, 0])[:, None]
+        return self.base.see(shown)
+
+    @torch.no_grad()
+    def noise_share(self, name: str, networks: Networks, truth: dataset.Arrays, draws: int = 16) -> float:
+        """How much of what tells contexts apart is the noise in the queries and not the picture, share of variance."""
+        arm, optimizer = ARMS[name], networks[1]
+        if not arm.random_queries:
+            return 0.0
+        features, generator = self._features(arm, truth), torch.Generator().manual_seed(0)
+        queries = (optimizer.draw_queries(len(features), generator) for _ in range(draws))
+        contexts = torch.stack([optimizer(features, queries=drawn) for drawn in queries])
+        of_noise, of_pictures = contexts.var(0).mean(), contexts.mean(0).var(0).mean()
+        return float(of_noise / (of_noise + of_pictures))
+
     @torch.no_grad()
     def insert(
         self, name: str, networks: Networks, truth: dataset.Arrays, seed: int, object_scale: float | None = None
     ) -> np.ndarray:
         """uint8 pictures [N,H,W,3] of the objects in the scenes of `truth`, by DDIM at the playroom's scales."""
         arm, (unet, optimizer) = ARMS[name], networks
-        shown = to_signed(truth["objects"][:, 0])
-        if arm.pictures == "masked crop":
-            shown = shown * torch.from_numpy(truth["objects_mask"][:, 0])[:, None]
-        features = words.tokens(truth) if arm.pictures == "words" else self.base.see(shown)
+        features = self._features(arm, truth)
         scenes = encode_pictures(self.base.vae, truth["scene"])
         guidance = replace(GUIDANCE, object_scale=object_scale or GUIDANCE.object_scale)
         generator, pictures = torch.Generator().manual_seed(seed), []

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 Row = dict[str, float]  # figures of an arm
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
@@ -89,3 +90,18 @@ def plot(rows: dict[str, Row], scales: tuple[float, ...], folder: Path) -> None:
     axes.minorticks_off()
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(folder / "ablation_guidance.png", dpi=110)
+
+
+def side_by_side(results: dict[str, Path], path: Path, cases: int = 6, side: int = 128) -> None:
+    """Scene, object and each arm's result of the first cases, out of the arms' grids of four cases across."""
+    sheets = {name: Image.open(sheet).convert("RGB") for name, sheet in results.items()}
+    pieces = [("scene", next(iter(sheets.values())), 0), ("object", next(iter(sheets.values())), 1)]
+    pieces += [(name, sheet, 2) for name, sheet in sheets.items()]
+    picture = Image.new("RGB", (len(pieces) * side, cases * side + 16), "white")
+    for column, (name, sheet, part) in enumerate(pieces):
+        ImageDraw.Draw(picture).text((column * side + 3, 2), name, "black")
+        for case in range(cases):
+            left, top = (3 * (case % 4) + part) * side, case // 4 * side
+            tile = sheet.crop((left, top, left + side, top + side))
+            picture.paste(tile, (column * side, 16 + case * side))
+    picture.save(path, quality=92)

@@ -47,6 +47,7 @@ MORE_PAIRS = {  # evaluation.json
     "resampler_attn2_gain": ("resampler", "resampler_frozen_unet"),
     "masked_background_gain": ("resampler_masked_crop", "resampler_crop"),
 }
+SHOWN = ("words", "frozen_swap", "two_linear", "pooled_mlp4_attn2_data", "resampler", "resampler_crop")
 Scores = dict[str, np.ndarray]
 
 
@@ -232,6 +233,8 @@ def main() -> None:
     print(record("evaluation", figures, command), record("flagship", gain_figures(differences, PAIRS), command))
     report.fill(ROOT / "docs" / "ablation.md", text)
     report.plot(rows, SCALES, ROOT / "docs" / "images")
+    results = {name: options.folder / f"{name}-0" / "results.png" for name in SHOWN}
+    report.side_by_side(results, ROOT / "docs" / "images" / "ablation_results.jpg")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from ..files import StateDict
 from ..pictures import Picture, mask_tensor, picture_tensor, pil_pictures
+from ..pretrained import reading
 from ..samplers import make_scheduler, training_levels
 from ..visual_insertion.pipeline import encoder_pixels
 from ..visual_insertion.scene import check_scene, crop_to
@@ -104,14 +105,12 @@ class PaintByExamplePipeline:
             files = open_paint_by_example(folder)
             encoder, tower = files.exemplar_encoder(), files.vision()
         facts = json.loads(pixels.read_text("utf-8"))
-        try:
+        with reading(f"The models in {folder}"):
             image_encoder: Any = _vision_model(json.loads(vision.read_text("utf-8")), tower)
             networks: list[Any] = [
                 UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype),
                 AutoencoderKL.from_pretrained(vae, torch_dtype=dtype),
             ]
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"The models in {folder} cannot be read: {error}") from error
         unet, vae_model = (network.to(device).eval() for network in networks)
         return cls(
             unet,

@@ -13,7 +13,7 @@ from ..paint_by_example.checkpoints import open_paint_by_example
 from ..paint_by_example.pipeline import OWN
 from ..visual_insertion.optimizer_modules import EmbeddingOptimizer, OptimizerSettings
 from ..visual_insertion.pipeline import VisualInsertionPipeline, find_encoder
-from ..visual_insertion.sampling import check_folder, guidance_in, load_pix2pix
+from ..visual_insertion.sampling import check_folder
 from ..visual_insertion.vision_encoder import load_encoder
 
 PROBE = "embeddings.class_embedding"  # a small tensor that no two vision encoders share
@@ -76,7 +76,4 @@ def exemplar_in_front(
     network: Any = encoder.network
     exemplar = load_exemplar_encoder(Path(paint_by_example), network)
     token = ExemplarToken(exemplar, network.vision_model.post_layernorm)
-    pipeline = load_pix2pix(folder, device, dtype)
-    network.to(device, dtype)
-    token.to(device, dtype)
-    return VisualInsertionPipeline(pipeline, network, token, encoder.mean, encoder.std, guidance_in(folder))
+    return VisualInsertionPipeline.around(folder, encoder, token, device, dtype)

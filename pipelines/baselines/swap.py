@@ -13,7 +13,7 @@ from transformers import CLIPVisionModelWithProjection
 from ..visual_insertion.optimizer_modules import EmbeddingOptimizer, OptimizerSettings
 from ..visual_insertion.pipeline import VisualInsertionPipeline, find_encoder
 from ..visual_insertion.released import set_null
-from ..visual_insertion.sampling import check_folder, guidance_in, load_pix2pix
+from ..visual_insertion.sampling import check_folder
 from ..visual_insertion.vision_encoder import load_encoder
 from .null import base_null
 
@@ -72,7 +72,4 @@ def frozen_swap(
     settings = OptimizerSettings("swap", network.config.hidden_size, null.shape[2], null.shape[1])
     swap = Swap(settings, untrained_projection(network, null.shape[2]))
     set_null(swap, "empty prompt", null)
-    pipeline = load_pix2pix(folder, device, dtype)
-    network.to(device, dtype)
-    swap.to(device, dtype)
-    return VisualInsertionPipeline(pipeline, network, swap, encoder.mean, encoder.std, guidance_in(folder))
+    return VisualInsertionPipeline.around(folder, encoder, swap, device, dtype)

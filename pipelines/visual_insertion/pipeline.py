@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -148,10 +148,25 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         vision_folder, pixels = find_encoder(folder, image_encoder)
         optimizer_file = Path(embedding_optimizer or folder / "embedding_optimizer.safetensors")
         optimizer = optimizers.load(present(optimizer_file, "an embedding optimizer"))
-        pipeline = load_pix2pix(folder, device, dtype)
         encoder = load_encoder(vision_folder, pixels)
         details = load_encoder(Path(detail_encoder)) if detail_encoder else None
-        network: Any = encoder.network
+        return cls.around(folder, encoder, optimizer, device, dtype, details)
+
+    @classmethod
+    def around(
+        cls,
+        folder: Path,
+        encoder: Encoder,
+        optimizer: optimizers.EmbeddingOptimizer,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        details: Encoder | None = None,
+    ) -> VisualInsertionPipeline:
+        """What tells the UNet of a diffusers folder about the object, with the rest of that folder around it.
+
+        All of it is moved to the device. Raises what `load_pix2pix` and the class do.
+        """
+        pipeline, network = load_pix2pix(folder, device, dtype), cast(Any, encoder.network)
         for part in (network, optimizer, *([details.network] if details else [])):
             part.to(device, dtype)
         return cls(pipeline, network, optimizer, encoder.mean, encoder.std, guidance_in(folder), details)

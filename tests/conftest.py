@@ -1,6 +1,7 @@
-"""Fixtures: the pack's modules, a real ComfyUI server with the pack in it, ComfyUI in this process.
+"""The checkout as the package `visual_insertion_pack`, a real ComfyUI server with it, ComfyUI in this process.
 
-The root is never on sys.path: our `nodes/` would hide the host's `nodes.py`.
+The root is never on sys.path: our `nodes/` would hide the host's `nodes.py`. What imports ComfyUI, our nodes above
+all, can be imported only where the fixture `comfy` is there, so inside of a test.
 """
 
 import os
@@ -20,34 +21,37 @@ def _load_pack():
     spec = spec_from_file_location("devtools_pack", ROOT / "devtools" / "pack.py")
     launcher = module_from_spec(spec)
     spec.loader.exec_module(launcher)
-    return launcher.Modules(launcher.load_pack())
+    launcher.load_pack()
+
+
+_load_pack()
 
 
 @pytest.fixture(scope="session")
-def pack():
-    """The checkout's modules by attribute: pack.pipelines.visual_insertion.guidance."""
-    return _load_pack()
-
-
-@pytest.fixture(scope="session")
-def home(pack):
+def home():
     """The folder of ComfyUI."""
-    home = pack.devtools.environment.find_host()
+    from visual_insertion_pack.devtools.environment import find_host
+
+    home = find_host()
     assert home, "no ComfyUI yet: run `python dev.py test` once, or set COMFYUI_PATH"
     return home
 
 
 @pytest.fixture(scope="session")
-def server(pack, home):
+def server(home):
     """A real ComfyUI server on the CPU, shared by the session; see devtools/host.py."""
-    with pack.devtools.host.Host(home, variables={"OMP_NUM_THREADS": "1"}) as host:
+    from visual_insertion_pack.devtools.host import Host
+
+    with Host(home, variables={"OMP_NUM_THREADS": "1"}) as host:
         yield host
 
 
 @pytest.fixture(scope="session")
-def comfy(pack, home, tmp_path_factory):
+def comfy(home, tmp_path_factory):
     """ComfyUI in this process: comfy("NodeId", input=value) runs one node; see inprocess.py."""
-    return pack.devtools.inprocess.InProcess(home, tmp_path_factory.mktemp("comfy"))
+    from visual_insertion_pack.devtools.inprocess import InProcess
+
+    return InProcess(home, tmp_path_factory.mktemp("comfy"))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from transformers import (
     ViTModel,
 )
 
+from visual_insertion_pack.pipelines.evaluation import cases
+
 SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "ba</w>", "<|startoftext|>", "<|endoftext|>"]
@@ -74,9 +76,8 @@ def picture(seed, size=(96, 80), smooth=2.0):
     return Image.fromarray(((soft / np.abs(soft).max() + 1) * 127.5).astype(np.uint8))
 
 
-def squares(pack, count=6, caption="a b ba"):
+def squares(count=6, caption="a b ba"):
     """Scenes with a disc of another texture; the object picture is the disc out of the target, as in PIPE."""
-    cases = pack.pipelines.evaluation.cases
 
     def read(index):
         scene = picture(index, smooth=6.0)

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from visual_insertion_pack.pipelines.layouts import to_ldm
+from visual_insertion_pack.pipelines.paint_by_example import checkpoints
+
 UNET = dict(
     in_channels=9,
     out_channels=4,
@@ -107,16 +110,15 @@ def write_folder(folder):
     return parts
 
 
-def ldm_state(pack, encoder, unet=None):
+def ldm_state(encoder, unet=None):
     """The same in an LDM checkpoint's names; without a UNet, its first layer alone."""
-    checkpoints = pack.pipelines.paint_by_example.checkpoints
     theirs = published_names(encoder.state_dict())
     state = checkpoints.to_ldm(checkpoints.from_diffusers(theirs))
     vision = {name[6:]: tensor for name, tensor in theirs.items() if name.startswith("model.")}
     state |= {f"cond_stage_model.transformer.{name}": tensor.clone() for name, tensor in vision.items()}
     state["cond_stage_model.transformer.vision_model.embeddings.position_ids"] = torch.arange(17)[None]
     tensors = {"conv_in.weight": torch.zeros(32, 9, 3, 3)} if unet is None else unet.state_dict()
-    names = pack.pipelines.layouts.to_ldm(tensors)
+    names = to_ldm(tensors)
     state |= {f"model.diffusion_model.{names[name]}": tensor.clone() for name, tensor in tensors.items()}
     return state | {name: torch.ones(3) for name in LDM_EXTRAS}
 

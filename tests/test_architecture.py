@@ -161,7 +161,7 @@ def test_loading_the_pack_imports_only_the_standard_library():
     assert imported_at_load((ROOT / "__init__.py").read_text("utf-8")) == []
 
 
-def test_pip_knows_every_room(pack):
+def test_pip_knows_every_room():
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     rooms = {path.parent for path in (ROOT / "pipelines").rglob("*.py")}
     names = {".".join(["visual_insertion_pack", *r.relative_to(ROOT).parts]) for r in rooms}

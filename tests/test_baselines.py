@@ -11,6 +11,26 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.baselines import swap
+from visual_insertion_pack.pipelines.baselines.adapter import AdapterPipeline
+from visual_insertion_pack.pipelines.baselines.exemplar import exemplar_in_front
+from visual_insertion_pack.pipelines.baselines.null import base_null
+from visual_insertion_pack.pipelines.baselines.text import TextPipeline
+from visual_insertion_pack.pipelines.commands.evaluate import METHODS
+from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
+from visual_insertion_pack.pipelines.playroom import benchmark, toys
+from visual_insertion_pack.pipelines.playroom.words import HUES
+from visual_insertion_pack.pipelines.visual_insertion.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.optimizer_modules import OptimizerSettings
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import (
+    VisualInsertionPipeline,
+    encoder_pixels,
+    vision_tokens,
+)
+from visual_insertion_pack.pipelines.visual_insertion.vision_encoder import load_encoder
+from visual_insertion_pack.tests import evaluation_parts, paint_by_example_parts
+
 MODELS = Path(__file__).resolve().parents[1] / "playroom_models"
 WIDTH = 48  # of the base's contexts, and of the small Paint by Example's
 WORDS = 24  # tokens of its text encoder
@@ -29,37 +49,32 @@ def relative(a, b):
 
 
 @pytest.fixture(scope="module")
-def rooms(pack):
-    return pack.pipelines.baselines
-
-
-@pytest.fixture(scope="module")
-def exemplar_folder(pack, tmp_path_factory):
+def exemplar_folder(tmp_path_factory):
     """A small Paint by Example, its diffusers folder with everything."""
     folder = tmp_path_factory.mktemp("exemplar")
-    pack.tests.paint_by_example_parts.write_folder(folder)
+    paint_by_example_parts.write_folder(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def ldm_file(pack, tmp_path_factory):
+def ldm_file(tmp_path_factory):
     """The same in one file."""
-    parts, path = pack.tests.paint_by_example_parts, tmp_path_factory.mktemp("ldm") / "model.safetensors"
-    save_file(parts.ldm_state(pack, parts.random_encoder()), path)
+    path = tmp_path_factory.mktemp("ldm") / "model.safetensors"
+    save_file(paint_by_example_parts.ldm_state(paint_by_example_parts.random_encoder()), path)
     return path
 
 
 @pytest.fixture(scope="module")
-def base(pack, tmp_path_factory):
+def base(tmp_path_factory):
     """A small folder laid out like Paint by Inpaint's; its vision encoder is that of the small Paint by Example."""
     from diffusers import EulerAncestralDiscreteScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    parts, words = pack.tests.paint_by_example_parts, pack.tests.evaluation_parts.WORDS
+    words = evaluation_parts.WORDS
     folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
-    UNet2DConditionModel(**{**parts.UNET, "in_channels": 8}).save_pretrained(folder / "unet")
-    parts.random_vae().save_pretrained(folder / "vae")
+    UNet2DConditionModel(**{**paint_by_example_parts.UNET, "in_channels": 8}).save_pretrained(folder / "unet")
+    paint_by_example_parts.random_vae().save_pretrained(folder / "vae")
     EulerAncestralDiscreteScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1
     ).save_pretrained(folder / "scheduler")
@@ -74,14 +89,16 @@ def base(pack, tmp_path_factory):
     (tokenizer / "merges.txt").write_text("#version: 0.2\nb a</w>\n", "utf-8")
     (tokenizer / "tokenizer_config.json").write_text(json.dumps({"model_max_length": WORDS}), "utf-8")
 
-    vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**parts.VISION))
+    vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**paint_by_example_parts.VISION))
     vision.save_pretrained(folder / "image_encoder")
     state = load_file(folder / "image_encoder" / "model.safetensors")
-    theirs = parts.published_names(parts.random_encoder().state_dict())
+    theirs = paint_by_example_parts.published_names(paint_by_example_parts.random_encoder().state_dict())
     state |= {name[6:]: x for name, x in theirs.items() if name[6:] in state}
     assert len([name for name in state if f"model.{name}" in theirs]) > 20
     save_file(state, folder / "image_encoder" / "model.safetensors", {"format": "pt"})
-    (folder / "image_encoder" / "preprocessor_config.json").write_text(json.dumps(parts.PIXELS), "utf-8")
+    (folder / "image_encoder" / "preprocessor_config.json").write_text(
+        json.dumps(paint_by_example_parts.PIXELS), "utf-8"
+    )
     return folder
 
 
@@ -143,23 +160,23 @@ def adapters(base, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def swapped(rooms, base):
-    return rooms.swap.frozen_swap(base)
+def swapped(base):
+    return swap.frozen_swap(base)
 
 
 @pytest.fixture(scope="module")
-def exemplar(rooms, base, exemplar_folder):
-    return rooms.exemplar.exemplar_in_front(base, exemplar_folder)
+def exemplar(base, exemplar_folder):
+    return exemplar_in_front(base, exemplar_folder)
 
 
 @pytest.fixture(scope="module")
-def adapted(rooms, base, adapters):
-    return rooms.adapter.AdapterPipeline.from_folder(base, adapters[""])
+def adapted(base, adapters):
+    return AdapterPipeline.from_folder(base, adapters[""])
 
 
 @pytest.fixture(scope="module")
-def told(rooms, base):
-    return rooms.text.TextPipeline.from_folder(base)
+def told(base):
+    return TextPipeline.from_folder(base)
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +211,11 @@ def prompt_context(base, text):
 # Vision tokens for text
 
 
-def test_the_swap_is_clips_own_way_to_the_width_of_words(pack, swapped, base):
+def test_the_swap_is_clips_own_way_to_the_width_of_words(swapped, base):
     context, null = swapped.contexts(OBJECT)
     encoder = encoder_of(base)
     look = swapped.image_mean, swapped.image_std
-    pixels = pack.pipelines.visual_insertion.pipeline.encoder_pixels(OBJECT, 32, *look)
+    pixels = encoder_pixels(OBJECT, 32, *look)
     with torch.no_grad():
         seen = encoder(pixels)
     assert context.shape == null.shape == (1, WORDS, WIDTH)
@@ -206,22 +223,21 @@ def test_the_swap_is_clips_own_way_to_the_width_of_words(pack, swapped, base):
     assert torch.allclose(null, prompt_context(base, ""), atol=1e-5)
 
 
-def test_the_swap_keeps_the_order_of_the_picture(pack, rooms):
-    settings = pack.pipelines.visual_insertion.optimizer_modules.OptimizerSettings("swap", 8, 8, 77)
+def test_the_swap_keeps_the_order_of_the_picture():
+    settings = OptimizerSettings("swap", 8, 8, 77)
     ramp = torch.arange(257.0)[None, :, None].expand(1, -1, 8)
-    context = rooms.swap.Swap(settings)(ramp)[0, :, 0]
+    context = swap.Swap(settings)(ramp)[0, :, 0]
     assert context.shape == (77,) and context[0] == 0
     assert (context.diff() > 0).all() and context[1] < 4 and context[-1] > 253
-    assert rooms.swap.Swap(settings)(ramp.half()).dtype == torch.float16
+    assert swap.Swap(settings)(ramp.half()).dtype == torch.float16
 
 
-def test_at_equal_widths_tokens_go_in_as_they_are(pack, rooms):
-    pipeline = rooms.swap.frozen_swap(MODELS)
-    view = pack.pipelines.visual_insertion
-    whole = view.pipeline.VisualInsertionPipeline.from_folder(MODELS)
+def test_at_equal_widths_tokens_go_in_as_they_are():
+    pipeline = swap.frozen_swap(MODELS)
+    whole = VisualInsertionPipeline.from_folder(MODELS)
     context, null = pipeline.contexts(OBJECT)
-    encoder = view.vision_encoder.load_encoder(MODELS / "image_encoder", MODELS / "feature_extractor")
-    tokens = view.pipeline.vision_tokens(encoder, [OBJECT], [None], "squash", "keep")
+    encoder = load_encoder(MODELS / "image_encoder", MODELS / "feature_extractor")
+    tokens = vision_tokens(encoder, [OBJECT], [None], "squash", "keep")
     assert torch.allclose(context[:, 0], tokens[:, 0], atol=1e-5)
     ends = [(64 * group // 15, -(-64 * (group + 1) // 15)) for group in range(15)]
     groups = torch.stack([tokens[:, 1 + first : 1 + last].mean(1) for first, last in ends], 1)
@@ -229,20 +245,20 @@ def test_at_equal_widths_tokens_go_in_as_they_are(pack, rooms):
     assert torch.equal(null, whole.contexts(OBJECT)[1]) and pipeline.guidance == whole.guidance
 
 
-def test_a_width_that_nothing_untrained_leads_to_is_refused(rooms, base, playroom_encoder):
+def test_a_width_that_nothing_untrained_leads_to_is_refused(base, playroom_encoder):
     with pytest.raises(ValueError, match="width 64.*gives 48.*reads 128.*nothing untrained"):
-        rooms.swap.untrained_projection(encoder_of(base), 128)
+        swap.untrained_projection(encoder_of(base), 128)
     with pytest.raises(ValueError, match="width 128.*reads 48"):
-        rooms.swap.frozen_swap(base, playroom_encoder)
+        swap.frozen_swap(base, playroom_encoder)
 
 
 # Paint by Example's encoder
 
 
-def test_the_exemplar_token_is_that_of_paint_by_example(pack, exemplar, base):
-    theirs = pack.tests.paint_by_example_parts.random_encoder()
+def test_the_exemplar_token_is_that_of_paint_by_example(exemplar, base):
+    theirs = paint_by_example_parts.random_encoder()
     look = exemplar.image_mean, exemplar.image_std
-    pixels = pack.pipelines.visual_insertion.pipeline.encoder_pixels(OBJECT, 32, *look)
+    pixels = encoder_pixels(OBJECT, 32, *look)
     with torch.no_grad():
         expected, null = theirs(pixels, return_uncond_vector=True)
     found = exemplar.contexts(OBJECT)
@@ -250,36 +266,36 @@ def test_the_exemplar_token_is_that_of_paint_by_example(pack, exemplar, base):
     assert relative(found[0], expected) < 1e-5 and torch.equal(found[1], null)
 
 
-def test_a_folder_and_a_file_of_paint_by_example_are_the_same(rooms, exemplar, base, ldm_file):
-    from_file = rooms.exemplar.exemplar_in_front(base, ldm_file)
+def test_a_folder_and_a_file_of_paint_by_example_are_the_same(exemplar, base, ldm_file):
+    from_file = exemplar_in_front(base, ldm_file)
     for one, other in zip(from_file.contexts(OBJECT), exemplar.contexts(OBJECT), strict=True):
         assert torch.equal(one, other)
 
 
-def test_the_playrooms_exemplar_encoder_says_what_it_says_to_its_own_unet(pack, rooms):
-    ours = rooms.exemplar.exemplar_in_front(MODELS, MODELS / "paint_by_example")
-    own = pack.pipelines.paint_by_example.pipeline.PaintByExamplePipeline.from_folder(MODELS / "paint_by_example")
+def test_the_playrooms_exemplar_encoder_says_what_it_says_to_its_own_unet():
+    ours = exemplar_in_front(MODELS, MODELS / "paint_by_example")
+    own = PaintByExamplePipeline.from_folder(MODELS / "paint_by_example")
     for one, other in zip(ours.contexts(OBJECT), own.contexts(OBJECT), strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_another_vision_encoder_is_refused(rooms, base, exemplar_folder, ldm_file, playroom_encoder, tmp_path):
+def test_another_vision_encoder_is_refused(base, exemplar_folder, ldm_file, playroom_encoder, tmp_path):
     vision = encoder_of(base)
     vision.vision_model.embeddings.class_embedding.data.add_(0.1)
     vision.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text((base / "image_encoder/preprocessor_config.json").read_text())
     for weights in (exemplar_folder, ldm_file):
         with pytest.raises(ValueError, match="is not the one in.*clip-vit-large-patch14"):
-            rooms.exemplar.exemplar_in_front(base, weights, tmp_path)
+            exemplar_in_front(base, weights, tmp_path)
     with pytest.raises(ValueError, match="width 128.*reads width 48"):
-        rooms.exemplar.exemplar_in_front(base, MODELS / "paint_by_example", playroom_encoder)
+        exemplar_in_front(base, MODELS / "paint_by_example", playroom_encoder)
 
 
-def test_what_is_no_paint_by_example_is_refused(rooms, base, tmp_path):
+def test_what_is_no_paint_by_example_is_refused(base, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        rooms.exemplar.exemplar_in_front(base, tmp_path / "nowhere")
+        exemplar_in_front(base, tmp_path / "nowhere")
     with pytest.raises(ValueError, match="takes 8 channels"):
-        rooms.exemplar.exemplar_in_front(base, base)
+        exemplar_in_front(base, base)
 
 
 # IP-Adapter
@@ -307,14 +323,13 @@ def stock_run(pipeline, steps, **arguments):
 
 
 @pytest.mark.parametrize("kind", ["", "plus"])
-def test_the_adapter_equals_diffusers_own_three_branches(pack, rooms, base, adapters, kind):
-    pipeline = rooms.adapter.AdapterPipeline.from_folder(base, adapters[kind])
+def test_the_adapter_equals_diffusers_own_three_branches(base, adapters, kind):
+    pipeline = AdapterPipeline.from_folder(base, adapters[kind])
     extractor = pipeline.pipeline.feature_extractor
-    look = pack.pipelines.visual_insertion.pipeline.encoder_pixels
-    pixels = look(OBJECT, 32, extractor.image_mean, extractor.image_std)
+    pixels = encoder_pixels(OBJECT, 32, extractor.image_mean, extractor.image_std)
     empty = prompt_context(base, "")
     theirs, same = stock_run(pipeline, 10, ip_adapter_image=pixels, prompt_embeds=empty, negative_prompt_embeds=empty)
-    guidance = pack.pipelines.visual_insertion.guidance.Guidance(7.5, 1.5)
+    guidance = Guidance(7.5, 1.5)
     ours = pipeline(SCENE, OBJECT, None, guidance, **same)
     assert relative(ours.latents, theirs) < 1e-4
     assert relative(pipeline(SCENE, OTHER, None, guidance, **same).latents, theirs) > 1e-3
@@ -330,8 +345,8 @@ def test_several_pictures_are_several_views_of_one_object(adapted):
     assert result.images.shape == (2, 64, 64, 3)
 
 
-def test_an_adapter_that_does_not_pair_is_refused(rooms, base, adapters, tmp_path):
-    from_folder, file = rooms.adapter.AdapterPipeline.from_folder, tmp_path / "adapter.safetensors"
+def test_an_adapter_that_does_not_pair_is_refused(base, adapters, tmp_path):
+    from_folder, file = AdapterPipeline.from_folder, tmp_path / "adapter.safetensors"
     vision, state = adapters[""].parent / "image_encoder", load_file(adapters[""])
 
     def refused(tensors, message, encoder=vision):
@@ -355,24 +370,24 @@ def test_an_adapter_that_does_not_pair_is_refused(rooms, base, adapters, tmp_pat
 # Text
 
 
-def test_text_equals_diffusers_own_pipeline_with_a_prompt(pack, told, base):
+def test_text_equals_diffusers_own_pipeline_with_a_prompt(told, base):
     stock = told.pipeline
     stock.register_modules(text_encoder=told.text.network, tokenizer=told.text.tokenizer)
     theirs, same = stock_run(told, 10, prompt="add a ball")
-    guidance = pack.pipelines.visual_insertion.guidance.Guidance(7.5, 1.5)
+    guidance = Guidance(7.5, 1.5)
     assert relative(told(SCENE, "add a ball", guidance, **same).latents, theirs) < 1e-4
     assert torch.allclose(told.text.context("add a ball"), prompt_context(base, "add a ball"), atol=1e-5)
     assert told.text.context("a " * 200).shape == (1, WORDS, WIDTH)
 
 
-def test_a_base_without_words_is_refused(rooms):
+def test_a_base_without_words_is_refused():
     with pytest.raises(FileNotFoundError, match="text_encoder.*know no words"):
-        rooms.text.TextPipeline.from_folder(MODELS)
+        TextPipeline.from_folder(MODELS)
 
 
-def test_without_words_and_optimizer_there_is_no_null(rooms, tmp_path):
+def test_without_words_and_optimizer_there_is_no_null(tmp_path):
     with pytest.raises(FileNotFoundError, match="whole diffusers folder"):
-        rooms.null.base_null(tmp_path)
+        base_null(tmp_path)
 
 
 # All of them
@@ -388,36 +403,36 @@ def test_without_words_and_optimizer_there_is_no_null(rooms, tmp_path):
     ],
 )
 @pytest.mark.parametrize("damage", ["page", "cut"])
-def test_a_damaged_file_of_a_base_is_named(rooms, base, tmp_path, file, said, damage):
+def test_a_damaged_file_of_a_base_is_named(base, tmp_path, file, said, damage):
     folder = Path(shutil.copytree(base, tmp_path / "base"))
     whole = (folder / file).read_bytes()
     (folder / file).write_bytes(b"<!doctype html><html></html>" if damage == "page" else whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=f"{said}.*cannot be read.*download it again"):
-        rooms.swap.frozen_swap(folder)
+        swap.frozen_swap(folder)
 
 
-def test_a_network_that_lacks_a_tensor_is_not_filled_up_with_random_ones(rooms, base, tmp_path):
+def test_a_network_that_lacks_a_tensor_is_not_filled_up_with_random_ones(base, tmp_path):
     folder = Path(shutil.copytree(base, tmp_path / "base"))
     weights = folder / "image_encoder" / "model.safetensors"
     tensors = load_file(weights)
     del tensors["vision_model.post_layernorm.weight"]
     save_file(tensors, weights, {"format": "pt"})
     with pytest.raises(ValueError, match="1 are missing, such as vision_model.post_layernorm.weight"):
-        rooms.swap.frozen_swap(folder)
+        swap.frozen_swap(folder)
 
 
 @pytest.mark.parametrize("damage", ["page", "cut"])
-def test_a_damaged_image_encoder_of_an_adapter_is_named(rooms, base, adapters, tmp_path, damage):
+def test_a_damaged_image_encoder_of_an_adapter_is_named(base, adapters, tmp_path, damage):
     encoder = Path(shutil.copytree(adapters[""].parent / "image_encoder", tmp_path / "encoder"))
     weights = encoder / "model.safetensors"
     weights.write_bytes(b"<!doctype html><html></html>" if damage == "page" else weights.read_bytes()[:5000])
     with pytest.raises(ValueError, match="The image encoder in .*encoder cannot be read.*download it again"):
-        rooms.adapter.AdapterPipeline.from_folder(base, adapters[""], encoder)
+        AdapterPipeline.from_folder(base, adapters[""], encoder)
 
 
 @pytest.mark.parametrize("which", ["swapped", "exemplar", "adapted", "told"])
-def test_object_scale_0_ignores_the_object_and_more_does_not(request, pack, which):
-    pipeline, Guidance = request.getfixturevalue(which), pack.pipelines.visual_insertion.guidance.Guidance
+def test_object_scale_0_ignores_the_object_and_more_does_not(request, which):
+    pipeline = request.getfixturevalue(which)
     objects = ("add a ball", "put b") if which == "told" else (OBJECT, OTHER)
 
     def run(scale):
@@ -428,13 +443,13 @@ def test_object_scale_0_ignores_the_object_and_more_does_not(request, pack, whic
     assert [result.unet_evaluations for result in run(7.5)] == [6, 6]
 
 
-def test_in_half_precision_they_do_the_same(request, rooms, base, exemplar_folder, adapters):
+def test_in_half_precision_they_do_the_same(request, base, exemplar_folder, adapters):
     half = dict(dtype=torch.bfloat16)
     pipelines = {
-        "swapped": rooms.swap.frozen_swap(base, **half),
-        "exemplar": rooms.exemplar.exemplar_in_front(base, exemplar_folder, **half),
-        "adapted": rooms.adapter.AdapterPipeline.from_folder(base, adapters[""], **half),
-        "told": rooms.text.TextPipeline.from_folder(base, **half),
+        "swapped": swap.frozen_swap(base, **half),
+        "exemplar": exemplar_in_front(base, exemplar_folder, **half),
+        "adapted": AdapterPipeline.from_folder(base, adapters[""], **half),
+        "told": TextPipeline.from_folder(base, **half),
     }
     for name, pipeline in pipelines.items():
         said = "add a ball" if name == "told" else OBJECT
@@ -447,12 +462,12 @@ def test_in_half_precision_they_do_the_same(request, rooms, base, exemplar_folde
 
 
 @pytest.fixture
-def evaluate(pack, tmp_path, capsys):
+def evaluate(tmp_path, capsys):
     """evaluate(*arguments): (exit code, stderr, report) on two cases of the playroom."""
 
     def call(*arguments):
         shared = ["--benchmark", "playroom", "--limit", "2", "--output", str(tmp_path / "out"), "--device", "cpu"]
-        code = pack.pipelines.__main__.main(["evaluate", *shared, *map(str, arguments)])
+        code = main(["evaluate", *shared, *map(str, arguments)])
         report = tmp_path / "out" / "report.json"
         return code, capsys.readouterr().err, json.loads(report.read_text("utf-8")) if code == 0 else {}
 
@@ -493,20 +508,18 @@ def test_what_is_missing_is_said_in_a_line(evaluate, arguments, code, said):
     assert found == code and said in err and "Traceback" not in err
 
 
-def test_text_is_refused_where_a_benchmark_has_no_instructions(pack, base):
-    command, squares = pack.pipelines.commands.evaluate, pack.tests.evaluation_parts.squares(pack)
+def test_text_is_refused_where_a_benchmark_has_no_instructions(base):
+    squares = evaluation_parts.squares()
     mute = replace(squares, read=lambda index: replace(squares.read(index), instruction=""))
     args = Namespace(base=base, models=None, device="cpu")
     with pytest.raises(ValueError, match="disc0 of discs has no instruction.*playroom, pipe"):
-        command.METHODS["text"](args, mute)
+        METHODS["text"](args, mute)
 
 
-def test_the_playrooms_cases_say_what_to_add(pack):
-    benchmark = pack.pipelines.playroom.benchmark
+def test_the_playrooms_cases_say_what_to_add():
     case = benchmark.playroom(MODELS / "judge.safetensors")[0]
     texture, hue, thing = case.instruction.removeprefix("add a ").split()
-    toys, words = pack.pipelines.playroom.toys, pack.pipelines.playroom.words
-    assert texture in benchmark.ADJECTIVES.values() and hue in words.HUES and thing in toys.SHAPES
+    assert texture in benchmark.ADJECTIVES.values() and hue in HUES and thing in toys.SHAPES
     assert case.caption == f"a {texture} {hue} {thing} in a room"
     assert set(benchmark.ADJECTIVES) == set(toys.PATTERNS)
     assert benchmark.name_toy(0, 1, torch.tensor([0.9, 0.1, 0.05]).numpy()) == "a striped red ball"

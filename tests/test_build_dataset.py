@@ -20,39 +20,49 @@ import pytest
 from datasets.exceptions import DataFilesNotFoundError
 from PIL import Image
 
+from visual_insertion_pack.benchmarks import bench_builder
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.commands import build_dataset
+from visual_insertion_pack.pipelines.visual_insertion import object_picture
+from visual_insertion_pack.pipelines.visual_insertion.dataset import build
+from visual_insertion_pack.pipelines.visual_insertion.dataset.plan import make_plan
+from visual_insertion_pack.pipelines.visual_insertion.dataset.row import (
+    MIN_PIXELS,
+    RowError,
+    cut_released,
+    cut_with_mask,
+    in_validation,
+)
+from visual_insertion_pack.pipelines.visual_insertion.dataset.settings import BACKGROUNDS, BuildSettings
+from visual_insertion_pack.pipelines.visual_insertion.dataset.sources import look
+from visual_insertion_pack.pipelines.visual_insertion.dataset.threads import Threads
+from visual_insertion_pack.pipelines.visual_insertion.training import triplet_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = 40  # number of the first row of `sources`
 
 
-@pytest.fixture(scope="module")
-def bench(pack):
-    return pack.benchmarks.bench_builder
-
-
-@pytest.fixture(scope="module")
-def room(pack):
-    return pack.pipelines.visual_insertion.dataset
-
-
 @pytest.fixture
-def run(pack, capsys):
+def run(capsys):
     """run(*arguments): (exit code, stdout, stderr) of the command."""
 
     def call(*arguments):
-        code = pack.pipelines.__main__.main(["build-dataset", *map(str, arguments)])
+        code = main(["build-dataset", *map(str, arguments)])
         return code, *capsys.readouterr()
 
     return call
 
 
 @pytest.fixture(scope="module")
-def sources(bench, tmp_path_factory):
+def sources(tmp_path_factory):
     """60 sound rows in two files of each side, three row groups each; one of their pictures is held out."""
     folder = tmp_path_factory.mktemp("sources")
-    rows, masks = zip(*(bench.make_row(number, 64) for number in range(FIRST, FIRST + 60)), strict=True)
+    rows, masks = zip(*(bench_builder.make_row(number, 64) for number in range(FIRST, FIRST + 60)), strict=True)
     for file, part in enumerate((slice(0, 30), slice(30, 60))):
-        bench.write_parquet(folder / "PIPE" / "data" / f"train-{file}.parquet", list(rows[part]), group=10)
-        bench.write_parquet(folder / "PIPE_Masks" / "data" / f"train-{file}.parquet", list(masks[part]), group=10)
+        bench_builder.write_parquet(folder / "PIPE" / "data" / f"train-{file}.parquet", list(rows[part]), group=10)
+        bench_builder.write_parquet(
+            folder / "PIPE_Masks" / "data" / f"train-{file}.parquet", list(masks[part]), group=10
+        )
     return folder / "PIPE", folder / "PIPE_Masks"
 
 
@@ -78,21 +88,21 @@ def page_of_pictures(path):
     return next(column.data_page_offset for column in columns if column.path_in_schema.endswith(".bytes"))
 
 
-def write_pair(bench, folder, rows, masks):
-    bench.write_parquet(folder / "rows.parquet", rows, group=7)
-    bench.write_parquet(folder / "masks.parquet", masks, group=4)
+def write_pair(folder, rows, masks):
+    bench_builder.write_parquet(folder / "rows.parquet", rows, group=7)
+    bench_builder.write_parquet(folder / "masks.parquet", masks, group=4)
     return folder / "rows.parquet", folder / "masks.parquet"
 
 
 # join
 
 
-def test_rows_find_their_masks_whatever_the_order(bench, run, tmp_path):
-    sides = [bench.make_row(number, 64) for number in range(24)]  # two of each img_id
+def test_rows_find_their_masks_whatever_the_order(run, tmp_path):
+    sides = [bench_builder.make_row(number, 64) for number in range(24)]  # two of each img_id
     rows, masks = [row for row, _ in sides], [mask for _, mask in sides]
     shuffled = [masks[place] for place in np.random.default_rng(0).permutation(24)]
     code, _, err = run(
-        *write_pair(bench, tmp_path, rows, shuffled)[:1], tmp_path / "out", "--masks", tmp_path / "masks.parquet"
+        *write_pair(tmp_path, rows, shuffled)[:1], tmp_path / "out", "--masks", tmp_path / "masks.parquet"
     )
     assert code == 0, err
     built = table(tmp_path / "out")
@@ -108,29 +118,29 @@ def test_rows_find_their_masks_whatever_the_order(bench, run, tmp_path):
             assert row[ours] == rows[number][theirs]  # to the bit
 
 
-def test_numbers_for_keys_join_with_text(bench, run, tmp_path):
-    row, mask = bench.make_row(0, 64)
+def test_numbers_for_keys_join_with_text(run, tmp_path):
+    row, mask = bench_builder.make_row(0, 64)
     rows, masks = [{**row, "img_id": 7, "ann_id": 12}], [{**mask, "img_id": "7", "ann_id": "12"}]
-    source, partner = write_pair(bench, tmp_path, rows, masks)
+    source, partner = write_pair(tmp_path, rows, masks)
     code, _, err = run(source, tmp_path / "out", "--masks", partner)
     assert code == 0, err
     assert list(table(tmp_path / "out")) == ["7:12"]
 
 
-def test_bad_rows_are_counted_and_named(bench, run, tmp_path):
-    (rows, masks) = map(list, zip(*(bench.make_row(number, 64) for number in range(10)), strict=True))
+def test_bad_rows_are_counted_and_named(run, tmp_path):
+    (rows, masks) = map(list, zip(*(bench_builder.make_row(number, 64) for number in range(10)), strict=True))
     half = rows[0]["target_img"]["bytes"]
     rows[0] = {**rows[0], "target_img": {"bytes": half[: len(half) // 2], "path": None}}
     rows[1] = {**rows[1], "source_img": {"bytes": b"", "path": None}}
-    masks[2] = {**masks[2], "mask": bench.stored(np.zeros((64, 80), np.uint8), "PNG")}
+    masks[2] = {**masks[2], "mask": bench_builder.stored(np.zeros((64, 80), np.uint8), "PNG")}
     masks[3] = {**masks[3], "mask": {"bytes": b"not a picture", "path": None}}
     masks[4] = {**masks[4], "ann_id": "other"}
-    rows[5] = {**rows[5], "source_img": bench.stored(np.zeros((32, 64, 3), np.uint8), "PNG")}
+    rows[5] = {**rows[5], "source_img": bench_builder.stored(np.zeros((32, 64, 3), np.uint8), "PNG")}
     rows[6] = {**rows[6], "ann_id": None}
     rows.append({**rows[9], "Instruction_Class": "add a second one"})
     masks.append({**masks[8], "mask": masks[9]["mask"]})
     masks.append({**masks[8], "img_id": None})
-    source, partner = write_pair(bench, tmp_path, rows, masks)
+    source, partner = write_pair(tmp_path, rows, masks)
     code, out, err = run(source, tmp_path / "out", "--masks", partner, "--validation", "0")
     assert code == 0, err
     assert set(table(tmp_path / "out")) == {"00000003:7", "00000004:8", "00000004:9"}
@@ -170,8 +180,8 @@ def jpeg_with_exif(*entries):
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def test_pictures_that_pillow_fails_on_in_other_ways_are_named_too(pack, bench, run, tmp_path):
-    (rows, masks) = map(list, zip(*(bench.make_row(number, 64) for number in range(4)), strict=True))
+def test_pictures_that_pillow_fails_on_in_other_ways_are_named_too(run, tmp_path):
+    (rows, masks) = map(list, zip(*(bench_builder.make_row(number, 64) for number in range(4)), strict=True))
     turned = (0x112, 3, 1, b"\6")
     broken = [
         jpeg_with_exif(turned, (0x128, 2, 4, b"abc")),  # ResolutionUnit as text: struct.error
@@ -180,33 +190,33 @@ def test_pictures_that_pillow_fails_on_in_other_ways_are_named_too(pack, bench, 
     ]
     for number, stored in enumerate(broken):
         rows[number] = {**rows[number], "source_img": stored}
-    source, partner = write_pair(bench, tmp_path, rows, masks)
+    source, partner = write_pair(tmp_path, rows, masks)
     code, _, err = run(source, tmp_path / "out", "--masks", partner)
     assert code == 0, err
     assert list(table(tmp_path / "out")) == ["00000001:3"]
     found = bad_rows(tmp_path / "out")
     assert [(row["row"], row["reason"]) for row in found] == [(row, "unreadable scene") for row in range(3)]
     assert found[2]["detail"] == "cannot identify image file <_io.BytesIO object>"  # no address: it is the same again
-    read = pack.pipelines.visual_insertion.training.triplet_folder.read_picture
+    read = triplet_folder.read_picture
     for stored in broken:
         (tmp_path / "scene.jpg").write_bytes(stored["bytes"])
         with pytest.raises(ValueError, match=r"scene\.jpg is not a readable picture"):
             read(tmp_path / "scene.jpg")
 
 
-def test_units_that_begin_inside_a_row_group_hold_what_a_plain_join_gives(bench, room, sources, tmp_path):
+def test_units_that_begin_inside_a_row_group_hold_what_a_plain_join_gives(sources, tmp_path):
     rows, masks = (
         [row for path in sorted(side.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()] for side in sources
     )
     shuffled = [masks[place] for place in np.random.default_rng(3).permutation(60)]
-    bench.write_parquet(tmp_path / "rows" / "0.parquet", rows[:25], group=25)
-    bench.write_parquet(tmp_path / "rows" / "1.parquet", rows[25:], group=16)
-    bench.write_parquet(tmp_path / "masks.parquet", shuffled, group=11)
+    bench_builder.write_parquet(tmp_path / "rows" / "0.parquet", rows[:25], group=25)
+    bench_builder.write_parquet(tmp_path / "rows" / "1.parquet", rows[25:], group=16)
+    bench_builder.write_parquet(tmp_path / "masks.parquet", shuffled, group=11)
     given = (str(tmp_path / "rows"), str(tmp_path / "masks.parquet"))
-    settings = room.settings.BuildSettings(unit_rows=7, validation=0)
-    starts = [unit.start for unit in room.plan.make_plan(*given, "train", settings).units]
+    settings = BuildSettings(unit_rows=7, validation=0)
+    starts = [unit.start for unit in make_plan(*given, "train", settings).units]
     assert starts == [0, 7, 14, 21, 0, 7, 14, 0, 7, 14, 0]
-    room.build.build(*given, tmp_path / "out", settings, room.threads.Threads(2))
+    build.build(*given, tmp_path / "out", settings, Threads(2))
     mask_of = {(mask["img_id"], mask["ann_id"]): mask["mask"] for mask in masks}
     built = list(table(tmp_path / "out").values())
     assert len(built) == 60
@@ -221,19 +231,22 @@ def test_units_that_begin_inside_a_row_group_hold_what_a_plain_join_gives(bench,
 # one row
 
 
-def row_of(bench, target, scene=None):
-    return {"target": bench.stored(target, "PNG"), "scene": bench.stored(target if scene is None else scene, "PNG")}
+def row_of(target, scene=None):
+    return {
+        "target": bench_builder.stored(target, "PNG"),
+        "scene": bench_builder.stored(target if scene is None else scene, "PNG"),
+    }
 
 
 @pytest.fixture
-def cut(bench, room):
+def cut():
     """cut(mask, size, **settings): the triplet of a target of noise [H,W,3] and a mask of any size."""
 
     def call(mask, size=(100, 80), **settings):
         width, height = size
         target = np.random.default_rng(1).integers(0, 255, (height, width, 3), np.uint8)
-        given = bench.stored(mask, "PNG")
-        return target, room.row.cut_with_mask(row_of(bench, target), given, room.settings.BuildSettings(**settings))
+        given = bench_builder.stored(mask, "PNG")
+        return target, cut_with_mask(row_of(target), given, BuildSettings(**settings))
 
     return call
 
@@ -249,10 +262,10 @@ def test_a_mask_is_scaled_along_each_axis_by_itself(cut):
     assert cut(upwards)[1].columns["box"] == [20, 20, 60, 60]
 
 
-def test_a_mask_that_fits_keeps_its_bytes_and_a_lossy_one_its_shape(bench, cut):
+def test_a_mask_that_fits_keeps_its_bytes_and_a_lossy_one_its_shape(cut):
     mask = np.zeros((80, 100), np.uint8)
     mask[20:60, 30:70] = 255
-    assert cut(mask)[1].columns["mask"]["bytes"] == bench.stored(mask, "PNG")["bytes"]
+    assert cut(mask)[1].columns["mask"]["bytes"] == bench_builder.stored(mask, "PNG")["bytes"]
     noisy = np.clip(mask.astype(int) + np.random.default_rng(0).integers(-40, 40, mask.shape), 0, 255).astype(np.uint8)
     assert np.array_equal(picture(cut(noisy)[1].columns["mask"]), mask)
 
@@ -293,38 +306,38 @@ def test_a_margin_ends_at_the_edge_of_the_picture(cut):
         ({"max_area": 0.099}, "object's area out of range"),
     ],
 )
-def test_filters_drop_what_is_beyond_their_limit(cut, room, settings, reason):
+def test_filters_drop_what_is_beyond_their_limit(cut, settings, reason):
     mask = np.zeros((80, 100), np.uint8)
     mask[10:50, 10:30] = 255  # 20 x 40 px, a tenth of the picture
     if reason is None:
         assert cut(mask, **settings)[1].columns["box"] == [10, 10, 30, 50]
     else:
-        with pytest.raises(room.row.RowError, match=reason):
+        with pytest.raises(RowError, match=reason):
             cut(mask, **settings)
 
 
-def test_a_speckle_is_no_object(cut, room):
+def test_a_speckle_is_no_object(cut):
     mask = np.zeros((80, 100), np.uint8)
     mask[10, 10] = mask[50, 50] = 255  # its box is large enough
-    with pytest.raises(room.row.RowError, match="object too small: 2 pixels"):
+    with pytest.raises(RowError, match="object too small: 2 pixels"):
         cut(mask, min_area=0.0)
 
 
-def test_the_constants_that_are_spelt_out_again_are_the_same(pack, room):
-    assert room.row.MIN_PIXELS == pack.pipelines.visual_insertion.object_picture.MIN_PIXELS
-    assert pack.pipelines.commands.build_dataset.BACKGROUNDS == room.settings.BACKGROUNDS
+def test_the_constants_that_are_spelt_out_again_are_the_same():
+    assert MIN_PIXELS == object_picture.MIN_PIXELS
+    assert build_dataset.BACKGROUNDS == BACKGROUNDS
 
 
 # split
 
 
-def test_no_picture_is_in_both_splits_and_neither_order_nor_workers_matter(bench, run, sources, tmp_path):
+def test_no_picture_is_in_both_splits_and_neither_order_nor_workers_matter(run, sources, tmp_path):
     split_of = {}
     for name, order in (("as it is", 1), ("backwards", -1)):
         folder = tmp_path / name
         parts = [pq.read_table(path).to_pylist() for path in sorted(sources[0].rglob("*.parquet"))]
         rows = [row for part in parts for row in part][::order]
-        bench.write_parquet(folder / "rows.parquet", rows, group=9)
+        bench_builder.write_parquet(folder / "rows.parquet", rows, group=9)
         code, _, err = run(folder / "rows.parquet", folder / "out", "--masks", sources[1], "--validation", "0.3")
         assert code == 0, err
         for split in ("train", "validation"):
@@ -338,8 +351,8 @@ def test_no_picture_is_in_both_splits_and_neither_order_nor_workers_matter(bench
     assert not set(train[0]) & set(validation[0])
 
 
-def test_the_share_of_the_split_is_the_one_asked_for(room):
-    held = [room.row.in_validation(f"{number:012}", 0.05) for number in range(20_000)]
+def test_the_share_of_the_split_is_the_one_asked_for():
+    held = [in_validation(f"{number:012}", 0.05) for number in range(20_000)]
     assert np.mean(held) == pytest.approx(0.05, abs=0.006)
 
 
@@ -347,10 +360,10 @@ def test_the_share_of_the_split_is_the_one_asked_for(room):
 
 
 @pytest.fixture(scope="module")
-def built(pack, sources, tmp_path_factory):
+def built(sources, tmp_path_factory):
     folder = tmp_path_factory.mktemp("built") / "out"
     masks = ["--masks", str(sources[1]), "--workers", "1"]
-    assert pack.pipelines.__main__.main(["build-dataset", str(sources[0]), str(folder), *masks]) == 0
+    assert main(["build-dataset", str(sources[0]), str(folder), *masks]) == 0
     return folder
 
 
@@ -365,48 +378,48 @@ def test_hugging_face_datasets_read_it(built, tmp_path):
     assert next(iter(streamed))["id"] == row["id"]
 
 
-def test_three_workers_write_the_same_bytes_as_one(bench, run, built, sources, tmp_path):
+def test_three_workers_write_the_same_bytes_as_one(run, built, sources, tmp_path):
     code, _, err = run(sources[0], tmp_path / "out", "--masks", sources[1], "--workers", "3")
     assert code == 0, err
-    assert len(bench.contents(built)) >= 12
-    assert bench.contents(tmp_path / "out") == bench.contents(built)
+    assert len(bench_builder.contents(built)) >= 12
+    assert bench_builder.contents(tmp_path / "out") == bench_builder.contents(built)
 
 
-def test_three_workers_of_ray_write_the_same_bytes(bench, built, sources, tmp_path):
-    process = bench.start(sources, tmp_path / "out", "--workers", "3", "--ray")
-    bench.finish(process, tmp_path / "out")
-    assert bench.contents(tmp_path / "out") == bench.contents(built)
+def test_three_workers_of_ray_write_the_same_bytes(built, sources, tmp_path):
+    process = bench_builder.start(sources, tmp_path / "out", "--workers", "3", "--ray")
+    bench_builder.finish(process, tmp_path / "out")
+    assert bench_builder.contents(tmp_path / "out") == bench_builder.contents(built)
 
 
-def test_a_problem_in_a_worker_of_ray_is_told_and_gone_on_from(bench, built, sources, tmp_path):
+def test_a_problem_in_a_worker_of_ray_is_told_and_gone_on_from(built, sources, tmp_path):
     folder = tmp_path / "out"
-    bench.finish(bench.start(sources, folder, "--workers", "1"), folder)
+    bench_builder.finish(bench_builder.start(sources, folder, "--workers", "1"), folder)
     (folder / "units" / "000002.json").unlink()
     (folder / "train" / "000002.parquet.part").mkdir()  # nothing can be written there
     with pytest.raises(RuntimeError, match=r"ended with 1:[\s\S]*000002\.parquet could not be written"):
-        bench.finish(bench.start(sources, folder, "--workers", "3", "--ray"), folder)
+        bench_builder.finish(bench_builder.start(sources, folder, "--workers", "3", "--ray"), folder)
     (folder / "train" / "000002.parquet.part").rmdir()
-    bench.finish(bench.start(sources, folder, "--workers", "1"), folder)
-    assert bench.contents(folder) == bench.contents(built)
+    bench_builder.finish(bench_builder.start(sources, folder, "--workers", "1"), folder)
+    assert bench_builder.contents(folder) == bench_builder.contents(built)
 
 
 # stopped and gone on with
 
 
-def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(bench, tmp_path):
-    sources = bench.make_sources(tmp_path / "sources", 800, 64)
-    bench.finish(bench.start(sources, tmp_path / "whole"), tmp_path / "whole")
+def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(tmp_path):
+    sources = bench_builder.make_sources(tmp_path / "sources", 800, 64)
+    bench_builder.finish(bench_builder.start(sources, tmp_path / "whole"), tmp_path / "whole")
     folder, killed = tmp_path / "killed", []
     for done in (2, 5):
-        killed.append(bench.kill_at(bench.start(sources, folder, "--workers", "2"), folder, done))
-        assert 2 <= bench.units(folder) < 8 and not (folder / "statistics.json").exists()
+        killed.append(bench_builder.kill_at(bench_builder.start(sources, folder, "--workers", "2"), folder, done))
+        assert 2 <= bench_builder.units(folder) < 8 and not (folder / "statistics.json").exists()
     assert killed == [True, True]
-    bench.finish(bench.start(sources, folder, "--workers", "2"), folder)
-    assert bench.contents(folder) == bench.contents(tmp_path / "whole")
+    bench_builder.finish(bench_builder.start(sources, folder, "--workers", "2"), folder)
+    assert bench_builder.contents(folder) == bench_builder.contents(tmp_path / "whole")
     assert len(table(folder)) == 800
 
 
-def test_what_is_done_is_not_done_again_and_what_is_damaged_is(bench, run, built, sources, tmp_path):
+def test_what_is_done_is_not_done_again_and_what_is_damaged_is(run, built, sources, tmp_path):
     folder = tmp_path / "out"
     arguments = (sources[0], folder, "--masks", sources[1])
     assert run(*arguments)[0] == 0
@@ -419,30 +432,30 @@ def test_what_is_done_is_not_done_again_and_what_is_damaged_is(bench, run, built
     assert run(*arguments)[0] == 0
     assert {path for path in shards if path.stat().st_mtime_ns != before[path]} >= set(shards[1:3])
     assert shards[0].stat().st_mtime_ns == before[shards[0]]
-    assert bench.contents(folder) == bench.contents(built)
+    assert bench_builder.contents(folder) == bench_builder.contents(built)
 
 
-def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(bench, room, built, sources, tmp_path):
-    def build(progress):
-        settings, runner = room.settings.BuildSettings(), room.threads.Threads(2)
-        return room.build.build(*map(str, sources), tmp_path / "out", settings, runner, progress=progress)
+def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(built, sources, tmp_path):
+    def rebuild(progress):
+        settings, runner = BuildSettings(), Threads(2)
+        return build.build(*map(str, sources), tmp_path / "out", settings, runner, progress=progress)
 
     def interrupted(done, total):
         if done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(interrupted)
-    assert 1 <= bench.units(tmp_path / "out") < 6 and not list((tmp_path / "out").rglob("*.part"))
+        rebuild(interrupted)
+    assert 1 <= bench_builder.units(tmp_path / "out") < 6 and not list((tmp_path / "out").rglob("*.part"))
     seen = []
-    assert build(lambda done, total: seen.append((done, total)))["rows"] == 60
+    assert rebuild(lambda done, total: seen.append((done, total)))["rows"] == 60
     assert seen[0][0] >= 10 and seen[-1] == (60, 60)
-    assert bench.contents(tmp_path / "out") == bench.contents(built)
+    assert bench_builder.contents(tmp_path / "out") == bench_builder.contents(built)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 @pytest.mark.parametrize("name", ["train/000001.parquet", "units/000001.json", "contact_sheet.jpg", "statistics.json"])
-def test_a_full_disk_is_said_clearly_and_the_next_call_goes_on(bench, run, built, sources, tmp_path, name):
+def test_a_full_disk_is_said_clearly_and_the_next_call_goes_on(run, built, sources, tmp_path, name):
     part = tmp_path / "out" / f"{name}.part"
     arguments = (sources[0], tmp_path / "out", "--masks", sources[1])
     assert run(*arguments)[0] == 0
@@ -453,39 +466,39 @@ def test_a_full_disk_is_said_clearly_and_the_next_call_goes_on(bench, run, built
     assert not part.is_symlink()
     code, _, err = run(*arguments)
     assert code == 0, err
-    assert bench.contents(tmp_path / "out") == bench.contents(built)
+    assert bench_builder.contents(tmp_path / "out") == bench_builder.contents(built)
 
 
 # refused
 
 
-def test_a_data_set_of_other_settings_or_sources_is_left_alone(bench, run, sources, tmp_path):
+def test_a_data_set_of_other_settings_or_sources_is_left_alone(run, sources, tmp_path):
     folder = tmp_path / "out"
     arguments = (sources[0], folder, "--masks", sources[1])
     assert run(*arguments)[0] == 0
-    before = bench.contents(folder)
+    before = bench_builder.contents(folder)
     code, _, err = run(*arguments, "--margin", "0.2")
     assert code == 1 and "was built otherwise (margin was 0.1, is 0.2)" in err
-    others = bench.make_sources(tmp_path / "sources", 60, 64)
+    others = bench_builder.make_sources(tmp_path / "sources", 60, 64)
     code, _, err = run(others[0], folder, "--masks", sources[1])
     assert code == 1 and "was built otherwise (other files of rows)" in err
-    assert bench.contents(folder) == before
+    assert bench_builder.contents(folder) == before
 
 
-def test_masks_of_the_same_sizes_under_swapped_keys_are_other_masks(bench, room, run, tmp_path):
-    rows, masks = map(list, zip(*(bench.make_row(number, 64) for number in range(10, 30)), strict=True))
-    source, partner = write_pair(bench, tmp_path, rows, masks)
+def test_masks_of_the_same_sizes_under_swapped_keys_are_other_masks(run, tmp_path):
+    rows, masks = map(list, zip(*(bench_builder.make_row(number, 64) for number in range(10, 30)), strict=True))
+    source, partner = write_pair(tmp_path, rows, masks)
     pq.write_table(pa.Table.from_pylist(masks), partner, compression="none")
     arguments = (source, tmp_path / "out", "--masks", partner)
     assert run(*arguments)[0] == 0
-    before, layout = bench.contents(tmp_path / "out"), room.sources.look(str(partner), "").digest
+    before, layout = bench_builder.contents(tmp_path / "out"), look(str(partner), "").digest
     neighbours = [masks[number ^ 1] for number in range(20)]
     swapped = [{**mask, "ann_id": other["ann_id"]} for mask, other in zip(masks, neighbours, strict=True)]
     pq.write_table(pa.Table.from_pylist(swapped), partner, compression="none")
-    assert room.sources.look(str(partner), "").digest == layout
+    assert look(str(partner), "").digest == layout
     code, _, err = run(*arguments)
     assert code == 1 and "was built otherwise (other files of masks)" in err
-    assert bench.contents(tmp_path / "out") == before
+    assert bench_builder.contents(tmp_path / "out") == before
 
 
 def test_a_folder_of_something_else_and_one_that_is_built_into_are_refused(run, sources, tmp_path):
@@ -501,13 +514,13 @@ def test_a_folder_of_something_else_and_one_that_is_built_into_are_refused(run, 
     assert code == 1 and "Another process is building into" in err
 
 
-def test_wrong_sources_and_settings_say_what_is_wrong(bench, run, sources, tmp_path):
+def test_wrong_sources_and_settings_say_what_is_wrong(run, sources, tmp_path):
     (tmp_path / "page.parquet").write_bytes(b"<html>not found</html>")
-    bench.write_parquet(tmp_path / "other.parquet", [{"img_id": "1", "photo": "x"}])
+    bench_builder.write_parquet(tmp_path / "other.parquet", [{"img_id": "1", "photo": "x"}])
     (tmp_path / "empty").mkdir()
-    row, mask = bench.make_row(0, 64)
-    bench.write_parquet(tmp_path / "plain.parquet", [{**row, "target_img": row["target_img"]["bytes"]}])
-    bench.write_parquet(tmp_path / "plain masks.parquet", [{**mask, "mask": mask["mask"]["bytes"]}])
+    row, mask = bench_builder.make_row(0, 64)
+    bench_builder.write_parquet(tmp_path / "plain.parquet", [{**row, "target_img": row["target_img"]["bytes"]}])
+    bench_builder.write_parquet(tmp_path / "plain masks.parquet", [{**mask, "mask": mask["mask"]["bytes"]}])
     masks = ("--masks", sources[1])
     for code, message, arguments in [
         (2, "nowhere is neither a folder, a parquet file, nor", (tmp_path / "nowhere", tmp_path / "a", *masks)),
@@ -573,21 +586,21 @@ def test_a_limit_reads_the_first_rows(run, sources, tmp_path):
     assert bad_rows(tmp_path / "out") == []
 
 
-def test_a_build_that_keeps_nothing_says_so_to_all_who_read_it(pack, run, sources, tmp_path):
+def test_a_build_that_keeps_nothing_says_so_to_all_who_read_it(run, sources, tmp_path):
     folder = tmp_path / "out"
     code, out, err = run(sources[0], folder, "--masks", sources[1], "--min-side", "65")
     assert code == 0 and "60 rows read; kept: none\n60 object too small" in out, err
     with pytest.raises(DataFilesNotFoundError):  # and not TypeError, or its JSON files as data
         datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
-    read = pack.pipelines.visual_insertion.training.triplet_folder.read_folder
+    read = triplet_folder.read_folder
     with pytest.raises(FileNotFoundError, match="no rows of the split 'train'"):
         read(folder / "train")
 
 
-def test_training_on_a_split_without_rows_names_what_sets_its_share(pack, run, sources, tmp_path):
+def test_training_on_a_split_without_rows_names_what_sets_its_share(run, sources, tmp_path):
     folder = tmp_path / "out"
     assert run(sources[0], folder, "--masks", sources[1], "--validation", "0")[0] == 0
-    read = pack.pipelines.visual_insertion.training.triplet_folder.read_folder
+    read = triplet_folder.read_folder
     assert len(read(folder / "train")) == 60
     with pytest.raises(FileNotFoundError, match=r"no rows of the split 'validation'[\s\S]*--validation"):
         read(folder / "validation")
@@ -602,15 +615,15 @@ def test_training_on_a_split_without_rows_names_what_sets_its_share(pack, run, s
 
 
 @pytest.fixture
-def released(bench, tmp_path):
+def released(tmp_path):
     """A set with the columns of the authors' own: no masks, an img_id twice, one object too small."""
     rows = []
     for number, side in enumerate((30, 30, 9, 30)):
-        row, _ = bench.make_row(number, 64)
-        cropped = bench.stored(np.full((side, 40, 3), 40 * number, np.uint8), "JPEG")
+        row, _ = bench_builder.make_row(number, 64)
+        cropped = bench_builder.stored(np.full((side, 40, 3), 40 * number, np.uint8), "JPEG")
         names = {"original_image": row["source_img"], "target_image": row["target_img"], "object_image": cropped}
         rows.append({"img_id": ("a", "b", "c", "a")[number], **names})
-    bench.write_parquet(tmp_path / "released" / "train-00000-of-00001.parquet", rows)
+    bench_builder.write_parquet(tmp_path / "released" / "train-00000-of-00001.parquet", rows)
     return rows, tmp_path / "released"
 
 
@@ -631,9 +644,9 @@ def test_a_released_set_is_read_and_its_pictures_stay_as_they_are(run, released,
     assert code == 1 and "brings pictures of the objects itself" in err
 
 
-def test_an_object_that_is_all_but_transparent_is_dropped_where_training_would_refuse_it(pack, bench, room):
-    read = pack.pipelines.visual_insertion.training.triplet_folder.read_picture
-    prepare = pack.pipelines.visual_insertion.object_picture.prepare_object
+def test_an_object_that_is_all_but_transparent_is_dropped_where_training_would_refuse_it():
+    read = triplet_folder.read_picture
+    prepare = object_picture.prepare_object
 
     def objects(seen):
         """Pictures of 40 x 40 px with so many that are not transparent, as RGBA and with a palette."""
@@ -641,22 +654,22 @@ def test_an_object_that_is_all_but_transparent_is_dropped_where_training_would_r
         pixels[..., 3] = np.arange(1600).reshape(40, 40) < seen
         palette, buffer = Image.fromarray(1 - pixels[..., 3]).convert("P"), io.BytesIO()
         palette.save(buffer, "PNG", transparency=1)
-        return bench.stored(pixels, "PNG"), {"bytes": buffer.getvalue(), "path": None}
+        return bench_builder.stored(pixels, "PNG"), {"bytes": buffer.getvalue(), "path": None}
 
     def cut(picture):
-        row = {**row_of(bench, np.zeros((64, 64, 3), np.uint8)), "object": picture}
-        return room.row.cut_released(row, room.settings.BuildSettings(min_side=1))
+        row = {**row_of(np.zeros((64, 64, 3), np.uint8)), "object": picture}
+        return cut_released(row, BuildSettings(min_side=1))
 
     for seen in (0, 15):
         for dropped in objects(seen):
-            with pytest.raises(room.row.RowError, match=f"object too small: {seen} pixels"):
+            with pytest.raises(RowError, match=f"object too small: {seen} pixels"):
                 cut(dropped)
     for kept in objects(16):
         assert cut(kept).columns["object"] == [kept]
         stored = SimpleNamespace(open=lambda kept=kept: io.BytesIO(kept["bytes"]))
         assert prepare(read(stored, None)[None].movedim(1, -1)).shape == (1, 40, 40, 3)
-    with pytest.raises(room.row.RowError, match="object too small: 15 pixels"):
-        cut(bench.stored(np.zeros((5, 3, 3), np.uint8), "PNG"))
+    with pytest.raises(RowError, match="object too small: 15 pixels"):
+        cut(bench_builder.stored(np.zeros((5, 3, 3), np.uint8), "PNG"))
 
 
 # from the hub
@@ -726,34 +739,36 @@ def hub(sources):
     hub.server_close()
 
 
-def stream(bench, hub, folder, rows="paint-by-inpaint/PIPE", *options):
+def stream(hub, folder, rows="paint-by-inpaint/PIPE", *options):
     names = (rows, "paint-by-inpaint/PIPE_Masks@main")
     variables = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"}
-    bench.finish(bench.start(names, folder, *options, **variables, HF_HOME=str(folder / "home")), folder)
+    bench_builder.finish(
+        bench_builder.start(names, folder, *options, **variables, HF_HOME=str(folder / "home")), folder
+    )
 
 
-def test_streamed_from_the_hub_it_is_the_same_to_the_byte(bench, hub, built, tmp_path):
-    stream(bench, hub, tmp_path / "out")
-    assert bench.contents(tmp_path / "out") == bench.contents(built)
+def test_streamed_from_the_hub_it_is_the_same_to_the_byte(hub, built, tmp_path):
+    stream(hub, tmp_path / "out")
+    assert bench_builder.contents(tmp_path / "out") == bench_builder.contents(built)
     assert hub.sent > 0
 
 
-def test_of_files_on_the_hub_little_more_than_the_rows_that_are_read_is_fetched(bench, hub, tmp_path):
-    sides = zip(*(bench.make_row(number, 512) for number in range(48)), strict=True)
+def test_of_files_on_the_hub_little_more_than_the_rows_that_are_read_is_fetched(hub, tmp_path):
+    sides = zip(*(bench_builder.make_row(number, 512) for number in range(48)), strict=True)
     hub.repositories = {f"paint-by-inpaint/{name}": tmp_path / name for name in ("PIPE", "PIPE_Masks")}
     for folder, side in zip(hub.repositories.values(), sides, strict=True):
-        bench.write_parquet(folder / "train.parquet", list(side), group=4)
-    stream(bench, hub, tmp_path / "out", "paint-by-inpaint/PIPE", "--limit", "4")
+        bench_builder.write_parquet(folder / "train.parquet", list(side), group=4)
+    stream(hub, tmp_path / "out", "paint-by-inpaint/PIPE", "--limit", "4")
     assert len(table(tmp_path / "out")) == 4
     whole = sum((folder / "train.parquet").stat().st_size for folder in hub.repositories.values())
     assert hub.sent < whole / 3
 
 
-def test_an_unknown_name_is_told(bench, hub, tmp_path):
+def test_an_unknown_name_is_told(hub, tmp_path):
     with pytest.raises(
         RuntimeError, match=r"ended with 2:[\s\S]*owner/gone could not be read from the Hugging Face hub"
     ):
-        stream(bench, hub, tmp_path / "out", "owner/gone")
+        stream(hub, tmp_path / "out", "owner/gone")
 
 
 # memory
@@ -772,8 +787,8 @@ def peak(command):
     return most / 1e6
 
 
-def test_ten_thousand_rows_stream_in_bounded_memory(bench, tmp_path):
-    row, mask = bench.make_row(0, 32)
+def test_ten_thousand_rows_stream_in_bounded_memory(tmp_path):
+    row, mask = bench_builder.make_row(0, 32)
     peaks, sizes = [], []
     for count in (2000, 10_000):
         folder = tmp_path / str(count)
@@ -786,7 +801,7 @@ def test_ten_thousand_rows_stream_in_bounded_memory(bench, tmp_path):
                 padded = row[name]["bytes"] + os.urandom(10_000)
                 made["rows"][-1][name] = {"bytes": padded, "path": None}
         for side, rows in made.items():
-            bench.write_parquet(folder / f"{side}.parquet", rows, group=count)  # all in one row group
+            bench_builder.write_parquet(folder / f"{side}.parquet", rows, group=count)  # all in one row group
         del made
         sizes.append((folder / "rows.parquet").stat().st_size / 1e6)
         arguments = (folder / "rows.parquet", folder / "out", "--masks", folder / "masks.parquet", "--min-side", "4")
@@ -802,13 +817,12 @@ def test_ten_thousand_rows_stream_in_bounded_memory(bench, tmp_path):
 # training
 
 
-def test_it_is_trained_on_row_by_row_with_its_masks(pack, bench, run, capsys, tmp_path):
-    sources = bench.make_sources(tmp_path / "sources", 24, 128)
+def test_it_is_trained_on_row_by_row_with_its_masks(run, capsys, tmp_path):
+    sources = bench_builder.make_sources(tmp_path / "sources", 24, 128)
     code, _, err = run(
         sources[0], tmp_path / "set", "--masks", sources[1], "--validation", "0.3", "--background", "keep"
     )
     assert code == 0, err
-    triplet_folder = pack.pipelines.visual_insertion.training.triplet_folder
     triplets, rows = triplet_folder.read_folder(tmp_path / "set" / "train"), table(tmp_path / "set")
     kept = json.loads((tmp_path / "set" / "statistics.json").read_text("utf-8"))["kept"]
     assert len(triplets) == kept["train"]
@@ -824,32 +838,31 @@ def test_it_is_trained_on_row_by_row_with_its_masks(pack, bench, run, capsys, tm
     data = [f"data.{name}={(tmp_path / 'set' / name).as_posix()}" for name in ("train", "validation")]
     small = ["run.steps=2", "run.log_every=1", "run.warmup=1", "run.precision=fp32", "batch=4", "run.validate_every=2"]
     changes = [*small, *places, *data, "data.pictures.background=mean", "data.augment=true"]
-    code = pack.pipelines.__main__.main(["train", "playroom", "--set", *changes])
+    code = main(["train", "playroom", "--set", *changes])
     assert code == 0, capsys.readouterr().err
     with Image.open(tmp_path / "run" / "sheet.png") as sheet:
         assert sheet.size == (4 * 128, kept["validation"] * 128)
 
 
-def test_training_refuses_a_data_set_that_is_not_complete_or_broken(pack, room, built, tmp_path):
+def test_training_refuses_a_data_set_that_is_not_complete_or_broken(built, tmp_path):
     import shutil
 
-    read = pack.pipelines.visual_insertion.training.triplet_folder
     folder = shutil.copytree(built, tmp_path / "copy")
     (folder / "statistics.json").unlink()
     with pytest.raises(ValueError, match="is not complete. Run build-dataset again"):
-        read.read_folder(folder / "train")
+        triplet_folder.read_folder(folder / "train")
     shutil.copy(built / "statistics.json", folder)
-    before = read.read_index(folder / "train")
+    before = triplet_folder.read_index(folder / "train")
     shard = sorted((folder / "train").glob("*.parquet"))[0]
-    triplets = read.read_folder(folder / "train")
+    triplets = triplet_folder.read_folder(folder / "train")
     shard.write_bytes(shard.read_bytes()[:200])
-    assert read.read_index(folder / "train") != before
+    assert triplet_folder.read_index(folder / "train") != before
     with pytest.raises(ValueError, match=f"{shard.name} is not a readable shard"):
-        read.read_picture(triplets[0].scene)
+        triplet_folder.read_picture(triplets[0].scene)
     with pytest.raises(ValueError, match=f"{shard.name} is not a readable shard"):
-        read.read_folder(folder / "train")
+        triplet_folder.read_folder(folder / "train")
     with pytest.raises(IndexError):
         triplets[len(triplets)]
     shard.unlink()
     with pytest.raises(ValueError, match=f"{shard.name} is not a readable shard"):
-        read.read_picture(triplets[0].scene)
+        triplet_folder.read_picture(triplets[0].scene)

@@ -9,12 +9,12 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.commands.convert import RELEASED_NULLS
+from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.released import NULLS
+
 WIDTH, ENCODER_WIDTH = 32, 24
-
-
-@pytest.fixture
-def optimizers(pack):
-    return pack.pipelines.visual_insertion.embedding_optimizer
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def released(tmp_path):
 
 
 @pytest.fixture
-def convert(pack, tmp_path):
+def convert(tmp_path):
     """convert(file, *options): the exit code; the result is tmp_path/made.safetensors."""
 
     def run(file, *options, output="made.safetensors"):
         words = ["convert", "optimizer", file, tmp_path / output, *options]
-        return pack.pipelines.__main__.main([str(word) for word in words])
+        return main([str(word) for word in words])
 
     return run
 
@@ -51,19 +51,20 @@ def notes(path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("layers", [2, 4])
-def test_the_converted_file_computes_the_same_and_says_what_was_chosen(
-    convert, optimizers, released, tmp_path, capsys, layers
-):
+def test_the_converted_file_computes_the_same_and_says_what_was_chosen(convert, released, tmp_path, capsys, layers):
     file = released(layers)
     assert convert(file, "--queries-seed", 11, "--licence", "mine to use") == 0
     said = capsys.readouterr()
     assert f"pooled_mlp{layers}" in said.out and "null: zeros" in said.out and said.err == ""
-    made, theirs = optimizers.load(tmp_path / "made.safetensors"), optimizers.load(file, queries_seed=11)
+    made, theirs = (
+        embedding_optimizer.load(tmp_path / "made.safetensors"),
+        embedding_optimizer.load(file, queries_seed=11),
+    )
     features = torch.randn(2, 9, ENCODER_WIDTH)
     assert torch.equal(made(features), theirs(features))
     assert made.settings == theirs.settings and made.null.abs().max() == 0
     found = notes(tmp_path / "made.safetensors")
-    assert found.pop("format") == optimizers.FORMAT and json.loads(found.pop("settings"))["variant"]
+    assert found.pop("format") == embedding_optimizer.FORMAT and json.loads(found.pop("settings"))["variant"]
     assert found == {
         "variant": f"pooled_mlp{layers}",
         "source": "emb_opt.pt",
@@ -77,7 +78,7 @@ def test_the_converted_file_computes_the_same_and_says_what_was_chosen(
 
 
 @torch.no_grad()
-def test_nan_is_refused_or_replaced_and_named(convert, optimizers, released, tmp_path, capsys):
+def test_nan_is_refused_or_replaced_and_named(convert, released, tmp_path, capsys):
     bias = torch.ones(WIDTH)
     bias[:3] = float("nan")
     file = released(**{"mlp_fc1.bias": bias})
@@ -88,7 +89,7 @@ def test_nan_is_refused_or_replaced_and_named(convert, optimizers, released, tmp
     assert convert(file, "--nan-to-zero") == 0
     assert "mlp_fc1.bias (3 values)" in capsys.readouterr().err
     assert notes(tmp_path / "made.safetensors")["nan_to_zero"] == "mlp_fc1.bias (3 values)"
-    healed = optimizers.load(tmp_path / "made.safetensors").layers[0].bias
+    healed = embedding_optimizer.load(tmp_path / "made.safetensors").layers[0].bias
     assert torch.equal(healed, torch.nan_to_num(bias, 0.0))
 
 
@@ -125,11 +126,11 @@ def text_folder(home, tmp_path_factory):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["blank picture", "blank-picture"])
-def test_the_null_may_be_a_blank_picture(convert, optimizers, released, vision_folder, tmp_path, name):
+def test_the_null_may_be_a_blank_picture(convert, released, vision_folder, tmp_path, name):
     from transformers import CLIPVisionModelWithProjection
 
     assert convert(released(), "--null", name, "--image-encoder", vision_folder) == 0
-    made = optimizers.load(tmp_path / "made.safetensors")
+    made = embedding_optimizer.load(tmp_path / "made.safetensors")
     encoder = CLIPVisionModelWithProjection.from_pretrained(vision_folder).eval()
     tokens = encoder(pixel_values=torch.zeros(1, 3, 32, 32)).last_hidden_state
     assert torch.allclose(made.null, made(tokens)[0], atol=1e-6) and made.null.std() > 0
@@ -138,7 +139,7 @@ def test_the_null_may_be_a_blank_picture(convert, optimizers, released, vision_f
 
 @torch.no_grad()
 @pytest.mark.parametrize("layout", ["diffusers", "alone"])
-def test_the_null_may_be_an_empty_prompt(convert, optimizers, released, text_folder, tmp_path, layout):
+def test_the_null_may_be_an_empty_prompt(convert, released, text_folder, tmp_path, layout):
     from transformers import CLIPTextModel
 
     folder = text_folder
@@ -150,7 +151,7 @@ def test_the_null_may_be_an_empty_prompt(convert, optimizers, released, text_fol
     start, end = 49406, 49407
     encoder = CLIPTextModel.from_pretrained(text_folder / "text_encoder").eval()
     wanted = encoder(torch.tensor([[start] + [end] * 76])).last_hidden_state[0]
-    assert torch.allclose(optimizers.load(tmp_path / "made.safetensors").null, wanted, atol=1e-6)
+    assert torch.allclose(embedding_optimizer.load(tmp_path / "made.safetensors").null, wanted, atol=1e-6)
     assert notes(tmp_path / "made.safetensors")["null"] == "empty prompt"
 
 
@@ -179,7 +180,7 @@ class Program:
         return type(self.path).touch, (self.path,)
 
 
-def test_the_command_says_what_is_wrong(convert, optimizers, released, tmp_path, capsys):
+def test_the_command_says_what_is_wrong(convert, released, tmp_path, capsys):
     def refused(code, message, *options, file=None, output="made.safetensors"):
         assert convert(file or released(), *options, output=output) == code
         assert message in capsys.readouterr().err
@@ -195,8 +196,8 @@ def test_the_command_says_what_is_wrong(convert, optimizers, released, tmp_path,
     torch.save({"weight": Program(tmp_path / "canary")}, tmp_path / "program.pt")
     refused(1, "is a pickle that cannot be read as plain tensors", file=tmp_path / "program.pt")
     assert not (tmp_path / "canary").exists()
-    ours = optimizers.build(optimizers.OptimizerSettings("resampler", 8, 8, 3, heads=2))
-    optimizers.save(ours, tmp_path / "ours.safetensors")
+    ours = embedding_optimizer.build(embedding_optimizer.OptimizerSettings("resampler", 8, 8, 3, heads=2))
+    embedding_optimizer.save(ours, tmp_path / "ours.safetensors")
     refused(1, "is not one of the authors' released embedding optimizers", file=tmp_path / "ours.safetensors")
     short = torch.load(released())
     del short["mlp_fc1.bias"]
@@ -206,20 +207,19 @@ def test_the_command_says_what_is_wrong(convert, optimizers, released, tmp_path,
         convert(released(), "--null", "nothing")
 
 
-def test_a_full_disk_leaves_the_old_file(convert, released, optimizers, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_leaves_the_old_file(convert, released, tmp_path, monkeypatch, capsys):
     (tmp_path / "made.safetensors").write_bytes(b"old")
 
     def full(state, path, metadata):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(optimizers, "save_file", full)
+    monkeypatch.setattr(embedding_optimizer, "save_file", full)
     assert convert(released()) == 1
     assert "No space left" in capsys.readouterr().err
     assert (tmp_path / "made.safetensors").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["emb_opt.pt", "made.safetensors"]
 
 
-def test_the_command_offers_the_nulls_there_are(pack):
-    known = pack.pipelines.visual_insertion.released.NULLS
-    assert [name.replace("-", " ") for name in pack.pipelines.commands.convert.RELEASED_NULLS] == list(known[1:])
+def test_the_command_offers_the_nulls_there_are():
+    assert [name.replace("-", " ") for name in RELEASED_NULLS] == list(NULLS[1:])

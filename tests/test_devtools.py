@@ -10,19 +10,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from visual_insertion_pack.devtools import commands, pictures
+from visual_insertion_pack.devtools import environment as real_environment
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def environment(pack, tmp_path, monkeypatch):
+def environment(tmp_path, monkeypatch):
     """devtools/environment.py, working in an empty folder."""
-    environment = pack.devtools.environment
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
-    monkeypatch.setattr(environment, "DEV", tmp_path)
-    monkeypatch.setattr(environment, "VENV", tmp_path / "venv")
-    monkeypatch.setattr(environment, "HOST", tmp_path / "hosts" / "comfyui")
+    monkeypatch.setattr(real_environment, "DEV", tmp_path)
+    monkeypatch.setattr(real_environment, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(real_environment, "HOST", tmp_path / "hosts" / "comfyui")
     (tmp_path / "venv").mkdir()
-    return environment
+    return real_environment
 
 
 def archive(path, members):
@@ -46,10 +48,10 @@ def door(*arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_help_lists_every_command(pack):
+def test_help_lists_every_command():
     shown = door()
     assert shown.returncode == 0
-    assert all(f"  {name} " in shown.stdout for name in pack.devtools.commands.COMMANDS)
+    assert all(f"  {name} " in shown.stdout for name in commands.COMMANDS)
 
 
 def test_an_unknown_command_is_an_error():
@@ -64,15 +66,15 @@ def test_an_old_python_is_told_so():
     assert shown.stderr == "dev.py needs Python 3.10 or newer, this is 3.9.1\n"
 
 
-def test_a_problem_is_one_sentence(pack, monkeypatch, tmp_path, capsys):
+def test_a_problem_is_one_sentence(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
-    assert pack.devtools.commands.main(["demo"]) == 1
+    assert commands.main(["demo"]) == 1
     said = capsys.readouterr().out
     assert said == f"dev.py: COMFYUI_PATH is {tmp_path}, but there is no main.py in it\n"
 
 
-def test_benchmarks_are_chosen_by_name_and_get_the_options(pack, monkeypatch):
-    commands, ran = pack.devtools.commands, []
+def test_benchmarks_are_chosen_by_name_and_get_the_options(monkeypatch):
+    ran = []
     monkeypatch.setattr(commands, "prepare", lambda *extras: None)
     monkeypatch.setattr(commands, "run", lambda environment, *arguments: ran.append(arguments[1:]) or 0)
     there = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
@@ -86,17 +88,17 @@ def test_benchmarks_are_chosen_by_name_and_get_the_options(pack, monkeypatch):
 # the environment
 
 
-def test_extras_are_read_as_toml_reads_them(pack):
+def test_extras_are_read_as_toml_reads_them():
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 brings no TOML reader")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    assert set(extras) == set(pack.devtools.commands.EXTRAS)
+    assert set(extras) == set(commands.EXTRAS)
     for name, lines in extras.items():
-        assert pack.devtools.environment.extra_requirements(name) == lines
+        assert real_environment.extra_requirements(name) == lines
 
 
-def test_missing_names_what_is_not_installed(pack):
+def test_missing_names_what_is_not_installed():
     wanted = ["pytest>=8", "no-such-distribution[extra]>=1"]
-    assert pack.devtools.environment.missing(wanted) == wanted[1:]
+    assert real_environment.missing(wanted) == wanted[1:]
 
 
 def test_an_installation_is_done_once_and_again_when_the_list_changes(environment, monkeypatch):
@@ -208,39 +210,38 @@ def photograph():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
-def test_any_kind_of_picture_is_read(pack, tmp_path, mode):
+def test_any_kind_of_picture_is_read(tmp_path, mode):
     path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
     if mode == "I;16":
         Image.new("I;16", (17, 9), 204 * 257).save(path)
     else:
         grey = Image.new("RGB", (17, 9), (204, 204, 204))
         grey.convert(mode, dither=Image.Dither.NONE).save(path)
-    picture = pack.devtools.pictures.read_picture(path)
+    picture = pictures.read_picture(path)
     assert (picture.mode, picture.size) == ("RGB", (17, 9))
     expected = 255 if mode == "1" else 204
     assert picture.getpixel((3, 3)) == pytest.approx((expected,) * 3, abs=1)
 
 
-def test_a_turned_photograph_stands_upright(pack, tmp_path):
+def test_a_turned_photograph_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn it by 90 degrees to the right
     photograph().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "x.jpg", exif=exif)
-    picture = pack.devtools.pictures.read_picture(tmp_path / "x.jpg")
+    picture = pictures.read_picture(tmp_path / "x.jpg")
     assert picture.size == (20, 40)
     assert picture.getpixel((10, 5))[0] > 150 > 50 > picture.getpixel((10, 5))[1]
 
 
-def test_what_is_transparent_becomes_white(pack, tmp_path):
+def test_what_is_transparent_becomes_white(tmp_path):
     picture = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     picture.putpixel((1, 1), (10, 20, 30, 255))
     picture.save(tmp_path / "x.png")
-    read = pack.devtools.pictures.read_picture(tmp_path / "x.png")
+    read = pictures.read_picture(tmp_path / "x.png")
     assert read.getpixel((0, 0)) == (255, 255, 255)
     assert read.getpixel((1, 1)) == (10, 20, 30)
 
 
-def test_a_file_that_is_no_picture_is_named(pack, tmp_path):
-    pictures = pack.devtools.pictures
+def test_a_file_that_is_no_picture_is_named(tmp_path):
     with pytest.raises(pictures.PictureError, match="there is no picture .*nowhere.png"):
         pictures.read_picture(tmp_path / "nowhere.png")
     (tmp_path / "x.png").write_bytes(b"text")
@@ -248,43 +249,43 @@ def test_a_file_that_is_no_picture_is_named(pack, tmp_path):
         pictures.read_picture(tmp_path / "x.png")
 
 
-def test_a_cut_off_picture_is_named(pack, tmp_path):
+def test_a_cut_off_picture_is_named(tmp_path):
     photograph().resize((400, 400)).save(tmp_path / "x.jpg")
     data = (tmp_path / "x.jpg").read_bytes()
     (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
-    with pytest.raises(pack.devtools.pictures.PictureError, match="x.jpg is not a picture"):
-        pack.devtools.pictures.read_picture(tmp_path / "x.jpg")
+    with pytest.raises(pictures.PictureError, match="x.jpg is not a picture"):
+        pictures.read_picture(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize("size", [(4000, 3000), (1, 5000), (129, 128), (128, 7)])
-def test_a_large_picture_shrinks_in_proportion(pack, size):
-    small = pack.devtools.pictures.shrink(Image.new("RGB", size), 128)
+def test_a_large_picture_shrinks_in_proportion(size):
+    small = pictures.shrink(Image.new("RGB", size), 128)
     assert max(small.size) == 128
     ratio = 128 / max(size)
     assert small.size == tuple(max(1, round(side * ratio)) for side in size)
 
 
-def test_the_mask_shows_what_changed_and_no_noise(pack):
+def test_the_mask_shows_what_changed_and_no_noise():
     scene = Image.new("RGB", (64, 64), (100, 100, 100))
     noise = Image.effect_noise((64, 64), 4).point(lambda value: value - 28)
     result = Image.merge("RGB", [noise] * 3)
     result.paste((100, 100, 200), (20, 20, 40, 40))
-    mask = pack.devtools.pictures.changed(scene, result)
+    mask = pictures.changed(scene, result)
     assert mask.getpixel((30, 30)) == 255
     left, top, right, bottom = mask.getbbox()
     assert (left, top) == pytest.approx((20, 20), abs=1)
     assert (right, bottom) == pytest.approx((40, 40), abs=1)
 
 
-def test_a_result_of_another_size_is_compared_at_the_scenes(pack):
+def test_a_result_of_another_size_is_compared_at_the_scenes():
     scene = photograph()
-    mask = pack.devtools.pictures.changed(scene, scene.resize((40, 80), Image.Resampling.NEAREST))
+    mask = pictures.changed(scene, scene.resize((40, 80), Image.Resampling.NEAREST))
     assert mask.size == scene.size
     assert mask.getbbox() is None
 
 
-def test_the_sheet_holds_all_pictures(pack):
+def test_the_sheet_holds_all_pictures():
     named = {name: Image.new("RGB", (9, 300), name) for name in ("red", "green", "blue")}
-    sheet = pack.devtools.pictures.sheet({**named, "mask": Image.new("L", (30, 3), 255)})
+    sheet = pictures.sheet({**named, "mask": Image.new("L", (30, 3), 255)})
     for column, colour in enumerate([(255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)]):
         assert sheet.getpixel((320 * column + 160, 160)) == colour

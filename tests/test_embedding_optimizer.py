@@ -5,65 +5,62 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-
-@pytest.fixture
-def optimizers(pack):
-    return pack.pipelines.visual_insertion.embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.released import set_null
 
 
-@pytest.fixture
-def set_null(pack):
-    return pack.pipelines.visual_insertion.released.set_null
-
-
-def settings(optimizers, variant="resampler", **others):
-    return optimizers.OptimizerSettings(
+def settings(variant="resampler", **others):
+    return embedding_optimizer.OptimizerSettings(
         variant, **dict(encoder_width=24, context_width=16, context_tokens=5, blocks=2, heads=4) | others
     )
 
 
-def test_a_file_gives_back_the_optimizer_that_was_saved(optimizers, tmp_path):
-    ours = optimizers.build(settings(optimizers)).eval()
+def test_a_file_gives_back_the_optimizer_that_was_saved(tmp_path):
+    ours = embedding_optimizer.build(settings()).eval()
     ours.null.normal_()
-    save_file(ours.state_dict(), tmp_path / "o.safetensors", optimizers.metadata(ours.settings, licence="none"))
-    read = optimizers.load(tmp_path / "o.safetensors")
+    save_file(
+        ours.state_dict(), tmp_path / "o.safetensors", embedding_optimizer.metadata(ours.settings, licence="none")
+    )
+    read = embedding_optimizer.load(tmp_path / "o.safetensors")
     features = torch.randn(2, 9, 24)
     assert read.settings == ours.settings and torch.equal(read(features), ours(features))
     assert torch.equal(read(features)[:, 0], ours.null[0].expand(2, -1))  # the start token is the null's own
 
 
-def test_strength_moves_from_the_null_to_the_object_and_views_join(optimizers):
-    ours = optimizers.build(settings(optimizers)).eval()
+def test_strength_moves_from_the_null_to_the_object_and_views_join():
+    ours = embedding_optimizer.build(settings()).eval()
     ours.null.normal_()
     features = torch.randn(3, 9, 24)
-    nothing, null = optimizers.object_context(ours, features, strength=0.0)
+    nothing, null = embedding_optimizer.object_context(ours, features, strength=0.0)
     assert torch.equal(nothing, null) and null.shape == (1, 5, 16)
-    average, _ = optimizers.object_context(ours, features)
+    average, _ = embedding_optimizer.object_context(ours, features)
     assert torch.allclose(average, ours(features).mean(0, keepdim=True))
-    joined, null = optimizers.object_context(ours, features, views="concatenate")
+    joined, null = embedding_optimizer.object_context(ours, features, views="concatenate")
     assert joined.shape == null.shape == (1, 15, 16) and torch.equal(null[0, 5:10], ours.null)
-    assert optimizers.object_context(ours, features, views="separate")[0].shape == (3, 5, 16)
+    assert embedding_optimizer.object_context(ours, features, views="separate")[0].shape == (3, 5, 16)
     with pytest.raises(ValueError, match="Unknown way to join views"):
-        optimizers.object_context(ours, features, views="sum")
+        embedding_optimizer.object_context(ours, features, views="sum")
 
 
 @torch.no_grad()
-def test_details_are_read_beside_the_features(optimizers):
+def test_details_are_read_beside_the_features():
     """Both encoders' tokens are one sequence to attend to, so their order among themselves does not matter."""
-    ours = optimizers.build(settings(optimizers, detail_width=12)).eval()
+    ours = embedding_optimizer.build(settings(detail_width=12)).eval()
     features, details = torch.randn(2, 9, 24), torch.randn(2, 14, 12)
-    both, null = optimizers.object_context(ours, features, details=details, views="separate")
+    both, null = embedding_optimizer.object_context(ours, features, details=details, views="separate")
     assert both.shape == null.shape == (2, 5, 16)
-    shuffled, _ = optimizers.object_context(ours, features, details=details.flip(1), views="separate")
+    shuffled, _ = embedding_optimizer.object_context(ours, features, details=details.flip(1), views="separate")
     assert torch.allclose(both, shuffled, atol=1e-6)
-    other, _ = optimizers.object_context(ours, features, details=details + 1, views="separate")
+    other, _ = embedding_optimizer.object_context(ours, features, details=details + 1, views="separate")
     assert torch.allclose(both, other, atol=1e-5)  # a shift of all channels is what the norm takes away
-    other, _ = optimizers.object_context(ours, features, details=torch.randn(2, 14, 12), views="separate")
+    other, _ = embedding_optimizer.object_context(ours, features, details=torch.randn(2, 14, 12), views="separate")
     assert (both - other).abs().max() > 0.01
-    apart = [optimizers.object_context(ours, features[n : n + 1], details=details[n : n + 1])[0] for n in range(2)]
+    apart = [
+        embedding_optimizer.object_context(ours, features[n : n + 1], details=details[n : n + 1])[0] for n in range(2)
+    ]
     assert torch.allclose(torch.cat(apart), both, atol=1e-6)
     assert torch.allclose(
-        optimizers.object_context(ours, features, details=details)[0], both.mean(0, keepdim=True), atol=1e-6
+        embedding_optimizer.object_context(ours, features, details=details)[0], both.mean(0, keepdim=True), atol=1e-6
     )
 
 
@@ -76,10 +73,10 @@ def test_details_are_read_beside_the_features(optimizers):
         (12, (3, 14, 12), "second encoder saw 3 pictures, the first 2"),
     ],
 )
-def test_details_that_do_not_fit_are_refused(optimizers, detail_width, details, message):
-    ours = optimizers.build(settings(optimizers, detail_width=detail_width))
+def test_details_that_do_not_fit_are_refused(detail_width, details, message):
+    ours = embedding_optimizer.build(settings(detail_width=detail_width))
     with pytest.raises(ValueError, match=message):
-        optimizers.object_context(ours, torch.randn(2, 9, 24), details=details and torch.randn(details))
+        embedding_optimizer.object_context(ours, torch.randn(2, 9, 24), details=details and torch.randn(details))
 
 
 def released(layers, seed=0):
@@ -103,15 +100,15 @@ def released(layers, seed=0):
 
 @pytest.mark.parametrize(("layers", "parameters"), [(2, 4_330_752), (4, 5_511_936)])
 @torch.no_grad()
-def test_the_released_file_loads_and_computes_what_the_authors_module_does(optimizers, tmp_path, layers, parameters):
+def test_the_released_file_loads_and_computes_what_the_authors_module_does(tmp_path, layers, parameters):
     state, forward = released(layers)
     assert sum(tensor.numel() for tensor in state.values()) == parameters
     torch.save(state, tmp_path / "emb_opt.pt")
-    optimizer = optimizers.load(tmp_path / "emb_opt.pt")
+    optimizer = embedding_optimizer.load(tmp_path / "emb_opt.pt")
     assert optimizer.settings.variant == f"pooled_mlp{layers}"
     features = torch.randn(2, 257, 1024)
     assert torch.allclose(optimizer(features), forward(features, optimizer.queries), atol=1e-5)
-    again = optimizers.load(tmp_path / "emb_opt.pt")
+    again = embedding_optimizer.load(tmp_path / "emb_opt.pt")
     assert torch.equal(again(features), optimizer(features))  # one seed, one result
     assert optimizer.null.abs().max() == 0 and optimizer.null.shape == (77, 768)
 
@@ -131,34 +128,34 @@ def two_linear(seed=0):
 
 
 @torch.no_grad()
-def test_the_first_released_shape_computes_what_the_authors_module_does(optimizers, tmp_path):
+def test_the_first_released_shape_computes_what_the_authors_module_does(tmp_path):
     state, forward = two_linear()
     assert sum(tensor.numel() for tensor in state.values()) == 1_988_250
     torch.save(state, tmp_path / "emb_opt.pt")
-    optimizer = optimizers.load(tmp_path / "emb_opt.pt", queries_seed=5)
+    optimizer = embedding_optimizer.load(tmp_path / "emb_opt.pt", queries_seed=5)
     assert optimizer.settings.variant == "two_linear" and optimizer.queries is None
     features = torch.randn(2, 257, 1024)
     assert torch.allclose(optimizer(features), forward(features), atol=1e-5)
     assert optimizer.null.abs().max() == 0 and optimizer.null.shape == (77, 768)
     with pytest.raises(ValueError, match="reads exactly 257 vision tokens, but the encoder gives 50"):
-        optimizers.object_context(optimizer, features[:, :50])
+        embedding_optimizer.object_context(optimizer, features[:, :50])
 
 
 @torch.no_grad()
-def test_the_seed_draws_the_queries_of_a_released_file_and_of_no_other(optimizers, tmp_path):
+def test_the_seed_draws_the_queries_of_a_released_file_and_of_no_other(tmp_path):
     state, _ = released(2)
     torch.save(state, tmp_path / "emb_opt.pt")
-    first, again, other = (optimizers.load(tmp_path / "emb_opt.pt", queries_seed=seed) for seed in (7, 7, 8))
+    first, again, other = (embedding_optimizer.load(tmp_path / "emb_opt.pt", queries_seed=seed) for seed in (7, 7, 8))
     assert torch.equal(first.queries, again.queries)
     drawn = torch.randn(77, 768, generator=torch.Generator().manual_seed(7))
     assert torch.equal(first.queries, drawn) and (first.queries - other.queries).std() > 1
-    optimizers.save(first, tmp_path / "ours.safetensors")
-    assert torch.equal(optimizers.load(tmp_path / "ours.safetensors", queries_seed=8).queries, first.queries)
+    embedding_optimizer.save(first, tmp_path / "ours.safetensors")
+    assert torch.equal(embedding_optimizer.load(tmp_path / "ours.safetensors", queries_seed=8).queries, first.queries)
 
 
 @torch.no_grad()
-def test_each_null_is_what_its_name_says(optimizers, set_null):
-    ours = optimizers.build(settings(optimizers, "pooled_mlp2")).eval()
+def test_each_null_is_what_its_name_says():
+    ours = embedding_optimizer.build(settings("pooled_mlp2")).eval()
     ours.null.normal_()
     stored = ours.null.clone()
     set_null(ours, "stored")
@@ -166,7 +163,7 @@ def test_each_null_is_what_its_name_says(optimizers, set_null):
     blank = torch.randn(1, 9, 24)
     set_null(ours, "blank picture", blank)
     assert torch.equal(ours.null, ours(blank)[0])
-    nothing, null = optimizers.object_context(ours, blank)
+    nothing, null = embedding_optimizer.object_context(ours, blank)
     assert torch.equal(nothing, null)  # a blank picture is then no object, at any scale
     prompt = torch.randn(1, 5, 16)
     set_null(ours, "empty prompt", prompt)
@@ -185,50 +182,50 @@ def test_each_null_is_what_its_name_says(optimizers, set_null):
         ("nothing", None, "Unknown null 'nothing'; known: stored, zeros, blank picture, empty prompt"),
     ],
 )
-def test_a_null_that_cannot_be_made_leaves_the_old_one(optimizers, set_null, choice, source, message):
-    ours = optimizers.build(settings(optimizers))
+def test_a_null_that_cannot_be_made_leaves_the_old_one(choice, source, message):
+    ours = embedding_optimizer.build(settings())
     ours.null.fill_(3)
     with pytest.raises(ValueError, match=message):
         set_null(ours, choice, source and torch.randn(source))
     assert (ours.null == 3).all()
 
 
-def test_nan_in_the_released_file_is_reported_and_a_missing_tensor_too(optimizers, tmp_path):
+def test_nan_in_the_released_file_is_reported_and_a_missing_tensor_too(tmp_path):
     state, _ = released(2)
     broken = state | {"mlp_fc2.bias": torch.full((768,), float("nan"))}
     torch.save(broken, tmp_path / "nan.pt")
     with pytest.raises(ValueError, match=r"not finite: mlp_fc2\.bias \(768 values\)"):
-        optimizers.load(tmp_path / "nan.pt")
+        embedding_optimizer.load(tmp_path / "nan.pt")
     del state["attention_pooling.out_proj.bias"]
     torch.save(state, tmp_path / "short.pt")
     with pytest.raises(ValueError, match="is not an embedding optimizer"):
-        optimizers.load(tmp_path / "short.pt")
+        embedding_optimizer.load(tmp_path / "short.pt")
 
 
 @torch.no_grad()
-def test_nan_becomes_zero_only_when_asked(optimizers, tmp_path):
+def test_nan_becomes_zero_only_when_asked(tmp_path):
     state, _ = released(2)
     bias = torch.randn(768)
     bias[3], bias[5], bias[9] = float("nan"), float("inf"), float("-inf")
     torch.save(state | {"mlp_fc2.bias": bias}, tmp_path / "nan.pt")
     with pytest.raises(ValueError, match=r"mlp_fc2\.bias \(3 values\).*convert the file with --nan-to-zero"):
-        optimizers.load(tmp_path / "nan.pt")
-    healed = optimizers.load(tmp_path / "nan.pt", nan_to_zero=True).layers[1].bias
+        embedding_optimizer.load(tmp_path / "nan.pt")
+    healed = embedding_optimizer.load(tmp_path / "nan.pt", nan_to_zero=True).layers[1].bias
     assert (healed[[3, 5, 9]] == 0).all() and torch.equal(healed[10:], bias[10:])
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", ["resampler", "pooled_mlp4", "two_linear"])
-def test_several_views_are_one_object_or_several(optimizers, variant):
-    ours = optimizers.build(settings(optimizers, variant, encoder_tokens=9)).eval()
+def test_several_views_are_one_object_or_several(variant):
+    ours = embedding_optimizer.build(settings(variant, encoder_tokens=9)).eval()
     ours.null.normal_()
     features = torch.randn(3, 9, 24)
-    apart = torch.cat([optimizers.object_context(ours, view[None])[0] for view in features])
+    apart = torch.cat([embedding_optimizer.object_context(ours, view[None])[0] for view in features])
     for views, wanted in (
         ("separate", apart),
         ("average", apart.mean(0, keepdim=True)),
         ("concatenate", apart.reshape(1, 15, 16)),
     ):
-        context, null = optimizers.object_context(ours, features, views=views)
+        context, null = embedding_optimizer.object_context(ours, features, views=views)
         assert torch.allclose(context, wanted, atol=1e-6)
         assert torch.equal(null, ours.null.repeat(wanted.shape[1] // 5, 1).expand_as(wanted))

@@ -9,27 +9,35 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from visual_insertion_pack.devtools.pack import ROOT
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.commands import evaluate
+from visual_insertion_pack.pipelines.evaluation.backbones import BACKBONES
+from visual_insertion_pack.pipelines.evaluation.benchmarks import READERS
+from visual_insertion_pack.pipelines.evaluation.methods import METHODS
+from visual_insertion_pack.tests import evaluation_parts as parts
+
 TRIVIAL = ("unchanged", "copy_paste", "shuffled_object")
 
 
 @pytest.fixture
-def run(pack, tmp_path, capsys):
+def run(tmp_path, capsys):
     """run(*arguments): (exit code, stdout, stderr) on the first cases of the playroom."""
 
     def call(*arguments, benchmark="playroom", limit="3"):
         shared = ["--benchmark", benchmark, "--limit", limit, "--output", str(tmp_path / "out"), "--device", "cpu"]
-        code = pack.pipelines.__main__.main(["evaluate", *shared, *arguments])
+        code = main(["evaluate", *shared, *arguments])
         return code, *capsys.readouterr()
 
     return call
 
 
-def test_it_scores_the_shipped_models_against_trivial_methods_without_a_network(run, pack, tmp_path, monkeypatch):
+def test_it_scores_the_shipped_models_against_trivial_methods_without_a_network(run, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("a connection was tried")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    networks = pack.tests.evaluation_parts.save_networks(tmp_path / "networks")
+    networks = parts.save_networks(tmp_path / "networks")
     given = [word for name in ("clip_b32", "dinov2") for word in (f"--{name.replace('_', '-')}", str(networks[name]))]
     code, out, err = run("--method", *TRIVIAL, "visual-insertion", "--steps", "4", "--against", "unchanged", *given)
     assert code == 0, err
@@ -67,10 +75,8 @@ def test_pictures_of_other_settings_are_not_mixed(run):
     assert code == 1 and "other settings" in err
 
 
-def test_pictures_of_other_weights_are_not_mixed_and_another_name_of_the_folder_is_no_other(
-    run, pack, tmp_path, monkeypatch
-):
-    shipped = pack.devtools.pack.ROOT / "playroom_models"
+def test_pictures_of_other_weights_are_not_mixed_and_another_name_of_the_folder_is_no_other(run, tmp_path, monkeypatch):
+    shipped = ROOT / "playroom_models"
     models = tmp_path / "models"
     shutil.copytree(shipped, models, ignore=shutil.ignore_patterns("paint_by_example", "judge.safetensors"))
     once = "--method", "visual-insertion", "--steps", "1", "--models"
@@ -142,7 +148,6 @@ def test_results_must_be_complete(run, tmp_path):
     assert code == 2 and "lacks 2 of 3 results" in err
 
 
-def test_what_is_spelt_out_in_the_command_is_what_there_is(pack):
-    command, ev = pack.pipelines.commands.evaluate, pack.pipelines.evaluation
-    assert command.BACKBONES == ev.backbones.BACKBONES
-    assert set(command.BENCHMARKS) == set(ev.benchmarks.READERS) and set(command.TRIVIAL) == set(ev.methods.METHODS)
+def test_what_is_spelt_out_in_the_command_is_what_there_is():
+    assert evaluate.BACKBONES == BACKBONES
+    assert set(evaluate.BENCHMARKS) == set(READERS) and set(evaluate.TRIVIAL) == set(METHODS)

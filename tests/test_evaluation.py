@@ -7,35 +7,46 @@ import pytest
 import torch
 from PIL import Image
 
+from visual_insertion_pack.devtools.pack import ROOT
+from visual_insertion_pack.pipelines import commands
+from visual_insertion_pack.pipelines.evaluation import (
+    cases,
+    change,
+    cmmd,
+    copy_paste,
+    features,
+    intervals,
+    perceptual,
+    pixel,
+    protocol,
+    report,
+)
+from visual_insertion_pack.pipelines.evaluation.backbones import Backbones, load_backbones
+from visual_insertion_pack.pipelines.evaluation.measure import measure_case
+from visual_insertion_pack.pipelines.evaluation.methods import METHODS, paste, unchanged
+from visual_insertion_pack.pipelines.evaluation.restoration import load_restoration
+from visual_insertion_pack.pipelines.playroom import benchmark as playroom_benchmark
+from visual_insertion_pack.tests import evaluation_parts as parts
+
 TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "shuffled_object")
 
 
 @pytest.fixture(scope="module")
-def ev(pack):
-    return pack.pipelines.evaluation
-
-
-@pytest.fixture(scope="module")
-def parts(pack):
-    return pack.tests.evaluation_parts
-
-
-@pytest.fixture(scope="module")
-def folders(parts, tmp_path_factory):
+def folders(tmp_path_factory):
     return parts.save_networks(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture(scope="module")
-def backbones(ev, folders):
-    return ev.backbones.load_backbones(folders)
+def backbones(folders):
+    return load_backbones(folders)
 
 
-def table_of(ev, benchmark, backbones, folder, restore=None):
-    methods = {name: ev.methods.METHODS[name](benchmark) for name in TRIVIAL}
+def table_of(benchmark, backbones, folder, restore=None):
+    methods = {name: METHODS[name](benchmark) for name in TRIVIAL}
     results = {
-        name: ev.protocol.make_results(benchmark, name, method, folder / name, {}) for name, method in methods.items()
+        name: protocol.make_results(benchmark, name, method, folder / name, {}) for name, method in methods.items()
     }
-    return ev.protocol.measure(benchmark, results, backbones, restore), results
+    return protocol.measure(benchmark, results, backbones, restore), results
 
 
 def means_of(table):
@@ -46,10 +57,10 @@ def means_of(table):
 
 
 @pytest.fixture(scope="module")
-def measured(pack, ev, parts, backbones, tmp_path_factory):
+def measured(backbones, tmp_path_factory):
     """(benchmark, table, results) of the trivial methods on discs, all networks random."""
-    benchmark = parts.squares(pack)
-    return benchmark, *table_of(ev, benchmark, backbones, tmp_path_factory.mktemp("discs"))
+    benchmark = parts.squares()
+    return benchmark, *table_of(benchmark, backbones, tmp_path_factory.mktemp("discs"))
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +113,11 @@ def test_another_objects_paste_is_included_but_not_the_object(discs):
 
 
 @pytest.fixture(scope="module")
-def playroom(pack, ev, tmp_path_factory):
-    root = pack.devtools.pack.ROOT / "playroom_models"
-    benchmark = pack.pipelines.playroom.benchmark.playroom(root / "judge.safetensors").first(5)
-    restore = ev.restoration.load_restoration(root / "vae")
-    table, _ = table_of(ev, benchmark, ev.backbones.Backbones(), tmp_path_factory.mktemp("playroom"), restore)
+def playroom(tmp_path_factory):
+    root = ROOT / "playroom_models"
+    benchmark = playroom_benchmark.playroom(root / "judge.safetensors").first(5)
+    restore = load_restoration(root / "vae")
+    table, _ = table_of(benchmark, Backbones(), tmp_path_factory.mktemp("playroom"), restore)
     return benchmark, restore, means_of(table)
 
 
@@ -120,30 +131,30 @@ def test_on_other_views_only_pasting_is_flagged_and_the_oracle_tells_objects_apa
 
 
 @pytest.mark.parametrize("change", ["jpeg", "darker", "mirrored"])
-def test_pasting_is_told_through_compression_light_and_mirrors(ev, playroom, tmp_path, change):
+def test_pasting_is_told_through_compression_light_and_mirrors(playroom, tmp_path, change):
     benchmark, _, _ = playroom
     case = benchmark[2]
     mirrored = case.objects[0].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    result = ev.methods.paste(case, mirrored if change == "mirrored" else case.objects[0], None)
+    result = paste(case, mirrored if change == "mirrored" else case.objects[0], None)
     if change == "jpeg":
         result.save(tmp_path / "a.jpg", quality=75)
         result = Image.open(tmp_path / "a.jpg").convert("RGB")
     if change == "darker":
         result = Image.fromarray((np.asarray(result) * 0.8).astype(np.uint8))
-    box = ev.cases.mask_box(case.mask)
-    assert ev.copy_paste.copy_paste_score(result, box, case.objects[0]) > ev.copy_paste.FLAGGED
-    assert ev.copy_paste.copy_paste_score(case.target, box, case.objects[0]) < ev.copy_paste.FLAGGED
+    box = cases.mask_box(case.mask)
+    assert copy_paste.copy_paste_score(result, box, case.objects[0]) > copy_paste.FLAGGED
+    assert copy_paste.copy_paste_score(case.target, box, case.objects[0]) < copy_paste.FLAGGED
 
 
-def test_neither_what_a_method_left_nor_what_the_vae_did_is_a_change(pack):
+def test_neither_what_a_method_left_nor_what_the_vae_did_is_a_change():
     scene, restored, result = (np.full((1, 2, 2, 3), value, np.uint8) for value in (10, 50, 10))
     result[0, 0] = 50
     result[0, 1, 1] = 255
-    near = pack.pipelines.playroom.benchmark.nearest(result, scene, restored)
+    near = playroom_benchmark.nearest(result, scene, restored)
     assert near[0, :, :, 0].tolist() == [[50, 50], [10, 50]]
 
 
-def test_results_are_read_upright_and_in_their_own_depth(ev, parts, tmp_path):
+def test_results_are_read_upright_and_in_their_own_depth(tmp_path):
     picture = parts.picture(1, (40, 24), 6.0)
     exif = Image.Exif()
     exif[0x0112] = 6  # stored turned by a quarter
@@ -151,7 +162,7 @@ def test_results_are_read_upright_and_in_their_own_depth(ev, parts, tmp_path):
     grey = np.asarray(picture.convert("L"))
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     picture.convert("RGBA").save(tmp_path / "alpha.png")
-    read = {path.stem: np.asarray(ev.protocol.read_result(path, (40, 24))) for path in tmp_path.glob("*.png")}
+    read = {path.stem: np.asarray(protocol.read_result(path, (40, 24))) for path in tmp_path.glob("*.png")}
     assert np.array_equal(read["turned"], np.asarray(picture)) and np.array_equal(read["alpha"], np.asarray(picture))
     assert np.array_equal(read["deep"], np.repeat(grey[..., None], 3, axis=2))
 
@@ -159,49 +170,48 @@ def test_results_are_read_upright_and_in_their_own_depth(ev, parts, tmp_path):
 # What changed.
 
 
-def test_what_a_vae_or_jpeg_does_to_a_scene_is_no_insertion(ev, playroom, tmp_path):
+def test_what_a_vae_or_jpeg_does_to_a_scene_is_no_insertion(playroom, tmp_path):
     benchmark, restore, _ = playroom
     for index in range(len(benchmark)):
         scene = benchmark[index].scene
         restored = restore(scene)
-        assert ev.change.find_region(restored, scene, ev.change.calibrate(scene, restored)) is None
+        assert change.find_region(restored, scene, change.calibrate(scene, restored)) is None
         scene.save(tmp_path / "scene.jpg", quality=40)
-        assert ev.change.find_region(Image.open(tmp_path / "scene.jpg"), scene) is None
+        assert change.find_region(Image.open(tmp_path / "scene.jpg"), scene) is None
 
 
-def test_the_limit_follows_the_vae_within_bounds(ev):
+def test_the_limit_follows_the_vae_within_bounds():
     scene = Image.new("RGB", (64, 64), (100, 100, 100))
-    assert ev.change.calibrate(scene, None) == ev.change.LIMIT
-    assert ev.change.calibrate(scene, scene) == ev.change.LEAST
-    assert ev.change.calibrate(scene, Image.new("RGB", (64, 64), (120, 100, 100))) == pytest.approx(1.5 * 20 / 255)
-    assert ev.change.calibrate(scene, Image.new("RGB", (64, 64), (250, 100, 100))) == ev.change.MOST
+    assert change.calibrate(scene, None) == change.LIMIT
+    assert change.calibrate(scene, scene) == change.LEAST
+    assert change.calibrate(scene, Image.new("RGB", (64, 64), (120, 100, 100))) == pytest.approx(1.5 * 20 / 255)
+    assert change.calibrate(scene, Image.new("RGB", (64, 64), (250, 100, 100))) == change.MOST
 
 
-def test_specks_and_a_wholly_new_picture_are_no_object(ev, parts):
+def test_specks_and_a_wholly_new_picture_are_no_object():
     scene = parts.picture(1, (128, 128), 6.0)
     speck = scene.copy()
     speck.paste((255, 0, 0), (50, 50, 52, 52))
-    assert ev.change.find_region(speck, scene) is None
-    assert ev.change.find_region(Image.new("RGB", (128, 128), (255, 0, 255)), scene) is None
+    assert change.find_region(speck, scene) is None
+    assert change.find_region(Image.new("RGB", (128, 128), (255, 0, 255)), scene) is None
     block = scene.copy()
     block.paste((255, 0, 0), (50, 40, 80, 60))
-    region = ev.change.find_region(block, scene)
-    assert region and ev.change.iou(region.box, (50, 40, 80, 60)) > 0.9
+    region = change.find_region(block, scene)
+    assert region and change.iou(region.box, (50, 40, 80, 60)) > 0.9
 
 
-def test_boxes(ev):
-    change = ev.change
+def test_boxes():
     assert change.iou((0, 0, 4, 4), (2, 0, 6, 4)) == 8 / 24 and change.iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
     assert change.distance((0, 0, 2, 2), (3, 4, 5, 6), (30, 40)) == 5 / 50
 
 
-def test_all_methods_have_one_background_and_changes_elsewhere_count(ev, pack, parts):
-    case = parts.squares(pack)[0]
+def test_all_methods_have_one_background_and_changes_elsewhere_count():
+    case = parts.squares()[0]
     drifted = Image.fromarray((np.asarray(case.target) * 0.97).astype(np.uint8))
     elsewhere = case.scene.copy()
     elsewhere.paste((255, 0, 0), (70, 55, 90, 75))
-    alone = ev.measure.measure_case(case, {"a": drifted}, ev.backbones.Backbones())
-    both = ev.measure.measure_case(case, {"a": drifted, "b": elsewhere}, ev.backbones.Backbones())
+    alone = measure_case(case, {"a": drifted}, Backbones())
+    both = measure_case(case, {"a": drifted, "b": elsewhere}, Backbones())
     assert both["b"]["background_psnr"] == 100 and both["b"]["placement_iou"] < 0.1
     assert both["a"]["background_psnr"] < 50 and alone["a"]["background_psnr"] < 50
     assert both["a"]["background_psnr"] != alone["a"]["background_psnr"]  # scored where b changed nothing either
@@ -217,29 +227,29 @@ def magicbrush_pixels(result, target, criterion):
     return float(criterion(ToTensor()(result.resize(target.size)), ToTensor()(target)))
 
 
-def test_l1_and_l2_are_the_scripts(ev, parts):
+def test_l1_and_l2_are_the_scripts():
     result, target = parts.picture(1, (50, 60)), parts.picture(2, (80, 64))
-    a, b = (ev.pixel.to_tensor(ev.pixel.to_size(one, target.size)) for one in (result, target))
-    assert ev.pixel.l1(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.L1Loss()), rel=1e-6)
-    assert ev.pixel.l2(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.MSELoss()), rel=1e-6)
+    a, b = (pixel.to_tensor(pixel.to_size(one, target.size)) for one in (result, target))
+    assert pixel.l1(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.L1Loss()), rel=1e-6)
+    assert pixel.l2(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.MSELoss()), rel=1e-6)
 
 
-def test_inside_and_outside_share_the_whole(ev, parts):
-    a, b = (ev.pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
+def test_inside_and_outside_share_the_whole():
+    a, b = (pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
     mask = np.zeros((80, 96), bool)
     mask[10:40, 20:70] = True
-    for metric in (ev.pixel.l1, ev.pixel.l2):
+    for metric in (pixel.l1, pixel.l2):
         inside, outside = metric(a, b, mask), metric(a, b, ~mask)
         assert metric(a, b) == pytest.approx(inside * mask.mean() + outside * (~mask).mean(), rel=1e-5)
 
 
-def test_psnr_and_ssim_are_the_libraries(ev, parts):
+def test_psnr_and_ssim_are_the_libraries():
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     first, second = parts.picture(1), parts.picture(2)
-    a, b, everywhere = ev.pixel.to_tensor(first), ev.pixel.to_tensor(second), np.ones((80, 96), bool)
-    assert ev.pixel.psnr(a, b) == pytest.approx(peak_signal_noise_ratio(b.numpy(), a.numpy(), data_range=1.0), rel=1e-5)
+    a, b, everywhere = pixel.to_tensor(first), pixel.to_tensor(second), np.ones((80, 96), bool)
+    assert pixel.psnr(a, b) == pytest.approx(peak_signal_noise_ratio(b.numpy(), a.numpy(), data_range=1.0), rel=1e-5)
     _, every = structural_similarity(
         a.numpy(), b.numpy(), channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, win_size=11,
         use_sample_covariance=False, full=True,
@@ -247,14 +257,14 @@ def test_psnr_and_ssim_are_the_libraries(ev, parts):
     far = np.zeros((80, 96), bool)
     far[30:50, 30:60] = True
     theirs = float(structural_similarity_index_measure(a[None], b[None], data_range=1.0))
-    assert ev.pixel.ssim(a, b, everywhere) == pytest.approx(theirs, abs=1e-6)
-    assert ev.pixel.ssim(a, b, everywhere) == pytest.approx(
+    assert pixel.ssim(a, b, everywhere) == pytest.approx(theirs, abs=1e-6)
+    assert pixel.ssim(a, b, everywhere) == pytest.approx(
         every.mean(), abs=0.02
     )  # the libraries treat the frame differently
-    assert ev.pixel.ssim(a, ev.pixel.filled(a, b, ~far), far) == pytest.approx(1, abs=1e-4)
+    assert pixel.ssim(a, pixel.filled(a, b, ~far), far) == pytest.approx(1, abs=1e-4)
 
 
-def test_clip_features_are_the_librarys(ev, parts, backbones, folders):
+def test_clip_features_are_the_librarys(backbones, folders):
     from transformers import CLIPModel, CLIPTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -268,7 +278,7 @@ def test_clip_features_are_the_librarys(ev, parts, backbones, folders):
     assert torch.allclose(backbones.clip_b32.texts(words), output.text_embeds, atol=1e-5)
 
 
-def test_clip_t_is_torchmetrics_clip_score_as_a_cosine(ev, pack, parts, backbones, folders, discs):
+def test_clip_t_is_torchmetrics_clip_score_as_a_cosine(backbones, folders, discs):
     from torchmetrics.functional.multimodal import clip_score
     from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -287,14 +297,14 @@ def test_clip_t_is_torchmetrics_clip_score_as_a_cosine(ev, pack, parts, backbone
         return Tensors.from_pretrained(folders["clip_b32"]), CLIPProcessor(CLIPImageProcessorPil(), tokenizer)
 
     _, table = discs
-    case = parts.squares(pack)[3]
+    case = parts.squares()[3]
     pixels = torch.from_numpy(np.array(case.target)).movedim(-1, 0)
     score = float(clip_score(pixels, case.caption, model_name_or_path=network))
     ours = table.values["perfect_copy"]["clip_t"][3]
     assert score == pytest.approx(100 * max(ours, 0), abs=2e-2)
 
 
-def test_dino_is_the_scripts(ev, parts, backbones, folders):
+def test_dino_is_the_scripts(backbones, folders):
     from transformers import ViTModel
 
     picture = parts.picture(1, (300, 260))
@@ -308,7 +318,7 @@ def test_dino_is_the_scripts(ev, parts, backbones, folders):
     assert torch.allclose(backbones.dino.pictures([picture]), torch.nn.functional.normalize(token), atol=1e-5)
 
 
-def test_dinov2_is_the_librarys(ev, parts, backbones, folders):
+def test_dinov2_is_the_librarys(backbones, folders):
     from transformers import Dinov2Model
     from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
@@ -321,17 +331,17 @@ def test_dinov2_is_the_librarys(ev, parts, backbones, folders):
     assert torch.allclose(backbones.dinov2.pictures([picture]), torch.nn.functional.normalize(found), atol=1e-5)
 
 
-def test_lpips_is_torchmetrics_and_keeps_no_state(ev, parts, backbones, folders, monkeypatch):
+def test_lpips_is_torchmetrics_and_keeps_no_state(backbones, folders, monkeypatch):
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
     monkeypatch.setattr(torch.hub, "_hub_dir", str(folders["lpips"]))
-    a, b = (ev.pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
+    a, b = (pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
     theirs = float(learned_perceptual_image_patch_similarity(a[None], b[None], "alex", normalize=True))
     assert backbones.lpips(a, b) == pytest.approx(theirs, rel=1e-5) == backbones.lpips(a, b)
     assert theirs > 0 == backbones.lpips(a, a)
 
 
-def test_cmmd_is_its_definition_whatever_the_chunks(ev, monkeypatch):
+def test_cmmd_is_its_definition_whatever_the_chunks(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.nn.functional.normalize(torch.randn(n, 6, generator=generator, dtype=torch.float64)) for n in (7, 5))
 
@@ -339,37 +349,37 @@ def test_cmmd_is_its_definition_whatever_the_chunks(ev, monkeypatch):
         return np.mean([[np.exp(-float(((p - q) ** 2).sum()) / (2 * 10**2)) for q in y] for p in x])
 
     expected = 1000 * (kernel(a, a) + kernel(b, b) - 2 * kernel(a, b))
-    assert ev.cmmd.cmmd(a, b) == pytest.approx(expected, rel=1e-9) and expected > 0
-    monkeypatch.setattr(ev.cmmd, "CHUNK", 3)
-    assert ev.cmmd.cmmd(a, b) == pytest.approx(expected, rel=1e-9)
-    assert ev.cmmd.cmmd(a, a.flip(0)) == pytest.approx(0, abs=1e-9)
+    assert cmmd.cmmd(a, b) == pytest.approx(expected, rel=1e-9) and expected > 0
+    monkeypatch.setattr(cmmd, "CHUNK", 3)
+    assert cmmd.cmmd(a, b) == pytest.approx(expected, rel=1e-9)
+    assert cmmd.cmmd(a, a.flip(0)) == pytest.approx(0, abs=1e-9)
 
 
-def test_cmmd_sees_the_middle_square(ev, parts):
+def test_cmmd_sees_the_middle_square():
     picture = parts.picture(1, (100, 60))
     expected = picture.crop((20, 0, 80, 60)).resize((30, 30), Image.Resampling.BICUBIC)
-    assert np.array_equal(np.asarray(ev.cmmd.centre_square(picture, 30)), np.asarray(expected))
+    assert np.array_equal(np.asarray(cmmd.centre_square(picture, 30)), np.asarray(expected))
 
 
-def test_intervals_are_scipys_and_paired(ev):
+def test_intervals_are_scipys_and_paired():
     from scipy.stats import bootstrap
 
     random = np.random.default_rng(1)
     hard = random.normal(0, 1, 40)
     ours, theirs = hard + 0.2 + random.normal(0, 0.05, 40), hard
-    found = ev.intervals.paired_interval(ours, theirs)
+    found = intervals.paired_interval(ours, theirs)
     scipys = bootstrap((ours - theirs,), np.mean, rng=np.random.default_rng(0), batch=1000).confidence_interval
     assert (found.low, found.high) == pytest.approx((scipys.low, scipys.high))
-    assert found.low > 0.15 and found.high < 0.25 and found == ev.intervals.paired_interval(ours, theirs)
-    apart = ev.intervals.mean_interval(ours)
+    assert found.low > 0.15 and found.high < 0.25 and found == intervals.paired_interval(ours, theirs)
+    apart = intervals.mean_interval(ours)
     assert apart.high - apart.low > 5 * (found.high - found.low)
 
 
-def test_intervals_leave_out_what_is_missing_and_say_how_many_are_left(ev):
-    mean = ev.intervals.mean_interval
+def test_intervals_leave_out_what_is_missing_and_say_how_many_are_left():
+    mean = intervals.mean_interval
     assert mean(np.array([np.nan, np.nan])) is None
-    assert mean(np.array([3.0, np.nan])) == ev.intervals.Interval(3.0, None, None, 1)
-    assert mean(np.ones(5)) == ev.intervals.Interval(1.0, 1.0, 1.0, 5)
+    assert mean(np.array([3.0, np.nan])) == intervals.Interval(3.0, None, None, 1)
+    assert mean(np.ones(5)) == intervals.Interval(1.0, 1.0, 1.0, 5)
     lopsided = mean(np.array([0.0] * 30 + [1.0]))
     assert lopsided.count == 31 and 0 <= lopsided.low <= lopsided.value <= lopsided.high
 
@@ -377,17 +387,17 @@ def test_intervals_leave_out_what_is_missing_and_say_how_many_are_left(ev):
 # What is not there.
 
 
-def test_a_metric_without_its_backbone_or_truth_is_missing_and_says_why(ev, pack, parts, tmp_path):
-    benchmark = parts.squares(pack, 2, caption="")
+def test_a_metric_without_its_backbone_or_truth_is_missing_and_says_why(tmp_path):
+    benchmark = parts.squares(2, caption="")
     whole = benchmark.read
 
     def read(index):
         case = whole(index)
-        return ev.cases.Case(case.name, case.scene, case.objects)
+        return cases.Case(case.name, case.scene, case.objects)
 
-    bare = ev.cases.Benchmark("bare", "", benchmark.names, read)
-    folder = ev.protocol.make_results(bare, "unchanged", ev.methods.unchanged, tmp_path / "unchanged", {})
-    table = ev.protocol.measure(bare, {"unchanged": folder}, ev.backbones.Backbones())
+    bare = cases.Benchmark("bare", "", benchmark.names, read)
+    folder = protocol.make_results(bare, "unchanged", unchanged, tmp_path / "unchanged", {})
+    table = protocol.measure(bare, {"unchanged": folder}, Backbones())
     assert "no --dino:" in table.missing["dino"] and table.missing["l1"] == "no case has a target"
     assert table.missing["placement_iou"] == "no case has a target or mask" and "cmmd" in table.missing
     measured = {metric.name for metric in table.metrics}
@@ -395,20 +405,20 @@ def test_a_metric_without_its_backbone_or_truth_is_missing_and_says_why(ev, pack
     assert not measured & set(table.missing) and table.sets == {}
 
 
-def test_weights_of_another_network_are_refused(ev, folders, tmp_path):
+def test_weights_of_another_network_are_refused(folders, tmp_path):
     with pytest.raises(FileNotFoundError, match="config.json"):
-        ev.features.load_dino(tmp_path)
+        features.load_dino(tmp_path)
     config = json.loads((folders["dino"] / "config.json").read_text("utf-8"))
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}), encoding="utf-8")
     (tmp_path / "model.safetensors").write_bytes((folders["dino"] / "model.safetensors").read_bytes())
     with pytest.raises(ValueError, match="are missing, such as .*2.*random"):
-        ev.features.load_dino(tmp_path)
+        features.load_dino(tmp_path)
     with pytest.raises(FileNotFoundError, match="alexnet-owt"):
-        ev.perceptual.load_lpips(tmp_path)
+        perceptual.load_lpips(tmp_path)
 
 
 @pytest.mark.parametrize("written", [True, False])
-def test_relatives_of_a_network_are_refused(ev, tmp_path, written):
+def test_relatives_of_a_network_are_refused(tmp_path, written):
     from transformers import (
         Dinov2WithRegistersConfig,
         Dinov2WithRegistersModel,
@@ -425,9 +435,9 @@ def test_relatives_of_a_network_are_refused(ev, tmp_path, written):
         facts = {name: x for name, x in json.loads(config.read_text("utf-8")).items() if name != "model_type"}
         config.write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(ValueError, match=said):
-        ev.features.load_dinov2(tmp_path / "registers")
+        features.load_dinov2(tmp_path / "registers")
     with pytest.raises(ValueError, match="ViTModel knows nothing of 2 of them, such as classifier.bias"):
-        ev.features.load_dino(tmp_path / "classes")
+        features.load_dino(tmp_path / "classes")
 
 
 @pytest.mark.parametrize("damage", ["page", "cut"])
@@ -439,7 +449,7 @@ def test_relatives_of_a_network_are_refused(ev, tmp_path, written):
         ("lpips", "checkpoints/alexnet-owt-7be5be79.pth"),
     ],
 )
-def test_a_damaged_file_is_said_in_a_line(ev, pack, folders, tmp_path, capsys, name, file, damage):
+def test_a_damaged_file_is_said_in_a_line(folders, tmp_path, capsys, name, file, damage):
     import shutil
 
     from transformers import CLIPTokenizer
@@ -450,7 +460,7 @@ def test_a_damaged_file_is_said_in_a_line(ev, pack, folders, tmp_path, capsys, n
         CLIPTokenizer.from_pretrained(folder).save_pretrained(folder)
     whole = (folder / file).read_bytes()
     (folder / file).write_bytes(b"<!doctype html><html></html>" if damage == "page" else whole[: len(whole) // 2])
-    assert pack.pipelines.commands.outcome(ev.backbones.load_backbones, {name: folder}) == 1
+    assert commands.outcome(load_backbones, {name: folder}) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert str(folder) in said and "cannot be read" in said and "download it again" in said
 
@@ -474,7 +484,7 @@ def dino_vitb16(pretrained=True):
 """
 
 
-def test_dreamsim_needs_no_network_and_leaves_torch_hub_as_it_was(ev, tmp_path, monkeypatch):
+def test_dreamsim_needs_no_network_and_leaves_torch_hub_as_it_was(tmp_path, monkeypatch):
     """With the folder complete torch hub itself asks for nothing; the package, which no extra has, is played by a stub
     that makes its calls of torch hub."""
     import socket
@@ -483,7 +493,7 @@ def test_dreamsim_needs_no_network_and_leaves_torch_hub_as_it_was(ev, tmp_path, 
         raise AssertionError("a connection was tried")
 
     folder = tmp_path / "cache"
-    names = [*ev.perceptual.DREAMSIM, "ensemble_lora/adapter_model.safetensors"]
+    names = [*perceptual.DREAMSIM, "ensemble_lora/adapter_model.safetensors"]
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
@@ -496,23 +506,22 @@ def test_dreamsim_needs_no_network_and_leaves_torch_hub_as_it_was(ev, tmp_path, 
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
     before = torch.hub.get_dir()
-    distance = ev.perceptual.load_dreamsim(folder)
+    distance = perceptual.load_dreamsim(folder)
     assert distance(Image.new("RGB", (3, 1)), Image.new("RGB", (5, 1))) == 4
     assert torch.hub.get_dir() == before
     for name in names:
         (folder / name).rename(folder / "away")
         with pytest.raises(FileNotFoundError, match=f"{(folder / name).name} is missing"):
-            ev.perceptual.load_dreamsim(folder)
+            perceptual.load_dreamsim(folder)
         (folder / "away").rename(folder / name)
     (folder / "checkpoints" / "dino_vitbase16_pretrain.pth").write_bytes(b"<html>")
     with pytest.raises(ValueError, match="DreamSim in .*cannot be read"):
-        ev.perceptual.load_dreamsim(folder)
+        perceptual.load_dreamsim(folder)
     assert torch.hub.get_dir() == before
 
 
-def test_networks_of_another_size_are_marked(ev, backbones):
+def test_networks_of_another_size_are_marked(backbones):
     assert backbones.inexact() == ["clip_b32", "clip_l336", "dino", "dinov2", "lpips"]
-    features = ev.features
     from transformers import CLIPVisionConfig, Dinov2Config, ViTConfig
 
     base = CLIPVisionConfig(hidden_size=768, num_hidden_layers=12, patch_size=32, image_size=224)
@@ -526,12 +535,12 @@ def test_networks_of_another_size_are_marked(ev, backbones):
     assert features._is(large, features.DINOV2_L)
 
 
-def test_alexnet_is_known_by_its_contents(ev, folders, monkeypatch):
+def test_alexnet_is_known_by_its_contents(folders, monkeypatch):
     from hashlib import sha256
 
-    path = folders["lpips"] / "checkpoints" / ev.perceptual.ALEXNET
-    monkeypatch.setattr(ev.perceptual, "ALEXNET_SHA256", sha256(path.read_bytes()).hexdigest()[:8])
-    assert ev.backbones.load_backbones({"lpips": folders["lpips"]}).inexact() == []
+    path = folders["lpips"] / "checkpoints" / perceptual.ALEXNET
+    monkeypatch.setattr(perceptual, "ALEXNET_SHA256", sha256(path.read_bytes()).hexdigest()[:8])
+    assert load_backbones({"lpips": folders["lpips"]}).inexact() == []
 
 
 @pytest.mark.parametrize(
@@ -544,30 +553,30 @@ def test_alexnet_is_known_by_its_contents(ev, folders, monkeypatch):
         (dict(object_masks=(np.ones((2, 2), bool), np.ones((2, 2), bool))), "2 masks"),
     ],
 )
-def test_a_case_that_does_not_fit_together_is_refused(ev, pack, parts, change, said):
+def test_a_case_that_does_not_fit_together_is_refused(change, said):
     from dataclasses import replace
 
     with pytest.raises(ValueError, match=said):
-        replace(parts.squares(pack)[0], **change)
+        replace(parts.squares()[0], **change)
 
 
-def test_names_of_cases_are_fit_for_files(ev):
+def test_names_of_cases_are_fit_for_files():
     for names in (("a", "a"), ("a/b",), ("",), ("..",)):
         with pytest.raises(ValueError, match="names of cases"):
-            ev.cases.Benchmark("x", "", names, lambda index: None)
+            cases.Benchmark("x", "", names, lambda index: None)
 
 
 # Making and reporting.
 
 
-def test_pictures_are_made_once_and_never_mixed_with_those_of_other_settings(ev, pack, parts, tmp_path):
-    benchmark, made = parts.squares(pack, 3), []
+def test_pictures_are_made_once_and_never_mixed_with_those_of_other_settings(tmp_path):
+    benchmark, made = parts.squares(3), []
 
     def method(case):
         made.append(case.name)
         return case.scene
 
-    make = ev.protocol.make_results
+    make = protocol.make_results
     make(benchmark.first(2), "m", method, tmp_path / "m", {"seed": 1})
     make(benchmark, "m", method, tmp_path / "m", {"seed": 1})
     assert made == ["disc0", "disc1", "disc2"]
@@ -575,33 +584,33 @@ def test_pictures_are_made_once_and_never_mixed_with_those_of_other_settings(ev,
         make(benchmark, "m", method, tmp_path / "m", {"seed": 2})
     (tmp_path / "m" / "disc1.png").unlink()
     with pytest.raises(FileNotFoundError, match="lacks 1 of 3 results, such as disc1.png"):
-        ev.protocol.find_results(benchmark, tmp_path / "m")
+        protocol.find_results(benchmark, tmp_path / "m")
     (tmp_path / "m" / "disc1.webp").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="disc1.webp is not a readable picture"):
-        ev.protocol.measure(benchmark, {"m": tmp_path / "m"}, ev.backbones.Backbones())
+        protocol.measure(benchmark, {"m": tmp_path / "m"}, Backbones())
 
 
-def test_results_of_another_size_are_brought_to_the_targets(ev, pack, parts, tmp_path):
-    benchmark = parts.squares(pack, 1)
+def test_results_of_another_size_are_brought_to_the_targets(tmp_path):
+    benchmark = parts.squares(1)
     benchmark[0].target.resize((192, 160), Image.Resampling.BICUBIC).save(tmp_path / "disc0.png")
-    table = ev.protocol.measure(benchmark, {"large": tmp_path}, ev.backbones.Backbones())
+    table = protocol.measure(benchmark, {"large": tmp_path}, Backbones())
     assert table.values["large"]["l1"][0] < 0.01 and table.values["large"]["inclusion"][0] == 1
 
 
-def test_best_median_and_worst(ev):
-    choose = ev.report.choose_cases
+def test_best_median_and_worst():
+    choose = report.choose_cases
     values = np.array([5.0, np.nan, 9.0, 1.0, 7.0, 3.0, 8.0, 2.0, 4.0])
     assert choose(values, "higher") == {"best": [2, 6, 4], "median": [0, 8, 5], "worst": [1, 3, 7]}
     assert choose(values, "lower")["best"] == [3, 7, 5] and choose(values, "lower")["worst"][0] == 1
     assert choose(np.array([1.0, 2.0]), "higher") == {"best": [1], "median": [0], "worst": [0]}
 
 
-def test_the_report_holds_everything(ev, measured, tmp_path):
+def test_the_report_holds_everything(measured, tmp_path):
     import csv
     from html.parser import HTMLParser
 
     benchmark, table, results = measured
-    page = ev.report.write_report(table, benchmark, results, tmp_path / "report", {"seed": 1}, "copy_paste")
+    page = report.write_report(table, benchmark, results, tmp_path / "report", {"seed": 1}, "copy_paste")
     facts = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"), parse_constant=pytest.fail)
     assert facts["summary"]["unchanged"]["inclusion"] == {"value": 0.0, "low": 0.0, "high": 0.0, "count": 6}
     assert facts["summary"]["unchanged"]["placement_iou"] is None
@@ -631,14 +640,14 @@ def test_the_report_holds_everything(ev, measured, tmp_path):
     text = page.read_text("utf-8")
     Pictures().feed(text)
     assert len(Pictures.found) == len(TRIVIAL) * 3 * 2
-    assert all(Image.open(tmp_path / "report" / name).height == ev.report.HEIGHT for name in Pictures.found)
+    assert all(Image.open(tmp_path / "report" / name).height == report.HEIGHT for name in Pictures.found)
     assert "http" not in text and "identity_dreamsim_found" in text and "Not the published networks" in text
     assert not list((tmp_path / "report").rglob("*.part")) and not list((tmp_path / "report").rglob(".*"))
 
 
-def test_the_report_refuses_names_that_are_not_there(ev, measured, tmp_path):
+def test_the_report_refuses_names_that_are_not_there(measured, tmp_path):
     benchmark, table, results = measured
     with pytest.raises(ValueError, match="no method other"):
-        ev.report.write_report(table, benchmark, results, tmp_path / "report", {}, "other")
+        report.write_report(table, benchmark, results, tmp_path / "report", {}, "other")
     with pytest.raises(ValueError, match="no metric other to sort by"):
-        ev.report.write_report(table, benchmark, results, tmp_path / "report", {}, None, "other")
+        report.write_report(table, benchmark, results, tmp_path / "report", {}, None, "other")

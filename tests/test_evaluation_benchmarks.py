@@ -11,15 +11,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-
-@pytest.fixture(scope="module")
-def readers(pack):
-    return pack.pipelines.evaluation.benchmarks.READERS
-
-
-@pytest.fixture(scope="module")
-def picture(pack):
-    return pack.tests.evaluation_parts.picture
+from visual_insertion_pack.pipelines.evaluation.benchmarks import READERS
+from visual_insertion_pack.pipelines.evaluation.benchmarks.magicbrush import is_addition
+from visual_insertion_pack.tests.evaluation_parts import picture
 
 
 def stored(image, form="PNG"):
@@ -49,7 +43,7 @@ def same(image, other):
 
 
 @pytest.fixture
-def pipe(tmp_path, picture):
+def pipe(tmp_path):
     """Three pairs of 64x64 px; two objects of one picture; masks of the originals' 128x32 px, in another order."""
     pairs, masks = [], []
     for number, (img, ann) in enumerate([("11", "5"), ("11", "6"), ("12", "5")]):
@@ -74,9 +68,9 @@ def pipe(tmp_path, picture):
     return tmp_path, pairs, masks
 
 
-def test_pipe_joins_by_picture_and_object(readers, pipe, picture):
+def test_pipe_joins_by_picture_and_object(pipe):
     folder, _, _ = pipe
-    benchmark = readers["pipe"](folder)
+    benchmark = READERS["pipe"](folder)
     assert benchmark.names == ("11_5", "11_6", "12_5")
     for number in (2, 0, 1):
         case = benchmark[number]
@@ -90,9 +84,9 @@ def test_pipe_joins_by_picture_and_object(readers, pipe, picture):
         assert case.instruction == ("add a red ball" if number else "add a ball")
 
 
-def test_pipe_says_what_is_wrong(readers, pipe, tmp_path):
+def test_pipe_says_what_is_wrong(pipe, tmp_path):
     folder, pairs, masks = pipe
-    read = readers["pipe"]
+    read = READERS["pipe"]
     with pytest.raises(FileNotFoundError, match="data has no parquet file, test-.*paint-by-inpaint/PIPE_Masks"):
         read(folder / "PIPE")
     mask_file = folder / "PIPE_Masks" / "data" / "test-00000-of-00002-abc.parquet"
@@ -125,7 +119,7 @@ def test_pipe_says_what_is_wrong(readers, pipe, tmp_path):
 
 
 @pytest.fixture
-def magicbrush(tmp_path, picture):
+def magicbrush(tmp_path):
     scene, target = picture(1, (64, 48)), picture(2, (64, 48))
     (tmp_path / "images" / "139").mkdir(parents=True)
     images = tmp_path / "images" / "139"
@@ -152,34 +146,33 @@ def magicbrush(tmp_path, picture):
     return tmp_path, scene, target
 
 
-def test_magicbrush_reads_additions_with_their_masks_and_captions(readers, magicbrush, pack):
+def test_magicbrush_reads_additions_with_their_masks_and_captions(magicbrush):
     folder, scene, target = magicbrush
-    benchmark = readers["magicbrush-add"](folder)
+    benchmark = READERS["magicbrush-add"](folder)
     assert benchmark.names == ("139-output1",)
     case = benchmark[0]
     assert same(case.scene, scene) and same(case.target, target)
     assert case.mask.sum() == 400 and case.mask[20:40, 10:30].all()
     assert same(case.objects[0], target.crop((10, 20, 30, 40)))
     assert (case.instruction, case.caption) == ("Put a cat there", "a cat on a train")
-    is_addition = pack.pipelines.evaluation.benchmarks.magicbrush.is_addition
     assert is_addition("add a hand") and is_addition("Put sand on it.")
     assert not is_addition("let him have a hat") and not is_addition("an additional cat")
 
 
-def test_magicbrush_masks_may_be_white_instead_of_transparent(readers, magicbrush):
+def test_magicbrush_masks_may_be_white_instead_of_transparent(magicbrush):
     folder, scene, _ = magicbrush
     marked = scene.copy()
     marked.paste((255, 255, 255), (10, 20, 30, 40))
     marked.save(folder / "images" / "139" / "139-mask1.png")
-    assert readers["magicbrush-add"](folder)[0].mask.sum() == 400
+    assert READERS["magicbrush-add"](folder)[0].mask.sum() == 400
     scene.save(folder / "images" / "139" / "139-mask1.png")
     with pytest.raises(ValueError, match="139-mask1.png marks nothing"):
-        readers["magicbrush-add"](folder)[0]
+        READERS["magicbrush-add"](folder)[0]
 
 
-def test_magicbrush_says_what_is_wrong(readers, magicbrush):
+def test_magicbrush_says_what_is_wrong(magicbrush):
     folder, _, _ = magicbrush
-    read = readers["magicbrush-add"]
+    read = READERS["magicbrush-add"]
     (folder / "images" / "139" / "139-output1.png").unlink()
     with pytest.raises(FileNotFoundError, match="139-output1.png does not exist"):
         read(folder)[0]
@@ -209,18 +202,18 @@ def test_magicbrush_says_what_is_wrong(readers, magicbrush):
     ("content", "said"),
     [("[]", "global_descriptions.json is no object"), ('{"139": []}', "global_descriptions.json, 139 is no object")],
 )
-def test_magicbrush_says_what_is_wrong_with_captions(readers, magicbrush, content, said):
+def test_magicbrush_says_what_is_wrong_with_captions(magicbrush, content, said):
     folder, _, _ = magicbrush
     (folder / "global_descriptions.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
-        readers["magicbrush-add"](folder)
+        READERS["magicbrush-add"](folder)
 
 
 # OPA
 
 
 @pytest.fixture
-def opa(tmp_path, picture):
+def opa(tmp_path):
     for name in ("foreground/cat", "background/cat", "composite/test_set"):
         (tmp_path / name).mkdir(parents=True)
     picture(1, (40, 30)).save(tmp_path / "foreground" / "cat" / "7.jpg", quality=95)
@@ -254,10 +247,10 @@ def write_table(folder, rows):
         table.writerows(rows)
 
 
-def test_opa_reads_plausible_composites(readers, opa):
+def test_opa_reads_plausible_composites(opa):
     folder, rows = opa
     write_table(folder, rows)
-    benchmark = readers["opa"](folder)
+    benchmark = READERS["opa"](folder)
     assert benchmark.names == ("7_3_20_10_20_20_0.25_1",)
     case = benchmark[0]
     assert case.scene.size == case.target.size == (80, 60) and case.objects[0].size == (40, 30)
@@ -266,9 +259,9 @@ def test_opa_reads_plausible_composites(readers, opa):
     assert case.instruction == "Add a cat"
 
 
-def test_opa_says_what_is_wrong(readers, opa):
+def test_opa_says_what_is_wrong(opa):
     folder, rows = opa
-    read = readers["opa"]
+    read = READERS["opa"]
     with pytest.raises(FileNotFoundError, match="Object-Placement-Assessment-Dataset-OPA"):
         read(folder)
     write_table(folder, [{**rows[0], "fg_id": 8}])
@@ -296,7 +289,7 @@ def test_opa_says_what_is_wrong(readers, opa):
 # DreamEditBench
 
 
-def dream_row(picture, subject="duck toy", task="Addition", box=(100, 200, 300, 400), views=2):
+def dream_row(subject="duck toy", task="Addition", box=(100, 200, 300, 400), views=2):
     images = {f"subject_images_{n}": stored(picture(n, (30, 40))) if n <= views else None for n in range(1, 5)}
     return {
         "subject_names": subject,
@@ -310,10 +303,10 @@ def dream_row(picture, subject="duck toy", task="Addition", box=(100, 200, 300, 
     }
 
 
-def test_dream_edit_bench_reads_additions_with_all_views(readers, picture, tmp_path):
-    rows = [dream_row(picture, task="Replacement", box=None), dream_row(picture), dream_row(picture, views=4)]
+def test_dream_edit_bench_reads_additions_with_all_views(tmp_path):
+    rows = [dream_row(task="Replacement", box=None), dream_row(), dream_row(views=4)]
     write(tmp_path / "data" / "train-00000-of-00001.parquet", rows)
-    benchmark = readers["dreameditbench"](tmp_path)
+    benchmark = READERS["dreameditbench"](tmp_path)
     assert benchmark.names == ("duck_toy_00", "duck_toy_01")
     case = benchmark[0]
     assert case.scene.size == (512, 512) and case.target is None and len(case.objects) == 2
@@ -321,11 +314,11 @@ def test_dream_edit_bench_reads_additions_with_all_views(readers, picture, tmp_p
     assert len(benchmark[1].objects) == 4 and case.caption == "a toy on a lawn" and not case.instruction
 
 
-def test_dream_edit_bench_says_what_is_wrong(readers, picture, tmp_path):
-    path, read = tmp_path / "data" / "train-00000-of-00001.parquet", readers["dreameditbench"]
+def test_dream_edit_bench_says_what_is_wrong(tmp_path):
+    path, read = tmp_path / "data" / "train-00000-of-00001.parquet", READERS["dreameditbench"]
     with pytest.raises(FileNotFoundError, match="DreamEditBench_SelfContained"):
         read(tmp_path)
-    write(path, [dream_row(picture, task="Replacement")])
+    write(path, [dream_row(task="Replacement")])
     with pytest.raises(ValueError, match=r"no addition; its task_type are \['Replacement'\]"):
         read(tmp_path)
     for box in (
@@ -338,21 +331,21 @@ def test_dream_edit_bench_says_what_is_wrong(readers, picture, tmp_path):
         ("0", "0", "9", "9"),
         None,
     ):
-        write(path, [dream_row(picture, task="Replacement", box=None), dream_row(picture, box=box)])
+        write(path, [dream_row(task="Replacement", box=None), dream_row(box=box)])
         with pytest.raises(ValueError, match="train-00000-of-00001.parquet, row 1, add_bounding_box is"):
             read(tmp_path)[0]
 
 
-def test_dream_edit_bench_rounds_boxes(readers, picture, tmp_path):
-    write(tmp_path / "data" / "train-00000-of-00001.parquet", [dream_row(picture, box=(99.6, 200.0, 300.4, 512.0))])
-    mask = readers["dreameditbench"](tmp_path)[0].mask
+def test_dream_edit_bench_rounds_boxes(tmp_path):
+    write(tmp_path / "data" / "train-00000-of-00001.parquet", [dream_row(box=(99.6, 200.0, 300.4, 512.0))])
+    mask = READERS["dreameditbench"](tmp_path)[0].mask
     assert mask[200:, 100:300].all() and mask.sum() == 312 * 200
 
 
 # AnyInsertion
 
 
-def insertion_row(picture, number=1, category="object", split="test", **more):
+def insertion_row(number=1, category="object", split="test", **more):
     return {
         "id": f"{split}/{category}/{number}",
         "split": split,
@@ -366,10 +359,10 @@ def insertion_row(picture, number=1, category="object", split="test", **more):
     }
 
 
-def test_any_insertion_reads_test_objects(readers, picture, tmp_path):
-    rows = [insertion_row(picture), insertion_row(picture, category="garment"), insertion_row(picture, split="train")]
+def test_any_insertion_reads_test_objects(tmp_path):
+    rows = [insertion_row(), insertion_row(category="garment"), insertion_row(split="train")]
     write(tmp_path / "text_prompt" / "a.parquet", rows)
-    benchmark = readers["anyinsertion"](tmp_path)
+    benchmark = READERS["anyinsertion"](tmp_path)
     assert benchmark.names == ("test_object_1",)
     case = benchmark[0]
     assert same(case.scene, picture(2, (80, 60))) and same(case.target, picture(3, (80, 60)))
@@ -377,14 +370,14 @@ def test_any_insertion_reads_test_objects(readers, picture, tmp_path):
     assert case.caption == "a mug on the table" and not case.instruction
 
 
-def test_any_insertion_says_what_is_wrong(readers, picture, tmp_path):
-    read = readers["anyinsertion"]
+def test_any_insertion_says_what_is_wrong(tmp_path):
+    read = READERS["anyinsertion"]
     with pytest.raises(FileNotFoundError, match=r"has no parquet file, \*\*/\*.parquet.*AnyInsertion_V1"):
         read(tmp_path)
-    row = insertion_row(picture)
+    row = insertion_row()
     write(tmp_path / "a.parquet", [{name: value for name, value in row.items() if name != "src_image"}])
     with pytest.raises(ValueError, match="no column src_image; it has id, split, category, ref_image"):
         read(tmp_path)
-    write(tmp_path / "a.parquet", [insertion_row(picture, category="garment")])
+    write(tmp_path / "a.parquet", [insertion_row(category="garment")])
     with pytest.raises(ValueError, match=r"no test row of category object; it has \[\('test', 'garment'\)\]"):
         read(tmp_path)

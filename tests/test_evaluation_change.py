@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visual_insertion_pack.devtools.pack import ROOT
+from visual_insertion_pack.pipelines.evaluation import change
+from visual_insertion_pack.pipelines.evaluation.restoration import load_restoration
+from visual_insertion_pack.pipelines.playroom.benchmark import playroom
+
 CASES = 6
 
 
 @pytest.fixture(scope="module")
-def change(pack):
-    return pack.pipelines.evaluation.change
-
-
-@pytest.fixture(scope="module")
-def cases(pack):
+def cases():
     """[(case, what the VAE makes of its scene, what it makes of its target)] of the playroom."""
-    root = pack.devtools.pack.ROOT / "playroom_models"
-    benchmark = pack.pipelines.playroom.benchmark.playroom(root / "judge.safetensors")
-    restore = pack.pipelines.evaluation.restoration.load_restoration(root / "vae")
+    root = ROOT / "playroom_models"
+    benchmark = playroom(root / "judge.safetensors")
+    restore = load_restoration(root / "vae")
     return [(case, restore(case.scene), restore(case.target)) for case in (benchmark[index] for index in range(CASES))]
 
 
@@ -30,7 +30,7 @@ def lit(picture, gain, shift=0):
     [(0.85, 0), (0.7, 0), (1.15, 0), ((1.1, 1.0, 0.85), 0), (1, 20), (1, -20)],
     ids=["dark", "darker", "bright", "tinted", "lifted", "lowered"],
 )
-def test_light_is_no_insertion_and_hides_none(change, cases, gain, shift):
+def test_light_is_no_insertion_and_hides_none(cases, gain, shift):
     for case, scene, target in cases:
         for limit, old, new in (
             (change.LIMIT, case.scene, case.target),
@@ -43,7 +43,7 @@ def test_light_is_no_insertion_and_hides_none(change, cases, gain, shift):
 
 
 @pytest.mark.parametrize("side", [30, 60, 90, 110])
-def test_light_is_not_looked_for_beside_an_object_however_large(change, cases, side):
+def test_light_is_not_looked_for_beside_an_object_however_large(cases, side):
     for case, *_ in cases:
         box = (5, 5, 5 + side, 5 + side)
         result = case.scene.copy()
@@ -53,6 +53,6 @@ def test_light_is_not_looked_for_beside_an_object_however_large(change, cases, s
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (255, 0, 255)])
-def test_a_blank_picture_is_no_light(change, cases, colour):
+def test_a_blank_picture_is_no_light(cases, colour):
     for case, *_ in cases:
         assert change.find_region(Image.new("RGB", case.scene.size, colour), case.scene) is None

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from visual_insertion_pack.pipelines import layouts
+
 BLOCKS = {True: ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D"), False: ("DownBlock2D", "UpBlock2D")}
 SHAPES = {  # (layers per block, which levels attend, transformers in each, linear projections)
     "SD1.5": (2, [True, True, True, False], 1, False),
@@ -38,42 +40,43 @@ def unet(request):
     return diffusers_names(*SHAPES[request.param])
 
 
-@pytest.fixture
-def layouts(pack):
-    return pack.pipelines.layouts
-
-
-def test_the_host_says_the_same(unet, layouts, pack, comfy):
+def test_the_host_says_the_same(unet, comfy):
     import comfy.utils
 
+    from visual_insertion_pack.nodes.host import unets
+
     names, config = unet
-    theirs = comfy.utils.unet_to_diffusers(pack.nodes.host.unets.host_unet_config(config))
+    theirs = comfy.utils.unet_to_diffusers(unets.host_unet_config(config))
     assert layouts.to_ldm(names) == {name: theirs[name] for name in names}
 
 
-def test_the_hosts_network_has_these_names_and_shapes(unet, layouts, pack, comfy):
+def test_the_hosts_network_has_these_names_and_shapes(unet, comfy):
+    from visual_insertion_pack.nodes.host import unets
+
     names, config = unet
-    wanted = pack.nodes.host.unets._wanted(pack.nodes.host.unets.host_unet_config(config), 4)
+    wanted = unets._wanted(unets.host_unet_config(config), 4)
     assert {ours: names[theirs] for theirs, ours in layouts.to_ldm(names).items()} == wanted
 
 
-def test_unequal_levels_have_their_own_numbers(layouts, pack, comfy):
+def test_unequal_levels_have_their_own_numbers(comfy):
     """Where the host's own table goes wrong: it takes every level for as long as the first."""
+    from visual_insertion_pack.nodes.host import unets
+
     names, config = diffusers_names([1, 2, 3], [False, True, True], 1, False)
-    wanted = pack.nodes.host.unets._wanted(pack.nodes.host.unets.host_unet_config(config), 4)
+    wanted = unets._wanted(unets.host_unet_config(config), 4)
     renamed = layouts.to_ldm(names)
     assert {ours: names[theirs] for theirs, ours in renamed.items()} == wanted
     assert layouts.to_diffusers(wanted) == {ours: theirs for theirs, ours in renamed.items()}
 
 
-def test_there_and_back_is_the_same(unet, layouts):
+def test_there_and_back_is_the_same(unet):
     names, _ = unet
     ours = layouts.to_ldm(names)
     assert len(set(ours.values())) == len(names)
     assert layouts.to_diffusers(ours.values()) == {new: old for old, new in ours.items()}
 
 
-def test_sd15_has_686_tensors(layouts):
+def test_sd15_has_686_tensors():
     names, _ = diffusers_names(*SHAPES["SD1.5"])
     ours = layouts.to_ldm(names)
     assert len(ours) == 686
@@ -83,14 +86,14 @@ def test_sd15_has_686_tensors(layouts):
     assert ours["up_blocks.1.upsamplers.0.conv.bias"] == "output_blocks.5.2.conv.bias"
 
 
-def test_unknown_names_stay_for_the_caller_to_see(layouts):
+def test_unknown_names_stay_for_the_caller_to_see():
     names, _ = diffusers_names(*SHAPES["playroom"])
     for strange in ("lora.up.weight", "down_blocks.x.resnets.0.conv1.weight", "down_blocks.9.resnets.0.new.weight"):
         assert layouts.to_ldm([*names, strange])[strange] == strange
         assert layouts.to_diffusers([*layouts.to_ldm(names).values(), strange])[strange] == strange
 
 
-def test_averaged_names_are_those_of_the_published_checkpoint(layouts):
+def test_averaged_names_are_those_of_the_published_checkpoint():
     assert layouts.averaged_name("input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight") == (
         "model_ema.diffusion_modelinput_blocks11transformer_blocks0attn2to_kweight"
     )

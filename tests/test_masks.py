@@ -7,13 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import polygon2mask
 
+from visual_insertion_pack.pipelines.masks import (
+    arbitrary_mask,
+    box_mask,
+    clip_box,
+    extended_box,
+    mask_box,
+    mask_boxes,
+    outline,
+    polygon_mask,
+)
+
 law = settings(deadline=None, database=None, derandomize=True, max_examples=60)
 BOX = (150, 180, 330, 400)
-
-
-@pytest.fixture(scope="module")
-def m(pack):
-    return pack.pipelines.masks
 
 
 def seeded(seed=0):
@@ -28,32 +34,32 @@ def boxes(draw, height=48, width=40):
     return (x0, y0, x1, y1)
 
 
-def test_a_box_is_filled_and_its_far_sides_are_outside(m):
-    mask = m.box_mask((2, 1, 5, 3), 6, 8)
+def test_a_box_is_filled_and_its_far_sides_are_outside():
+    mask = box_mask((2, 1, 5, 3), 6, 8)
     assert mask.dtype == torch.bool and mask.shape == (6, 8)
     assert mask.nonzero().tolist() == [[row, column] for row in (1, 2) for column in (2, 3, 4)]
 
 
 @law
 @given(box=boxes())
-def test_the_box_of_a_box_mask_is_the_box_inside_the_picture(m, box):
-    assert m.mask_box(m.box_mask(box, 48, 40)) == m.clip_box(box, 48, 40)
+def test_the_box_of_a_box_mask_is_the_box_inside_the_picture(box):
+    assert mask_box(box_mask(box, 48, 40)) == clip_box(box, 48, 40)
 
 
 @pytest.mark.parametrize("box", [(50, 0, 60, 10), (0, 50, 10, 60), (-9, 0, 0, 9), (5, 5, 5, 9), (5, 5, 9, 5)])
-def test_a_box_without_a_pixel_is_refused(m, box):
-    for make in (lambda: m.box_mask(box, 48, 40), lambda: m.arbitrary_mask(box, 48, 40, seeded())):
+def test_a_box_without_a_pixel_is_refused(box):
+    for make in (lambda: box_mask(box, 48, 40), lambda: arbitrary_mask(box, 48, 40, seeded())):
         with pytest.raises(ValueError, match="covers no pixel of the 40x48 px picture. Move it inside"):
             make()
 
 
 @law
 @given(box=boxes(), seed=st.integers(0, 99), jitter=st.integers(0, 9), samples=st.integers(1, 30))
-def test_an_arbitrary_mask_is_never_empty_and_stays_near_its_box(m, box, seed, jitter, samples):
+def test_an_arbitrary_mask_is_never_empty_and_stays_near_its_box(box, seed, jitter, samples):
     draw = seeded(seed)
-    extended = m.extended_box(box, 48, 40, draw)
-    mask = m.arbitrary_mask(box, 48, 40, draw, samples, jitter, extended)
-    x0, y0, x1, y1 = m.mask_box(mask)
+    extended = extended_box(box, 48, 40, draw)
+    mask = arbitrary_mask(box, 48, 40, draw, samples, jitter, extended)
+    x0, y0, x1, y1 = mask_box(mask)
     assert mask.dtype == torch.bool and mask.shape == (48, 40)
     assert x0 >= max(extended[0] - jitter, 0) and x1 <= min(extended[2] + jitter, 40)
     assert y0 >= max(extended[1] - jitter, 0) and y1 <= min(extended[3] + jitter, 48)
@@ -61,28 +67,28 @@ def test_an_arbitrary_mask_is_never_empty_and_stays_near_its_box(m, box, seed, j
 
 @law
 @given(box=boxes(), seed=st.integers(0, 99), share=st.floats(0, 1))
-def test_an_extended_box_holds_the_box_and_keeps_to_its_share_of_the_room(m, box, seed, share):
-    x0, y0, x1, y1 = m.clip_box(box, 48, 40)
-    left, top, right, bottom = m.extended_box(box, 48, 40, seeded(seed), share)
+def test_an_extended_box_holds_the_box_and_keeps_to_its_share_of_the_room(box, seed, share):
+    x0, y0, x1, y1 = clip_box(box, 48, 40)
+    left, top, right, bottom = extended_box(box, 48, 40, seeded(seed), share)
     assert x0 - share * x0 <= left <= x0 and y0 - share * y0 <= top <= y0
     assert x1 <= right <= x1 + share * (40 - x1) and y1 <= bottom <= y1 + share * (48 - y1)
 
 
-def test_a_seed_repeats_its_mask_and_another_draws_another(m):
-    first, again, other = (m.arbitrary_mask(BOX, 512, 512, seeded(seed)) for seed in (1, 1, 2))
+def test_a_seed_repeats_its_mask_and_another_draws_another():
+    first, again, other = (arbitrary_mask(BOX, 512, 512, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_most_of_the_box_belongs_whatever_the_seed(m):
-    box = m.box_mask(BOX, 512, 512)
-    shares = [float(m.arbitrary_mask(BOX, 512, 512, seeded(seed))[box].float().mean()) for seed in range(20)]
+def test_most_of_the_box_belongs_whatever_the_seed():
+    box = box_mask(BOX, 512, 512)
+    shares = [float(arbitrary_mask(BOX, 512, 512, seeded(seed))[box].float().mean()) for seed in range(20)]
     assert min(shares) > 0.96  # a jitter of 5 px takes at most a rim
 
 
-def test_the_outline_is_the_reference_s_curve(m):
+def test_the_outline_is_the_reference_s_curve():
     """Written out for one side as the authors' code has it: t from .05 in steps of .05, control on the extended box."""
     extended = (140, 120, 400, 430)
-    points = m.outline(BOX, extended, seeded(), jitter=0).numpy()
+    points = outline(BOX, extended, seeded(), jitter=0).numpy()
     t = np.arange(0.05, 0.91, 0.05)
     start, control, end = np.array([150, 180]), np.array([240, 120]), np.array([330, 180])
     upper = np.outer((1 - t) ** 2, start) + np.outer(2 * t * (1 - t), control) + np.outer(t**2, end)
@@ -92,33 +98,33 @@ def test_the_outline_is_the_reference_s_curve(m):
     np.testing.assert_allclose(points[54:, 0].min(), 150 - (150 - 140) / 2, atol=1)
 
 
-def test_jitter_moves_points_by_whole_pixels_within_its_range(m):
-    still = m.outline(BOX, BOX, seeded(), jitter=0)
-    moved = (m.outline(BOX, BOX, seeded(3), samples=90, jitter=5) - m.outline(BOX, BOX, seeded(), 90, 0)).round()
+def test_jitter_moves_points_by_whole_pixels_within_its_range():
+    still = outline(BOX, BOX, seeded(), jitter=0)
+    moved = (outline(BOX, BOX, seeded(3), samples=90, jitter=5) - outline(BOX, BOX, seeded(), 90, 0)).round()
     assert still.shape == (72, 2)
     assert set(moved.flatten().int().tolist()) == set(range(-5, 6))
 
 
 @law
 @given(st.lists(st.tuples(st.integers(-20, 80), st.integers(-20, 80)), min_size=3, max_size=3, unique=True))
-def test_a_triangle_is_filled_as_others_fill_it(m, corners):
+def test_a_triangle_is_filled_as_others_fill_it(corners):
     points = torch.tensor(corners) + torch.tensor([0.2371, 0.1113])  # no edge through a pixel's centre
     expected = polygon2mask((64, 64), points.flip(1).numpy() - 0.5)
-    assert (m.polygon_mask(points, 64, 64).numpy() != expected).sum() == 0
+    assert (polygon_mask(points, 64, 64).numpy() != expected).sum() == 0
 
 
-def test_a_polygon_that_crosses_itself_has_no_hole(m):
+def test_a_polygon_that_crosses_itself_has_no_hole():
     star = [(32 + 28 * np.sin(4 * np.pi * k / 5), 32 - 28 * np.cos(4 * np.pi * k / 5)) for k in range(5)]
-    mask = m.polygon_mask(torch.tensor(star), 64, 64)
+    mask = polygon_mask(torch.tensor(star), 64, 64)
     assert mask[32, 32] and not mask[10, 15] and not mask[60, 32]
 
 
-def test_bounding_boxes_of_masks(m):
+def test_bounding_boxes_of_masks():
     masks = torch.zeros(2, 48, 40)
     masks[0, 3:7, 5:30], masks[1, 47, 39] = 1, 0.7
-    assert m.mask_boxes(masks, 48, 40) == [(5, 3, 30, 7), (39, 47, 40, 48)]
-    assert m.mask_boxes(masks[0], 48, 40) == [(5, 3, 30, 7)]
-    assert m.mask_box(torch.zeros(4, 4)) is None
+    assert mask_boxes(masks, 48, 40) == [(5, 3, 30, 7), (39, 47, 40, 48)]
+    assert mask_boxes(masks[0], 48, 40) == [(5, 3, 30, 7)]
+    assert mask_box(torch.zeros(4, 4)) is None
 
 
 @pytest.mark.parametrize(
@@ -130,12 +136,12 @@ def test_bounding_boxes_of_masks(m):
         (torch.full((48, 40), float("nan")), "not finite"),
     ],
 )
-def test_a_mask_without_a_box_is_refused(m, mask, error):
+def test_a_mask_without_a_box_is_refused(mask, error):
     with pytest.raises(ValueError, match=error):
-        m.mask_boxes(mask, 48, 40)
+        mask_boxes(mask, 48, 40)
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"jitter": -1}])
-def test_settings_out_of_range_are_refused(m, wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="samples must be 1 or more and jitter 0 or more"):
-        m.arbitrary_mask(BOX, 512, 512, seeded(), **wrong)
+        arbitrary_mask(BOX, 512, 512, seeded(), **wrong)

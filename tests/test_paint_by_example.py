@@ -10,6 +10,13 @@ import torch
 from PIL import Image, ImageFilter
 from safetensors.torch import load_file, save_file
 
+from visual_insertion_pack.pipelines import masks
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.commands import paint
+from visual_insertion_pack.pipelines.paint_by_example import checkpoints, exemplar_encoder, inpainting, pipeline
+from visual_insertion_pack.pipelines.paint_by_example.exemplar_picture import exemplar_pictures
+from visual_insertion_pack.tests import paint_by_example_parts as parts
+
 RELATIVE = 1e-4
 SCENE = torch.rand(1, 75, 90, 3, generator=torch.Generator().manual_seed(1))
 EXEMPLAR = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(2))
@@ -18,17 +25,7 @@ MASK[:, 20:61, 30:77] = 1
 
 
 @pytest.fixture(scope="module")
-def parts(pack):
-    return pack.tests.paint_by_example_parts
-
-
-@pytest.fixture(scope="module")
-def room(pack):
-    return pack.pipelines.paint_by_example
-
-
-@pytest.fixture(scope="module")
-def small(parts, tmp_path_factory):
+def small(tmp_path_factory):
     """(folder, its networks) of a small model in diffusers layout."""
     folder = tmp_path_factory.mktemp("paint") / "model"
     folder.mkdir()
@@ -36,18 +33,18 @@ def small(parts, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def door(room, small):
-    return room.pipeline.PaintByExamplePipeline.from_folder(small[0])
+def door(small):
+    return pipeline.PaintByExamplePipeline.from_folder(small[0])
 
 
 @pytest.fixture(scope="module")
-def wide(parts):
+def wide():
     """The full-size exemplar encoder in diffusers' class, behind a vision tower with narrow layers."""
     size = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, projection_dim=768)
     return parts.random_encoder(parts.VISION | size | {"intermediate_size": 8})
 
 
-def pixels(parts, count=2):
+def pixels(count=2):
     size = parts.VISION["image_size"]
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(5))
 
@@ -55,25 +52,25 @@ def pixels(parts, count=2):
 # the exemplar encoder
 
 
-def test_the_full_size_exemplar_encoder_and_null_are_diffusers(room, parts, wide):
-    files, exemplars = room.checkpoints, room.exemplar_encoder
-    state = files.from_diffusers(wide.state_dict())
-    encoder = exemplars.from_state(exemplars.ExemplarSettings(), state, "memory")
+def test_the_full_size_exemplar_encoder_and_null_are_diffusers(wide):
+    state = checkpoints.from_diffusers(wide.state_dict())
+    encoder = exemplar_encoder.from_state(exemplar_encoder.ExemplarSettings(), state, "memory")
     assert sum(tensor.numel() for name, tensor in state.items() if name != "null") == 62_981_120 + 2_048 + 787_200
     with torch.no_grad():
-        theirs, null = wide(pixels(parts), return_uncond_vector=True)
-        seen = wide.model(pixel_values=pixels(parts)).pooler_output
-        ours, our_null = exemplars.exemplar_context(encoder, seen)
+        theirs, null = wide(pixels(), return_uncond_vector=True)
+        seen = wide.model(pixel_values=pixels()).pooler_output
+        ours, our_null = exemplar_encoder.exemplar_context(encoder, seen)
     assert ours.shape == (2, 1, 768)
     assert parts.relative(ours, theirs) <= RELATIVE
     assert torch.equal(our_null, null.expand(2, -1, -1))
     assert parts.relative(ours[:1], ours[1:]) > 0.1, "the encoder must tell pictures apart, or equality is empty"
 
 
-def test_several_tokens_of_one_object_see_each_other(room, parts, wide):
+def test_several_tokens_of_one_object_see_each_other(wide):
     """As in the implicit representation, where the exemplar comes with few-shot pictures."""
-    files, exemplars = room.checkpoints, room.exemplar_encoder
-    encoder = exemplars.from_state(exemplars.ExemplarSettings(), files.from_diffusers(wide.state_dict()), "memory")
+    encoder = exemplar_encoder.from_state(
+        exemplar_encoder.ExemplarSettings(), checkpoints.from_diffusers(wide.state_dict()), "memory"
+    )
     tokens = torch.randn(1, 3, 1024)
     with torch.no_grad():
         theirs = wide.proj_out(wide.final_layer_norm(wide.mapper(tokens)))
@@ -81,50 +78,50 @@ def test_several_tokens_of_one_object_see_each_other(room, parts, wide):
         assert parts.relative(encoder(tokens)[:, :1], encoder(tokens[:, 0])) > 1e-3
 
 
-def test_an_encoder_survives_its_file(room, tmp_path):
-    exemplars = room.exemplar_encoder
-    encoder = exemplars.ExemplarEncoder(exemplars.ExemplarSettings(128, 48, blocks=2)).eval()
-    exemplars.save(encoder, tmp_path / "small.safetensors", licence="MIT")
-    again = exemplars.load(tmp_path / "small.safetensors")
+def test_an_encoder_survives_its_file(tmp_path):
+    encoder = exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(128, 48, blocks=2)).eval()
+    exemplar_encoder.save(encoder, tmp_path / "small.safetensors", licence="MIT")
+    again = exemplar_encoder.load(tmp_path / "small.safetensors")
     seen = torch.randn(3, 128)
     assert again.settings == encoder.settings
     assert torch.equal(again(seen), encoder(seen)) and torch.equal(again.null, encoder.null)
     assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
 
 
-def test_strength_goes_from_the_null_to_the_exemplar(room):
-    exemplars = room.exemplar_encoder
-    encoder = exemplars.ExemplarEncoder(exemplars.ExemplarSettings(16, 8, blocks=1))
+def test_strength_goes_from_the_null_to_the_exemplar():
+    encoder = exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(16, 8, blocks=1))
     seen = torch.randn(2, 16)
-    full, null = exemplars.exemplar_context(encoder, seen)
-    assert torch.allclose(exemplars.exemplar_context(encoder, seen, 0.0)[0], null, atol=1e-6)
-    half = exemplars.exemplar_context(encoder, seen, 0.5)[0]
+    full, null = exemplar_encoder.exemplar_context(encoder, seen)
+    assert torch.allclose(exemplar_encoder.exemplar_context(encoder, seen, 0.0)[0], null, atol=1e-6)
+    half = exemplar_encoder.exemplar_context(encoder, seen, 0.5)[0]
     assert torch.allclose(half, (full + null) / 2, atol=1e-6)
 
 
 # names and layouts
 
 
-def test_the_name_maps_are_inverses(room, parts):
-    files = room.checkpoints
-    ours = files.from_diffusers(parts.random_encoder().state_dict())
-    for there, back in ((files.to_ldm, files.from_ldm), (files.to_diffusers, files.from_diffusers)):
+def test_the_name_maps_are_inverses():
+    ours = checkpoints.from_diffusers(parts.random_encoder().state_dict())
+    for there, back in (
+        (checkpoints.to_ldm, checkpoints.from_ldm),
+        (checkpoints.to_diffusers, checkpoints.from_diffusers),
+    ):
         again = back(there(ours))
         assert again.keys() == ours.keys() and all(torch.equal(again[name], ours[name]) for name in ours)
-    assert set(files.to_ldm(ours)) == set(files.ldm_names(2).values())
-    assert {"learnable_vector", "proj_out.weight", "cond_stage_model.final_ln.bias"} <= files.to_ldm(ours).keys()
+    assert set(checkpoints.to_ldm(ours)) == set(checkpoints.ldm_names(2).values())
+    assert {"learnable_vector", "proj_out.weight", "cond_stage_model.final_ln.bias"} <= checkpoints.to_ldm(ours).keys()
 
 
-def test_both_layouts_give_the_same_conditioning(pack, room, parts, small, tmp_path):
+def test_both_layouts_give_the_same_conditioning(small, tmp_path):
     folder, networks = small
-    state = parts.ldm_state(pack, networks["image_encoder"], networks["unet"])
+    state = parts.ldm_state(networks["image_encoder"], networks["unet"])
     save_file(state, tmp_path / "model.safetensors")
     score = {"best_model_score": np.float64(1.5), "seen": np.int64(3)}  # as lightning leaves them there
     torch.save({"state_dict": state, "global_step": 7, "callbacks": score}, tmp_path / "model.ckpt")
-    opened = [room.checkpoints.open_paint_by_example(path) for path in (folder, *sorted(tmp_path.iterdir()))]
+    opened = [checkpoints.open_paint_by_example(path) for path in (folder, *sorted(tmp_path.iterdir()))]
     assert [files.layout for files in opened] == ["diffusers", "LDM", "LDM"]
     seen = torch.randn(2, 64)
-    contexts = [room.exemplar_encoder.exemplar_context(files.exemplar_encoder(), seen) for files in opened]
+    contexts = [exemplar_encoder.exemplar_context(files.exemplar_encoder(), seen) for files in opened]
     assert all(torch.equal(a, b) for other in contexts[1:] for a, b in zip(other, contexts[0], strict=True))
     towers, unets = [files.vision() for files in opened], [dict(files.unet().read()) for files in opened]
     for found in (towers, unets):
@@ -133,22 +130,22 @@ def test_both_layouts_give_the_same_conditioning(pack, room, parts, small, tmp_p
     assert not any(name.endswith("position_ids") for name in towers[0])
 
 
-def test_an_image_encoder_named_as_by_newer_transformers_is_the_same(room, small, tmp_path):
+def test_an_image_encoder_named_as_by_newer_transformers_is_the_same(small, tmp_path):
     folder, networks = small
     shutil.copytree(folder, tmp_path / "model")
     save_file(networks["image_encoder"].state_dict(), tmp_path / "model/image_encoder/model.safetensors")
-    a, b = (room.checkpoints.open_paint_by_example(path).vision() for path in (folder, tmp_path / "model"))
+    a, b = (checkpoints.open_paint_by_example(path).vision() for path in (folder, tmp_path / "model"))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="module")
-def with_optimizer_state(pack, parts, small, tmp_path_factory):
+def with_optimizer_state(small, tmp_path_factory):
     """A checkpoint of 12.6 GB of which nearly all is the optimizer's state: a hole in the file, which takes no disk."""
     from torch._subclasses import FakeTensorMode
 
     path = tmp_path_factory.mktemp("large") / "model.ckpt"
     _, networks = small
-    state = parts.ldm_state(pack, networks["image_encoder"], networks["unet"])
+    state = parts.ldm_state(networks["image_encoder"], networks["unet"])
     with FakeTensorMode():
         hollow = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in state.items()}
         moments = {"state": {0: {"exp_avg": torch.empty(7_400_000_000 // 4)}}}
@@ -168,13 +165,13 @@ def with_optimizer_state(pack, parts, small, tmp_path_factory):
     return path
 
 
-def test_of_a_file_with_optimizer_state_only_what_is_needed_is_read(room, small, with_optimizer_state):
+def test_of_a_file_with_optimizer_state_only_what_is_needed_is_read(small, with_optimizer_state):
     assert with_optimizer_state.stat().st_size > 12_500_000_000
     before = psutil.Process().memory_info().rss
-    files = room.checkpoints.open_paint_by_example(with_optimizer_state)
+    files = checkpoints.open_paint_by_example(with_optimizer_state)
     encoder, unet = files.exemplar_encoder(), dict(files.unet().read())
     assert psutil.Process().memory_info().rss - before < 200_000_000
-    plain = room.checkpoints.open_paint_by_example(small[0])
+    plain = checkpoints.open_paint_by_example(small[0])
     seen = torch.randn(1, 64)
     assert torch.equal(encoder(seen), plain.exemplar_encoder()(seen))
     assert all(torch.equal(unet[name], tensor) for name, tensor in plain.unet().read())
@@ -184,7 +181,7 @@ def test_of_a_file_with_optimizer_state_only_what_is_needed_is_read(room, small,
 
 
 @pytest.fixture(scope="module")
-def theirs(small, parts):
+def theirs(small):
     """diffusers' own pipeline of the same networks; its VAE without the posterior's noise, as in the host."""
     from diffusers import PNDMScheduler
     from diffusers.pipelines.deprecated.paint_by_example import pipeline_paint_by_example as module
@@ -204,9 +201,8 @@ def theirs(small, parts):
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["binary", "soft"])
-def test_the_nine_channels_are_diffusers(room, theirs, parts, soft):
+def test_the_nine_channels_are_diffusers(theirs, soft):
     pipe, module = theirs
-    inpainting = room.inpainting
     generator = torch.Generator().manual_seed(3)
     scene, mask = torch.rand(1, 64, 80, 3, generator=generator), torch.zeros(1, 64, 80)
     mask[:, 10:50, 17:60] = torch.rand(40, 43, generator=generator) if soft else 1.0
@@ -227,23 +223,23 @@ def test_the_nine_channels_are_diffusers(room, theirs, parts, soft):
     assert parts.relative(swapped, expected) > 0.1, "order and polarity must matter, or equality is empty"
 
 
-def test_latent_masks_at_an_edge(room):
+def test_latent_masks_at_an_edge():
     """Quarter steps are the original's; everything else decides."""
     mask = torch.zeros(1, 32, 32)
     mask[:, 12:28, 4:28] = 1  # the second row of cells half inside, the first column half
-    rows = {rule: room.inpainting.latent_mask(mask, rule)[0, 0] for rule in room.inpainting.LATENT_MASKS}
+    rows = {rule: inpainting.latent_mask(mask, rule)[0, 0] for rule in inpainting.LATENT_MASKS}
     assert rows["soft"][1].tolist() == [0.25, 0.5, 0.5, 0.25]
     assert rows["rounded"][2].tolist() == [0.0, 1.0, 1.0, 0.0]
     assert rows["touched"].tolist() == [[0, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
     assert rows["nearest"].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1]]
 
 
-def test_the_mask_cuts_the_exemplar_to_the_object(room):
+def test_the_mask_cuts_the_exemplar_to_the_object():
     mask = torch.zeros(1, 40, 60)
     mask[:, 20:30, 35:60] = 1
-    (cut,) = room.exemplar_picture.exemplar_pictures(EXEMPLAR, mask, margin=5)
+    (cut,) = exemplar_pictures(EXEMPLAR, mask, margin=5)
     assert torch.equal(cut, EXEMPLAR[:, 15:35, 30:60])
-    whole = room.exemplar_picture.exemplar_pictures(EXEMPLAR.repeat(2, 1, 1, 1), None)
+    whole = exemplar_pictures(EXEMPLAR.repeat(2, 1, 1, 1), None)
     assert len(whole) == 2 and torch.equal(whole[0], EXEMPLAR)
 
 
@@ -251,7 +247,7 @@ def test_the_mask_cuts_the_exemplar_to_the_object(room):
 
 
 @pytest.mark.parametrize("sampler", ["plms", "ddim"])
-def test_a_run_is_diffusers_run(door, theirs, parts, sampler):
+def test_a_run_is_diffusers_run(door, theirs, sampler):
     """The same noise, and the exemplar of the encoder's own size: resizing is PIL's there and torch's here."""
     from diffusers import DDIMScheduler
 
@@ -277,7 +273,7 @@ def test_a_run_is_diffusers_run(door, theirs, parts, sampler):
     assert parts.relative(made.images, torch.from_numpy(images)) <= 1e-3
 
 
-def test_twelve_ddim_steps_are_the_reference_loop(door, room, small, parts):
+def test_twelve_ddim_steps_are_the_reference_loop(door, small):
     folder, networks = small
     made = door(SCENE, MASK, EXEMPLAR, steps=12, sampler="ddim", similarity=5.0, seed=3)
     noise = torch.randn(1, 4, 10, 12, generator=torch.Generator().manual_seed(3))
@@ -298,9 +294,9 @@ def test_twelve_ddim_steps_are_the_reference_loop(door, room, small, parts):
     assert parts.relative(made.latents * 0.18215, x) <= 1e-3
 
 
-def test_guidance_one_is_the_exemplar_alone(door, room):
+def test_guidance_one_is_the_exemplar_alone(door):
     null, exemplar = torch.randn(2, 3, 4)
-    assert torch.allclose(room.inpainting.guided(null, exemplar, 1.0), exemplar, atol=1e-6)
+    assert torch.allclose(inpainting.guided(null, exemplar, 1.0), exemplar, atol=1e-6)
     calls = []
     handle = door.unet.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
     for similarity in (1.0, 5.0):
@@ -358,8 +354,8 @@ def test_a_mask_of_one_pixel_needs_the_cells_it_touches(door):
     assert door(SCENE, dot, EXEMPLAR, steps=1, mask_resize="touched").images.shape == SCENE.shape
 
 
-def ldm_without(pack, parts, small, *names, **changes):
-    state = parts.ldm_state(pack, small[1]["image_encoder"], small[1]["unet"])
+def ldm_without(small, *names, **changes):
+    state = parts.ldm_state(small[1]["image_encoder"], small[1]["unet"])
     for name in names:
         del state[name]
     return state | changes
@@ -378,38 +374,38 @@ WRONG = {
 
 @pytest.mark.parametrize(("spoil", "error"), WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
-def test_another_base_model_is_refused(pack, room, parts, small, tmp_path, spoil, error, kind):
-    state = ldm_without(pack, parts, small, *spoil.get("drop", ())) | spoil.get("change", {})
+def test_another_base_model_is_refused(small, tmp_path, spoil, error, kind):
+    state = ldm_without(small, *spoil.get("drop", ())) | spoil.get("change", {})
     path = tmp_path / f"model.{kind}"
     save_file(state, path) if kind == "safetensors" else torch.save({"state_dict": state}, path)
     with pytest.raises(ValueError) as caught:
-        room.checkpoints.open_paint_by_example(path)
+        checkpoints.open_paint_by_example(path)
     assert str(caught.value).startswith(f"{path} {error}")
     assert "Use Paint by Example's own weights" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
-def test_damaged_encoders_are_refused(pack, room, parts, small, tmp_path, kind):
+def test_damaged_encoders_are_refused(small, tmp_path, kind):
     path = tmp_path / f"model.{kind}"
 
     def load(state):
         save_file(state, path) if kind == "safetensors" else torch.save({"state_dict": state}, path)
-        return room.checkpoints.open_paint_by_example(path).exemplar_encoder()
+        return checkpoints.open_paint_by_example(path).exemplar_encoder()
 
     name = "cond_stage_model.mapper.resblocks.1.mlp.c_fc.bias"
     with pytest.raises(ValueError, match=r"is not whole: it lacks 1 tensors of the exemplar encoder \(such as " + name):
-        load(ldm_without(pack, parts, small, name))
+        load(ldm_without(small, name))
     with pytest.raises(ValueError, match=f"holds values that are not finite: {name}"):
-        load(ldm_without(pack, parts, small, **{name: torch.full((256,), NAN)}))
+        load(ldm_without(small, **{name: torch.full((256,), NAN)}))
     with pytest.raises(ValueError, match="does not hold the tensors an exemplar encoder needs"):
-        load(ldm_without(pack, parts, small, **{name: torch.zeros(3)}))
-    load(ldm_without(pack, parts, small))
+        load(ldm_without(small, **{name: torch.zeros(3)}))
+    load(ldm_without(small))
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(ValueError, match="cut off"):
-        room.checkpoints.open_paint_by_example(path)
+        checkpoints.open_paint_by_example(path)
     path.write_bytes(b"<!DOCTYPE html>")
     with pytest.raises(ValueError, match="cut off"):
-        room.checkpoints.open_paint_by_example(path)
+        checkpoints.open_paint_by_example(path)
 
 
 class Program:
@@ -420,49 +416,51 @@ class Program:
         return type(self.path).touch, (self.path,)
 
 
-def test_a_program_in_a_checkpoint_is_not_run(room, tmp_path):
+def test_a_program_in_a_checkpoint_is_not_run(tmp_path):
     torch.save({"state_dict": {}, "callbacks": Program(tmp_path / "canary")}, tmp_path / "model.ckpt")
     with pytest.raises(ValueError, match="nothing else is run from a weight file"):
-        room.checkpoints.open_paint_by_example(tmp_path / "model.ckpt")
+        checkpoints.open_paint_by_example(tmp_path / "model.ckpt")
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_folder_without_the_exemplar_encoder_is_refused(room, small, tmp_path):
+def test_a_folder_without_the_exemplar_encoder_is_refused(small, tmp_path):
     shutil.copytree(small[0], tmp_path / "model")
     file = tmp_path / "model/image_encoder/model.safetensors"
     save_file({name: tensor for name, tensor in load_file(file).items() if name.startswith("model.")}, file)
     with pytest.raises(ValueError, match="is a plain vision encoder"):
-        room.pipeline.PaintByExamplePipeline.from_folder(tmp_path / "model")
+        pipeline.PaintByExamplePipeline.from_folder(tmp_path / "model")
     config = tmp_path / "model/unet/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"in_channels": 4}))
     with pytest.raises(ValueError, match="is a text-to-image model: its UNet takes 4 channels"):
-        room.pipeline.PaintByExamplePipeline.from_folder(tmp_path / "model")
+        pipeline.PaintByExamplePipeline.from_folder(tmp_path / "model")
     with pytest.raises(FileNotFoundError):
-        room.pipeline.PaintByExamplePipeline.from_folder(tmp_path / "gone")
+        pipeline.PaintByExamplePipeline.from_folder(tmp_path / "gone")
 
 
-def test_an_encoder_of_another_size_is_refused(room, small):
-    networks, exemplars = small[1], room.exemplar_encoder
+def test_an_encoder_of_another_size_is_refused(small):
+    networks = small[1]
     for settings, error in (((64, 24), "context of width 24"), ((32, 48), "pooled vectors of width 32")):
         with pytest.raises(ValueError, match=error):
-            room.pipeline.PaintByExamplePipeline(
+            pipeline.PaintByExamplePipeline(
                 networks["unet"],
                 networks["vae"],
                 {},
                 networks["image_encoder"].model,
-                exemplars.ExemplarEncoder(exemplars.ExemplarSettings(*settings, blocks=1)),
+                exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(*settings, blocks=1)),
                 [0.5] * 3,
                 [0.5] * 3,
             )
     with pytest.raises(ValueError, match="reads pooled vectors of width 32, but the vision encoder gives width 64"):
-        exemplars.exemplar_context(exemplars.ExemplarEncoder(exemplars.ExemplarSettings(32, 8)), torch.ones(1, 64))
+        exemplar_encoder.exemplar_context(
+            exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(32, 8)), torch.ones(1, 64)
+        )
 
 
 # the command
 
 
 @pytest.fixture
-def command(pack, small, tmp_path):
+def command(small, tmp_path):
     for name, picture in (("scene", SCENE), ("exemplar", EXEMPLAR)):
         Image.fromarray((picture[0] * 255).byte().numpy()).save(tmp_path / f"{name}.png")
     Image.fromarray((MASK[0] * 255).byte().numpy()).save(tmp_path / "mask.png")
@@ -470,7 +468,7 @@ def command(pack, small, tmp_path):
     def call(*more):
         given = {"scene": "scene.png", "mask": "mask.png", "exemplar": "exemplar.png", "output": "out.png"}
         words = [word for name, file in given.items() for word in (f"--{name}", str(tmp_path / file))]
-        return pack.pipelines.__main__.main(["paint", *words, "--models", call.models, "--device", "cpu", *more])
+        return main(["paint", *words, "--models", call.models, "--device", "cpu", *more])
 
     call.models = str(small[0])
     return call
@@ -492,9 +490,9 @@ def test_the_command_leaves_all_outside_the_mask_alone(command, tmp_path):
     assert moved[np.asarray(mask) > 127].mean() > 0.9 and not moved[~near].any() and not near.all()
 
 
-def test_the_command_takes_a_box_for_a_mask(pack, command, tmp_path):
-    x0, y0, x1, y1 = pack.pipelines.masks.mask_box(MASK[0])
-    Image.fromarray((pack.pipelines.masks.box_mask((x0, y0, x1, y1), *MASK.shape[1:]).numpy() * 255).astype("u1")).save(
+def test_the_command_takes_a_box_for_a_mask(command, tmp_path):
+    x0, y0, x1, y1 = masks.mask_box(MASK[0])
+    Image.fromarray((masks.box_mask((x0, y0, x1, y1), *MASK.shape[1:]).numpy() * 255).astype("u1")).save(
         tmp_path / "mask.png"
     )
     assert command("--steps", "1") == 0
@@ -504,7 +502,7 @@ def test_the_command_takes_a_box_for_a_mask(pack, command, tmp_path):
     scene, exemplar, output = (str(tmp_path / name) for name in ("scene.png", "exemplar.png", "boxed.png"))
     words = ["--scene", scene, "--exemplar", exemplar, "--output", output, "--steps", "1", "--device", "cpu"]
     words += ["--models", command.models, "--box", *map(str, (x0, y0, x1 - x0, y1 - y0))]
-    assert pack.pipelines.__main__.main(["paint", *words]) == 0
+    assert main(["paint", *words]) == 0
     assert (tmp_path / "boxed.png").read_bytes() == first
 
 
@@ -518,7 +516,6 @@ def test_the_command_says_what_is_wrong(command, tmp_path, capsys):
     assert len(said) >= 4 and "The mask is empty" in said[-1]
 
 
-def test_the_command_offers_what_the_pipeline_has(pack, room):
-    paint = pack.pipelines.commands.paint
-    assert paint.SAMPLERS == room.pipeline.SAMPLERS
-    assert paint.LATENT_MASKS == room.inpainting.LATENT_MASKS
+def test_the_command_offers_what_the_pipeline_has():
+    assert paint.SAMPLERS == pipeline.SAMPLERS
+    assert paint.LATENT_MASKS == inpainting.LATENT_MASKS

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-
-@pytest.fixture
-def training(pack):
-    return pack.pipelines.paint_by_example.training.task
-
-
-@pytest.fixture
-def augmentation(pack):
-    return pack.pipelines.paint_by_example.training.augmentation
+from visual_insertion_pack.devtools.pack import ROOT
+from visual_insertion_pack.pipelines.paint_by_example import exemplar_encoder
+from visual_insertion_pack.pipelines.paint_by_example.training import augmentation
+from visual_insertion_pack.pipelines.paint_by_example.training.task import (
+    EncodedExemplars,
+    ExemplarTask,
+    inpainting_unet,
+    preview,
+)
+from visual_insertion_pack.pipelines.playroom import dataset, exemplars, inpainting
+from visual_insertion_pack.pipelines.playroom.recipe import noise_schedule
+from visual_insertion_pack.pipelines.training import engine
 
 
 def small_unet(in_channels=9):
@@ -36,21 +39,20 @@ def small_unet(in_channels=9):
 
 
 @pytest.fixture
-def make_task(pack, training):
-    encoders = pack.pipelines.paint_by_example.exemplar_encoder
-    schedule = pack.pipelines.playroom.recipe.noise_schedule()
+def make_task():
+    schedule = noise_schedule()
 
     def make(**options):
         torch.manual_seed(1)
-        data = training.EncodedExemplars(
+        data = EncodedExemplars(
             target=torch.randn(5, 4, 8, 8),
             masked=torch.randn(5, 2, 4, 8, 8),
             hole=torch.rand(5, 2, 1, 8, 8) > 0.6,
             own=torch.randn(5, 3, 10).half(),
             others=torch.randn(5, 2, 10).half() + 50,
         )
-        encoder = encoders.ExemplarEncoder(encoders.ExemplarSettings(10, 12, blocks=1))
-        return training.ExemplarTask(small_unet(), encoder, data, schedule, **{"batch": 6, **options})
+        encoder = exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(10, 12, blocks=1))
+        return ExemplarTask(small_unet(), encoder, data, schedule, **{"batch": 6, **options})
 
     return make
 
@@ -59,7 +61,7 @@ def losses(task, seed):
     return task.loss(task.fetch(task.draw(0, torch.Generator().manual_seed(seed))))
 
 
-def test_the_unet_sees_noise_then_the_masked_picture_then_the_mask_with_one_for_keep(training, make_task, monkeypatch):
+def test_the_unet_sees_noise_then_the_masked_picture_then_the_mask_with_one_for_keep(make_task, monkeypatch):
     task = make_task()
     batch = task.fetch(task.draw(0, torch.Generator().manual_seed(2)))
     seen = {}
@@ -113,20 +115,20 @@ def test_other_pictures_take_their_share_of_exemplars(make_task):
     assert task.fetch(task.draw(0, torch.Generator().manual_seed(0)))["pooled"].mean() < 5
 
 
-def test_there_must_be_pictures_and_other_pictures_where_they_are_asked_for(training, make_task):
+def test_there_must_be_pictures_and_other_pictures_where_they_are_asked_for(make_task):
     task = make_task()
     task.data.others = None
     with pytest.raises(ValueError, match="other_share"):
-        training.ExemplarTask(task.unet, task.encoder, task.data, task.noise_schedule, batch=2, other_share=0.5)
-    empty = training.EncodedExemplars(*(torch.zeros(0, 1, 1, 1, 1) for _ in range(4)))
+        ExemplarTask(task.unet, task.encoder, task.data, task.noise_schedule, batch=2, other_share=0.5)
+    empty = EncodedExemplars(*(torch.zeros(0, 1, 1, 1, 1) for _ in range(4)))
     with pytest.raises(ValueError, match="no picture"):
-        training.ExemplarTask(task.unet, task.encoder, empty, task.noise_schedule, batch=2)
+        ExemplarTask(task.unet, task.encoder, empty, task.noise_schedule, batch=2)
 
 
 @pytest.mark.parametrize("channels", [4, 8])
-def test_a_widened_unet_says_what_it_said_before(training, channels):
+def test_a_widened_unet_says_what_it_said_before(channels):
     narrow = small_unet(channels).eval()
-    wide = training.inpainting_unet(narrow).eval()
+    wide = inpainting_unet(narrow).eval()
     x, context = torch.randn(2, 9, 8, 8), torch.randn(2, 1, 12)
     with torch.no_grad():
         a, b = (net(x[:, : net.config.in_channels], 7, encoder_hidden_states=context).sample for net in (narrow, wide))
@@ -134,21 +136,20 @@ def test_a_widened_unet_says_what_it_said_before(training, channels):
     assert torch.allclose(a, b, atol=1e-6)
 
 
-def test_a_preview_without_guidance_does_not_hear_the_null(training, make_task):
+def test_a_preview_without_guidance_does_not_hear_the_null(make_task):
     task = make_task()
     task.unet.eval()
     masked, hole, context = torch.randn(2, 4, 8, 8), torch.zeros(2, 1, 8, 8), torch.randn(2, 1, 12)
 
     def show(null, scale):
         given = (masked, hole, task.noise_schedule)
-        return training.preview(task.unet, context, torch.full((1, 1, 12), null), *given, scale=scale, steps=2)
+        return preview(task.unet, context, torch.full((1, 1, 12), null), *given, scale=scale, steps=2)
 
     assert torch.allclose(show(0.0, 1.0), show(3.0, 1.0), atol=1e-4)
     assert not torch.allclose(show(0.0, 2.0), show(3.0, 2.0))
 
 
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(pack, make_task, tmp_path):
-    engine = pack.pipelines.training.engine
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(make_task, tmp_path):
     plan = engine.Settings(8, 1e-3, warmup=2, precision="fp32", log_every=4, save_every=10_000)
     whole = engine.fit(make_task(), plan, tmp_path / "whole", lambda _: None)
     broken = make_task()
@@ -169,7 +170,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(pack, 
 
 
 class TestAugmentation:
-    def test_it_is_a_function_of_its_generator_and_keeps_the_size(self, augmentation):
+    def test_it_is_a_function_of_its_generator_and_keeps_the_size(self):
         pictures = torch.rand(6, 3, 32, 32)
         settings = augmentation.Augmentation(light=0.1)
         one, two, three = (
@@ -178,7 +179,7 @@ class TestAugmentation:
         )
         assert one.shape == pictures.shape and torch.equal(one, two) and not torch.equal(one, three)
 
-    def test_without_chance_the_picture_stays(self, augmentation):
+    def test_without_chance_the_picture_stays(self):
         pictures = torch.rand(3, 3, 32, 32)
         still = augmentation.Augmentation(flip=0, rotate=0, blur=0, elastic=0)
         same = augmentation.augment_exemplars(pictures, still, torch.Generator())
@@ -187,7 +188,7 @@ class TestAugmentation:
         mirrored = augmentation.augment_exemplars(pictures, flipped, torch.Generator())
         assert torch.allclose(mirrored, pictures.flip(-1), atol=1e-4)
 
-    def test_a_crop_holds_the_box_and_its_margin_squashed(self, augmentation):
+    def test_a_crop_holds_the_box_and_its_margin_squashed(self):
         picture = torch.zeros(3, 100, 80)
         picture[:, 40:60, 30:40] = 1
         tight = augmentation.crop_exemplar(picture, (30, 40, 40, 60), 16, margin=0)
@@ -198,11 +199,7 @@ class TestAugmentation:
 
 
 class TestPlayroom:
-    @pytest.fixture
-    def exemplars(self, pack):
-        return pack.pipelines.playroom.exemplars
-
-    def test_the_vae_sees_mid_grey_in_the_hole_and_the_mask_is_one_there(self, exemplars, monkeypatch):
+    def test_the_vae_sees_mid_grey_in_the_hole_and_the_mask_is_one_there(self, monkeypatch):
         seen = []
         monkeypatch.setattr(exemplars, "encode_signed", lambda vae, pictures: seen.append(pictures) or pictures)
         pictures, hole = np.full((1, 64, 64, 3), 200, np.uint8), torch.zeros(1, 64, 64, dtype=torch.bool)
@@ -212,8 +209,8 @@ class TestPlayroom:
         assert seen[0][0, 0, 0, 0] == pytest.approx(200 / 127.5 - 1)
         assert (cells[0, 0, 2:4, 3:6] == 1).all() and cells.sum() == 6
 
-    def test_a_hole_covers_the_toy_and_half_of_them_its_shadow(self, pack, exemplars):
-        truth = pack.pipelines.playroom.dataset.render_arrays(range(900_000_500, 900_000_512), views=1)
+    def test_a_hole_covers_the_toy_and_half_of_them_its_shadow(self):
+        truth = dataset.render_arrays(range(900_000_500, 900_000_512), views=1)
         generator, shadows = torch.Generator().manual_seed(0), []
         for box, toy, effect in zip(truth["box"], truth["object_mask"], truth["effect_mask"], strict=True):
             for _ in range(4):
@@ -222,18 +219,17 @@ class TestPlayroom:
                 shadows.append(hole[effect].mean() > 0.97)
         assert 0.35 < np.mean(shadows) < 0.95
 
-    def test_the_recipe_runs_small_is_read_back_and_its_files_load(self, pack, exemplars, tmp_path, monkeypatch):
-        recipe, dataset = pack.pipelines.playroom.inpainting, pack.pipelines.playroom.dataset
+    def test_the_recipe_runs_small_is_read_back_and_its_files_load(self, tmp_path, monkeypatch):
         monkeypatch.setattr(dataset, "SHARD", 10)
-        monkeypatch.setattr(recipe, "SHEET_CASES", 3)
-        small = recipe.Recipe(triplets=10, views=2, steps=2)
-        models = pack.devtools.pack.ROOT / "playroom_models"
+        monkeypatch.setattr(inpainting, "SHEET_CASES", 3)
+        small = inpainting.Recipe(triplets=10, views=2, steps=2)
+        models = ROOT / "playroom_models"
         folder, output = tmp_path / "work", tmp_path / "models"
-        recipe.build(small, models, folder, output, lambda _: None)
-        _, first = recipe.load_models(output)
-        recipe.build(small, models, folder, output, lambda _: None)
+        inpainting.build(small, models, folder, output, lambda _: None)
+        _, first = inpainting.load_models(output)
+        inpainting.build(small, models, folder, output, lambda _: None)
         assert (folder / "inpainting" / "sheet.png").exists()
-        unet, encoder = recipe.load_models(output)
+        unet, encoder = inpainting.load_models(output)
         assert unet.config.in_channels == 9 and encoder.null.shape == (1, 1, 128)
         assert all(torch.equal(*pair) for pair in zip(first.parameters(), encoder.parameters(), strict=True))
         assert json.loads((output / "facts.json").read_text())["recipe"]["steps"] == 2

@@ -10,27 +10,26 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from visual_insertion_pack.pipelines import samplers
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.commands import _scenes
+from visual_insertion_pack.pipelines.commands.insert import SAMPLERS
+from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer, object_picture
+from visual_insertion_pack.pipelines.visual_insertion.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline, picture_tensor
+from visual_insertion_pack.pipelines.visual_insertion.scene import pad_to_multiple
+
 MODELS = Path(__file__).resolve().parents[1] / "playroom_models"
 
 
 @pytest.fixture(scope="module")
-def door(pack):
-    return pack.pipelines.visual_insertion.pipeline
-
-
-@pytest.fixture(scope="module")
-def guidance(pack):
-    return pack.pipelines.visual_insertion.guidance.Guidance
-
-
-@pytest.fixture(scope="module")
-def toys(door):
+def toys():
     """The pipeline on the models that ship."""
-    return door.VisualInsertionPipeline.from_folder(MODELS)
+    return VisualInsertionPipeline.from_folder(MODELS)
 
 
 @pytest.fixture(scope="module")
-def sd_folder(pack, tmp_path_factory):
+def sd_folder(tmp_path_factory):
     """A folder laid out like Paint by Inpaint's, small: context 77x768, noise prediction, scaling 0.18215."""
     from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -63,16 +62,15 @@ def sd_folder(pack, tmp_path_factory):
     CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
     statistics = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
     (folder / "image_encoder" / "preprocessor_config.json").write_text(json.dumps(statistics), "utf-8")
-    optimizers = pack.pipelines.visual_insertion.embedding_optimizer
-    optimizer = optimizers.build(optimizers.OptimizerSettings("resampler", 64, 768, 77, blocks=1))
+    optimizer = embedding_optimizer.build(embedding_optimizer.OptimizerSettings("resampler", 64, 768, 77, blocks=1))
     torch.nn.init.normal_(optimizer.null)
-    save_file(optimizer.state_dict(), folder / "mine.safetensors", optimizers.metadata(optimizer.settings))
+    save_file(optimizer.state_dict(), folder / "mine.safetensors", embedding_optimizer.metadata(optimizer.settings))
     return folder
 
 
 @pytest.fixture(scope="module")
-def sd(door, sd_folder):
-    return door.VisualInsertionPipeline.from_folder(sd_folder, sd_folder / "mine.safetensors")
+def sd(sd_folder):
+    return VisualInsertionPipeline.from_folder(sd_folder, sd_folder / "mine.safetensors")
 
 
 def noise(seed, *shape):
@@ -90,7 +88,7 @@ def relative(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def on_steps(door, pipeline, *timesteps):
+def on_steps(pipeline, *timesteps):
     """Noise levels of whole training steps, then 0."""
     return torch.cat([pipeline.levels[list(timesteps)].float(), torch.zeros(1)])
 
@@ -126,15 +124,15 @@ def reference(pipeline, scene, picture, timesteps, s_t, s_i, start):
 
 @pytest.mark.parametrize("which", ["toys", "sd"])
 @pytest.mark.parametrize(("s_t", "s_i"), [(7.5, 1.5), (7.5, 1.0), (1.5, 1.5), (0.0, 1.5), (1.0, 1.0), (0.5, 0.5)])
-def test_sampling_equals_eq_3_by_hand(request, door, guidance, which, s_t, s_i):
+def test_sampling_equals_eq_3_by_hand(request, which, s_t, s_i):
     pipeline, timesteps, start = request.getfixturevalue(which), (999, 700, 400, 100, 5), noise(3, 1, 4, 8, 8)
-    sigmas = on_steps(door, pipeline, *timesteps)
-    result = pipeline(SCENE, OBJECT, None, guidance(s_t, s_i), sampler="euler", sigmas=sigmas, latents=start)
+    sigmas = on_steps(pipeline, *timesteps)
+    result = pipeline(SCENE, OBJECT, None, Guidance(s_t, s_i), sampler="euler", sigmas=sigmas, latents=start)
     expected = reference(pipeline, SCENE, OBJECT, timesteps, s_t, s_i, start)
     assert relative(result.latents * pipeline.pipeline.vae.config.scaling_factor, expected) < 1e-4
 
 
-def test_equals_diffusers_own_guidance(door, guidance, toys):
+def test_equals_diffusers_own_guidance(toys):
     from diffusers import EulerDiscreteScheduler
 
     stock, steps, start = toys.pipeline, 10, noise(3, 1, 4, 8, 8)  # 10 evenly spread steps are whole ones
@@ -153,7 +151,7 @@ def test_equals_diffusers_own_guidance(door, guidance, toys):
         output_type="latent",
     ).images
     sigmas = stock.scheduler.sigmas
-    ours = toys(SCENE, OBJECT, None, guidance(7.5, 1.5), sampler="euler", sigmas=sigmas, latents=start)
+    ours = toys(SCENE, OBJECT, None, Guidance(7.5, 1.5), sampler="euler", sigmas=sigmas, latents=start)
     assert relative(ours.latents * stock.vae.config.scaling_factor, theirs) < 1e-4
 
 
@@ -169,10 +167,10 @@ def test_equals_diffusers_own_guidance(door, guidance, toys):
     ],
 )
 @pytest.mark.parametrize("sampler", ["euler", "ddim"])
-def test_evaluations_are_counted_and_saved(toys, guidance, settings, expected, sampler):
+def test_evaluations_are_counted_and_saved(toys, settings, expected, sampler):
     rows = []
     hook = toys.pipeline.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-    result = toys(SCENE, OBJECT, None, guidance(**settings), steps=6, sampler=sampler)
+    result = toys(SCENE, OBJECT, None, Guidance(**settings), steps=6, sampler=sampler)
     hook.remove()
     assert result.unet_evaluations == sum(rows) == expected
 
@@ -184,8 +182,8 @@ def test_a_seed_repeats_and_another_differs(toys, sampler):
     assert not torch.equal(first, other)
 
 
-def test_samplers_agree_in_the_limit_of_many_steps(toys, guidance):
-    start, settings = noise(1, 1, 4, 8, 8), guidance(1.0, 1.0)
+def test_samplers_agree_in_the_limit_of_many_steps(toys):
+    start, settings = noise(1, 1, 4, 8, 8), Guidance(1.0, 1.0)
 
     euler, ddim, dpmpp = (
         toys(SCENE, OBJECT, None, settings, steps=40, sampler=sampler, latents=start).latents
@@ -195,8 +193,8 @@ def test_samplers_agree_in_the_limit_of_many_steps(toys, guidance):
     assert relative(dpmpp, euler) < 0.1
 
 
-def test_half_precision_models_sample_in_single_precision(door, toys):
-    half = door.VisualInsertionPipeline.from_folder(MODELS, dtype=torch.bfloat16)
+def test_half_precision_models_sample_in_single_precision(toys):
+    half = VisualInsertionPipeline.from_folder(MODELS, dtype=torch.bfloat16)
     assert half.pipeline.unet.dtype == half.pipeline.vae.dtype == torch.bfloat16
     result, expected = (pipeline(SCENE, OBJECT, steps=3) for pipeline in (half, toys))
     assert result.latents.dtype == result.images.dtype == torch.float32
@@ -208,14 +206,14 @@ def test_the_result_has_the_scenes_own_size(toys, size):
     assert toys(pictures(4, *size, 3), OBJECT, steps=1).images.shape == (1, *size, 3)
 
 
-def test_padding_does_not_reach_the_picture_handed_back(pack, toys):
+def test_padding_does_not_reach_the_picture_handed_back(toys):
     scene = pictures(4, 1, 61, 59, 3)
-    padded = pack.pipelines.visual_insertion.scene.pad_to_multiple(scene, 8)
+    padded = pad_to_multiple(scene, 8)
     by_hand = toys(padded, OBJECT, steps=2)
     assert torch.equal(toys(scene, OBJECT, steps=2).images, by_hand.images[:, :61, :59])
 
 
-def test_a_batch_equals_single_runs(door, toys):
+def test_a_batch_equals_single_runs(toys):
     scenes, start = pictures(6, 3, 64, 64, 3), noise(7, 3, 4, 8, 8)
     together = toys(scenes, OBJECT, steps=3, sampler="euler", latents=start).latents
     pairs = zip(scenes.split(1), start.split(1), strict=True)
@@ -230,16 +228,16 @@ def test_several_pictures_are_views_or_separate_objects(toys):
     assert len(toys(SCENE, views, steps=1, views="separate").images) == 2
 
 
-def test_rescale_is_measured_on_the_denoised_latents(door, guidance, sd):
+def test_rescale_is_measured_on_the_denoised_latents(sd):
     """One step from full noise: the result is the guided x0, so its spread is the conditional x0's."""
-    sigmas, start = on_steps(door, sd, 999), noise(3, 1, 4, 8, 8)
+    sigmas, start = on_steps(sd, 999), noise(3, 1, 4, 8, 8)
     run = {"sampler": "euler", "sigmas": sigmas, "latents": start}
-    steered = sd(SCENE, OBJECT, None, guidance(7.5, 1.5, object_rescale=1.0), **run).latents
-    plain = sd(SCENE, OBJECT, None, guidance(1.0, 1.0), **run).latents
+    steered = sd(SCENE, OBJECT, None, Guidance(7.5, 1.5, object_rescale=1.0), **run).latents
+    plain = sd(SCENE, OBJECT, None, Guidance(1.0, 1.0), **run).latents
     assert steered.std() == pytest.approx(float(plain.std()), rel=1e-4)
 
 
-def test_noise_levels_that_share_a_training_step_are_all_walked(door, toys):
+def test_noise_levels_that_share_a_training_step_are_all_walked(toys):
     seen = []
     sigmas = torch.tensor([14.7, 14.62, 14.61, 3.0, 0.0])
     toys(SCENE, OBJECT, sampler="euler", sigmas=sigmas, callback=lambda done, total, x: seen.append((done, total)))
@@ -256,18 +254,18 @@ def test_a_callback_can_cancel_and_the_next_run_works(toys):
     assert toys(SCENE, OBJECT, steps=1).unet_evaluations == 3
 
 
-def test_pictures_of_every_mode_are_read(door):
+def test_pictures_of_every_mode_are_read():
     for mode, channels in {"RGB": 3, "RGBA": 4, "L": 3, "LA": 4, "P": 3, "1": 3, "CMYK": 3}.items():
-        tensor = door.picture_tensor(Image.new(mode, (7, 5)))
+        tensor = picture_tensor(Image.new(mode, (7, 5)))
         assert tensor.shape == (1, 5, 7, channels) and 0 <= tensor.min() <= tensor.max() <= 1
-    assert door.picture_tensor(Image.new("I;16", (7, 5), 65535)).shape == (1, 5, 7, 1)
-    assert door.picture_tensor(Image.new("I;16", (7, 5), 65535)).max() == 1
+    assert picture_tensor(Image.new("I;16", (7, 5), 65535)).shape == (1, 5, 7, 1)
+    assert picture_tensor(Image.new("I;16", (7, 5), 65535)).max() == 1
 
 
-def test_a_photograph_lying_on_its_side_is_turned(door):
+def test_a_photograph_lying_on_its_side_is_turned():
     image = Image.new("RGB", (7, 5))
     image.getexif()[0x0112] = 6
-    assert door.picture_tensor(image).shape == (1, 7, 5, 3)
+    assert picture_tensor(image).shape == (1, 7, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -301,46 +299,46 @@ def copied(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(4, "text-to-image"), (9, "inpainting"), (5, "another kind")])
-def test_another_family_is_named_before_its_weights_are_read(door, tmp_path, channels, kind):
+def test_another_family_is_named_before_its_weights_are_read(tmp_path, channels, kind):
     folder = copied(MODELS, tmp_path)
     config = json.loads((folder / "unet/config.json").read_text("utf-8"))
     (folder / "unet/config.json").write_text(json.dumps(config | {"in_channels": channels}), "utf-8")
     (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ValueError, match=f"{channels} input channels.*{kind}.*add-base"):
-        door.VisualInsertionPipeline.from_folder(folder)
+        VisualInsertionPipeline.from_folder(folder)
 
 
 @pytest.mark.parametrize(
     "part", ["unet/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json", "vae/config.json"]
 )
-def test_a_missing_part_is_named(door, tmp_path, part):
+def test_a_missing_part_is_named(tmp_path, part):
     folder = copied(MODELS, tmp_path)
     (folder / part).unlink()
     with pytest.raises(FileNotFoundError, match=Path(part).name):
-        door.VisualInsertionPipeline.from_folder(folder)
+        VisualInsertionPipeline.from_folder(folder)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae"])
-def test_truncated_weights_are_refused(door, tmp_path, part):
+def test_truncated_weights_are_refused(tmp_path, part):
     folder = copied(MODELS, tmp_path)
     weights = folder / part / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cannot be read"):
-        door.VisualInsertionPipeline.from_folder(folder)
+        VisualInsertionPipeline.from_folder(folder)
 
 
-def test_parts_that_do_not_pair_are_refused(door, sd_folder):
-    from_folder = door.VisualInsertionPipeline.from_folder
+def test_parts_that_do_not_pair_are_refused(sd_folder):
+    from_folder = VisualInsertionPipeline.from_folder
     with pytest.raises(ValueError, match="width 768.*reads width 128"):
         from_folder(MODELS, sd_folder / "mine.safetensors")
     with pytest.raises(ValueError, match="width 128.*gives width 64"):
         from_folder(MODELS, image_encoder=sd_folder / "image_encoder")
 
 
-def test_the_models_own_guidance_is_the_default(toys, sd, guidance):
+def test_the_models_own_guidance_is_the_default(toys, sd):
     facts = json.loads((MODELS / "playroom.json").read_text("utf-8"))
-    assert toys.guidance == guidance(**facts["guidance"])
-    assert sd.guidance == guidance()
+    assert toys.guidance == Guidance(**facts["guidance"])
+    assert sd.guidance == Guidance()
 
 
 # Command line
@@ -359,14 +357,14 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def insert(pack, files, tmp_path):
+def insert(files, tmp_path):
     """Runs the command; options override a working call. Gives exit code and output path."""
 
     def run(*extra, **options):
         given = {"scene": files / "scene.png", "object": files / "object.png", "output": tmp_path / "r.png"}
         given |= {"steps": 2, "device": "cpu"} | options
         words = [word for name, x in given.items() for word in ("--" + name.replace("_", "-"), str(x))]
-        return pack.pipelines.__main__.main(["insert", *words, *extra]), given["output"]
+        return main(["insert", *words, *extra]), given["output"]
 
     return run
 
@@ -443,8 +441,7 @@ def test_an_output_that_cannot_be_written_leaves_nothing(insert, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_offers_what_the_pipeline_knows(pack, door):
-    commands, object_picture = pack.pipelines.commands, pack.pipelines.visual_insertion.object_picture
-    assert commands.insert.SAMPLERS == tuple(pack.pipelines.samplers.SAMPLERS)
-    assert commands._scenes.FRAMINGS == object_picture.FRAMINGS
-    assert commands._scenes.BACKGROUNDS == object_picture.BACKGROUNDS
+def test_the_command_offers_what_the_pipeline_knows():
+    assert SAMPLERS == tuple(samplers.SAMPLERS)
+    assert _scenes.FRAMINGS == object_picture.FRAMINGS
+    assert _scenes.BACKGROUNDS == object_picture.BACKGROUNDS

@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
+from visual_insertion_pack.devtools.pack import ROOT
+from visual_insertion_pack.pipelines.playroom import dataset, oracle, toys
+from visual_insertion_pack.pipelines.playroom.judge import load_judge
+from visual_insertion_pack.pipelines.playroom.triplets import make_triplet
+
 
 @pytest.fixture(scope="module")
-def triplets(pack):
-    return [pack.pipelines.playroom.triplets.make_triplet(seed) for seed in range(900_000_300, 900_000_324)]
+def triplets():
+    return [make_triplet(seed) for seed in range(900_000_300, 900_000_324)]
 
 
-def test_a_triplet_is_a_function_of_its_seed(pack, triplets):
-    again = pack.pipelines.playroom.triplets.make_triplet(900_000_300)
+def test_a_triplet_is_a_function_of_its_seed(triplets):
+    again = make_triplet(900_000_300)
     assert np.array_equal(again.target, triplets[0].target) and np.array_equal(again.objects, triplets[0].objects)
     assert not np.array_equal(triplets[0].scene, triplets[1].scene)
 
@@ -33,16 +38,14 @@ def test_every_toy_stands_on_its_support_and_fills_its_box(triplets):
         assert columns.min() > x0 - 3 and columns.max() < x1 + 3
 
 
-def test_all_shapes_patterns_and_places_occur(pack):
-    toys = pack.pipelines.playroom.toys
-    drawn = [pack.pipelines.playroom.triplets.make_triplet(seed, views=1) for seed in range(120)]
+def test_all_shapes_patterns_and_places_occur():
+    drawn = [make_triplet(seed, views=1) for seed in range(120)]
     assert {t.toy.shape for t in drawn} == set(toys.SHAPES)
     assert {t.toy.pattern for t in drawn} == set(toys.PATTERNS)
     assert {t.placement.place for t in drawn} == {"floor", "table"}
 
 
-def test_rendering_does_not_depend_on_workers_and_finds_finished_shards_again(pack, tmp_path, monkeypatch):
-    dataset = pack.pipelines.playroom.dataset
+def test_rendering_does_not_depend_on_workers_and_finds_finished_shards_again(tmp_path, monkeypatch):
     seeds = range(7, 7 + dataset.SHARD + 20)  # two shards
     one = dataset.render(tmp_path / "one", seeds, views=1, workers=1)
     two = dataset.render(tmp_path / "two", seeds, views=1, workers=2)
@@ -57,30 +60,28 @@ def test_rendering_does_not_depend_on_workers_and_finds_finished_shards_again(pa
 
 
 @pytest.fixture(scope="module")
-def truth(pack):
-    return pack.pipelines.playroom.dataset.render_arrays(range(900_000_400, 900_000_432), views=1)
+def truth():
+    return dataset.render_arrays(range(900_000_400, 900_000_432), views=1)
 
 
 @pytest.fixture(scope="module")
-def judge(pack):
-    return pack.pipelines.playroom.judge.load_judge(pack.devtools.pack.ROOT / "playroom_models" / "judge.safetensors")
+def judge():
+    return load_judge(ROOT / "playroom_models" / "judge.safetensors")
 
 
-def test_the_oracle_gives_the_truth_full_marks(pack, truth, judge):
-    oracle = pack.pipelines.playroom.oracle
+def test_the_oracle_gives_the_truth_full_marks(truth, judge):
     figures = oracle.summary(oracle.score(truth["target"], truth["scene"], truth, judge))
     assert figures["inserted_rate"] == 1 and figures["supported_rate"] == 1
     assert figures["shape_accuracy"] > 0.96 and figures["pattern_accuracy"] > 0.96
     assert figures["colour_ratio"] < 0.1 and figures["background_psnr_db"] > 50
 
 
-def test_the_oracle_gives_an_unchanged_scene_nothing(pack, truth, judge):
-    table = pack.pipelines.playroom.oracle.score(truth["scene"], truth["scene"], truth, judge)
+def test_the_oracle_gives_an_unchanged_scene_nothing(truth, judge):
+    table = oracle.score(truth["scene"], truth["scene"], truth, judge)
     assert table["inserted"].sum() == 0 and np.isnan(table["colour"]).all()
 
 
-def test_the_oracle_sees_a_wrong_object_a_floating_one_and_a_spoilt_background(pack, truth, judge):
-    oracle = pack.pipelines.playroom.oracle
+def test_the_oracle_sees_a_wrong_object_a_floating_one_and_a_spoilt_background(truth, judge):
     right = oracle.score(truth["target"], truth["scene"], truth, judge)
     wrong_truth = truth | {name: np.roll(truth[name], 5, axis=0) for name in ("shape", "pattern")}
     wrong = oracle.score(truth["target"], truth["scene"], wrong_truth, judge)
@@ -92,11 +93,11 @@ def test_the_oracle_sees_a_wrong_object_a_floating_one_and_a_spoilt_background(p
     assert oracle.score(spoilt, truth["scene"], truth, judge)["background"].mean() < 25
 
 
-def test_a_darker_patch_of_floor_is_a_shadow_and_not_an_object(pack):
+def test_a_darker_patch_of_floor_is_a_shadow_and_not_an_object():
     scene = np.full((128, 128, 3), (120, 150, 90), np.uint8)
     shaded = scene.copy()
     shaded[80:100, 40:80] = (scene[80:100, 40:80] * 0.7).astype(np.uint8)
-    assert pack.pipelines.playroom.oracle.find(shaded, scene) is None
+    assert oracle.find(shaded, scene) is None
     shaded[60:85, 50:70] = (200, 30, 30)
-    finding = pack.pipelines.playroom.oracle.find(shaded, scene)
+    finding = oracle.find(shaded, scene)
     assert finding.box[0] >= 48 and finding.box[3] <= 87 and finding.effect[95, 45]

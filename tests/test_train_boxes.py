@@ -13,6 +13,27 @@ import pytest
 import torch
 from PIL import Image
 
+from visual_insertion_pack.benchmarks import bench_exactness
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.commands import train
+from visual_insertion_pack.pipelines.paint_by_example import checkpoints, exemplar_encoder, inpainting
+from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
+from visual_insertion_pack.pipelines.paint_by_example.training.augmentation import Augmentation
+from visual_insertion_pack.pipelines.paint_by_example.training.box_folder import read_folder
+from visual_insertion_pack.pipelines.paint_by_example.training.config import ModelFolders
+from visual_insertion_pack.pipelines.paint_by_example.training.picture_task import FrozenEncoders
+from visual_insertion_pack.pipelines.paint_by_example.training.pictures import (
+    Pictures,
+    PictureSettings,
+    draw_example,
+    draw_square,
+)
+from visual_insertion_pack.pipelines.paint_by_example.training.recipe import STILL, Recipe
+from visual_insertion_pack.pipelines.paint_by_example.training.start import load_start
+from visual_insertion_pack.pipelines.paint_by_example.training.task import inpainting_unet
+from visual_insertion_pack.pipelines.training import engine, trainer
+from visual_insertion_pack.tests import paint_by_example_parts
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
     *("run.steps=2", "run.log_every=1", "run.warmup=1", "run.precision=fp32", "run.validate_every=0", "batch=2"),
@@ -21,11 +42,11 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def boxes(pack, tmp_path_factory):
+def boxes(tmp_path_factory):
     """Toy pictures with boxes, as the command writes them."""
     folder = tmp_path_factory.mktemp("boxes")
     words = ["toy-triplets", str(folder), "--boxes", "--count", "24", "--validation", "8"]
-    assert pack.pipelines.__main__.main(words) == 0
+    assert main(words) == 0
     return folder
 
 
@@ -42,11 +63,11 @@ def words(boxes, tmp_path):
 
 
 @pytest.fixture
-def run(pack, words, capsys):
+def run(words, capsys):
     """run(*changes): (exit code, stdout, stderr)."""
 
     def call(*changes, options=()):
-        code = pack.pipelines.__main__.main([*words(*changes), *options])
+        code = main([*words(*changes), *options])
         return code, *capsys.readouterr()
 
     return call
@@ -57,11 +78,6 @@ def rows_of(folder):
 
 
 # the folder
-
-
-@pytest.fixture
-def read(pack):
-    return pack.pipelines.paint_by_example.training.box_folder.read_folder
 
 
 @pytest.fixture
@@ -82,9 +98,9 @@ def row(*boxes, name="a.png", **more):
     return {"file_name": name, "objects": {"bbox": [*boxes], **more}}
 
 
-def test_boxes_become_corners_inside_the_picture_and_small_ones_are_left_out(read, folder):
+def test_boxes_become_corners_inside_the_picture_and_small_ones_are_left_out(folder):
     first = row([10.2, 5.5, 20, 30], [-0.4, 0, 100.9, 80], [50, 30, 9, 40], category=[1, 2, 3])
-    found = read(folder(first, "", row(name="b.png")), smallest=0.1)
+    found = read_folder(folder(first, "", row(name="b.png")), smallest=0.1)
     assert [picture.path.name for picture in found.pictures] == ["a.png"]
     assert found.pictures[0].boxes.tolist() == [[10, 5, 31, 36], [0, 0, 100, 80]]
     assert (found.small, found.empty) == (1, 1)
@@ -111,35 +127,35 @@ def test_boxes_become_corners_inside_the_picture_and_small_ones_are_left_out(rea
         (row([1, 2, 30, 40], name="c.png"), FileNotFoundError, "1 pictures of .* are missing, .* line 2"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_named(read, folder, second, kind, message):
+def test_a_line_that_cannot_be_used_is_named(folder, second, kind, message):
     with pytest.raises(kind, match=message):
-        read(folder(row([1, 2, 30, 40]), second))
+        read_folder(folder(row([1, 2, 30, 40]), second))
 
 
-def test_a_folder_without_index_or_without_a_box_of_use_is_refused(read, folder, tmp_path):
+def test_a_folder_without_index_or_without_a_box_of_use_is_refused(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="metadata.jsonl does not exist"):
-        read(tmp_path / "nowhere")
+        read_folder(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"no box to train on: 2 pictures, 1 boxes that are too small \(below 50 %"):
-        read(folder(row([1, 2, 30, 40]), row(name="b.png")), smallest=0.5)
+        read_folder(folder(row([1, 2, 30, 40]), row(name="b.png")), smallest=0.5)
     with pytest.raises(ValueError, match="no box to train on: 0 pictures"):
-        read(folder())
+        read_folder(folder())
 
 
-def test_a_broken_picture_is_named_with_its_line(read, folder):
+def test_a_broken_picture_is_named_with_its_line(folder):
     place = folder(row([1, 2, 30, 40]), row([1, 2, 30, 40], name="b.png"))
     (place / "b.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"line 2: .*b\.png is not a readable picture"):
-        read(place)
+        read_folder(place)
 
 
-def test_boxes_are_those_of_the_upright_picture(read, folder):
+def test_boxes_are_those_of_the_upright_picture(folder):
     place = folder(row([0, 60, 80, 40], name="turned.jpg"))
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     pixels = np.zeros((80, 100, 3), np.uint8)
     pixels[:, 60:] = 255  # the lower part, once turned
     Image.fromarray(pixels).save(place / "turned.jpg", exif=exif, quality=95)
-    picture = read(place).pictures[0]
+    picture = read_folder(place).pictures[0]
     upright = picture.pixels()
     assert upright.shape == (3, 100, 80) and upright.dtype == torch.uint8
     x0, y0, x1, y1 = picture.boxes[0]
@@ -149,19 +165,14 @@ def test_boxes_are_those_of_the_upright_picture(read, folder):
 # what is drawn
 
 
-@pytest.fixture
-def drawing(pack):
-    return pack.pipelines.paint_by_example.training.pictures
-
-
-def test_a_square_holds_the_hole_and_stays_in_the_picture(drawing):
+def test_a_square_holds_the_hole_and_stays_in_the_picture():
     generator = torch.Generator().manual_seed(0)
     sides, wide = set(), 0
     for _ in range(300):
         height, width = torch.randint(40, 200, (2,), generator=generator).tolist()
         x0, y0 = (int(torch.randint(0, n - 8, (), generator=generator)) for n in (width, height))
         x1, y1 = (int(torch.randint(a + 8, n + 1, (), generator=generator)) for a, n in ((x0, width), (y0, height)))
-        left, top, right, bottom = drawing.draw_square((x0, y0, x1, y1), height, width, generator, 0.6)
+        left, top, right, bottom = draw_square((x0, y0, x1, y1), height, width, generator, 0.6)
         assert 0 <= left <= x0 and 0 <= top <= y0 and x1 <= right <= width and y1 <= bottom <= height
         if max(x1 - x0, y1 - y0) > min(height, width):
             wide += 1
@@ -173,15 +184,14 @@ def test_a_square_holds_the_hole_and_stays_in_the_picture(drawing):
 
 
 @pytest.mark.parametrize("shapes", [0.0, 1.0])
-def test_what_was_in_the_box_is_in_the_hole_and_in_the_exemplar(drawing, pack, shapes):
-    settings = drawing.PictureSettings(size=64, smallest=26, shapes=shapes, jitter=1, margin=0)
-    still = pack.pipelines.paint_by_example.training.recipe.STILL
+def test_what_was_in_the_box_is_in_the_hole_and_in_the_exemplar(shapes):
+    settings = PictureSettings(size=64, smallest=26, shapes=shapes, jitter=1, margin=0)
     picture = torch.zeros(3, 90, 140, dtype=torch.uint8)
     box = (50, 20, 110, 80)
     picture[0, box[1] : box[3], box[0] : box[2]] = 255
     seen, moved = [], set()
     for seed in range(40):
-        example = drawing.draw_example(picture, box, settings, 32, still, torch.Generator().manual_seed(seed))
+        example = draw_example(picture, box, settings, 32, STILL, torch.Generator().manual_seed(seed))
         assert example.target.shape == (3, 64, 64) and example.exemplar.shape == (3, 32, 32)
         inside = example.target[0] > 0.5
         seen.append(example.hole[inside].float().mean().item())
@@ -193,29 +203,29 @@ def test_what_was_in_the_box_is_in_the_hole_and_in_the_exemplar(drawing, pack, s
     assert min(seen) > (0.9 if shapes else 0.999) and np.mean(seen) > 0.97 and len(moved) > 20
 
 
-def test_every_hole_of_the_smallest_box_has_a_latent_cell(drawing, pack):
-    settings = drawing.PictureSettings(size=128, smallest=26, shapes=1.0, tightness=0.0)
-    latent_mask = pack.pipelines.paint_by_example.inpainting.latent_mask
-    picture, still = torch.zeros(3, 128, 128, dtype=torch.uint8), pack.pipelines.paint_by_example.training.recipe.STILL
+def test_every_hole_of_the_smallest_box_has_a_latent_cell():
+    settings = PictureSettings(size=128, smallest=26, shapes=1.0, tightness=0.0)
+    latent_mask = inpainting.latent_mask
+    picture = torch.zeros(3, 128, 128, dtype=torch.uint8)
     for seed in range(200):
         x, y = seed % 100, (7 * seed) % 100
         generator = torch.Generator().manual_seed(seed)
-        example = drawing.draw_example(picture, (x, y, x + 26, y + 26), settings, 8, still, generator)
-        for rule in pack.pipelines.paint_by_example.inpainting.LATENT_MASKS:
+        example = draw_example(picture, (x, y, x + 26, y + 26), settings, 8, STILL, generator)
+        for rule in inpainting.LATENT_MASKS:
             assert latent_mask(example.hole[None].float(), rule).any()
 
 
 @pytest.fixture
-def pictures(drawing, pack, boxes, read):
-    settings = drawing.PictureSettings(size=64, smallest=18, jitter=1)
-    augmentation = pack.pipelines.paint_by_example.training.augmentation.Augmentation()
-    return drawing.Pictures(read(boxes / "train").pictures, settings, augmentation, 48, 4)
+def pictures(boxes):
+    settings = PictureSettings(size=64, smallest=18, jitter=1)
+    augmentation = Augmentation()
+    return Pictures(read_folder(boxes / "train").pictures, settings, augmentation, 48, 4)
 
 
-def test_examples_are_functions_of_their_seeds_however_they_are_cut(pack, pictures):
+def test_examples_are_functions_of_their_seeds_however_they_are_cut(pictures):
     share = {"index": torch.tensor([3, 3, 20, 0]), "view": torch.tensor([5, 6, 5, 2**31 - 1])}
     once, again = pictures.fetch(share), pictures.fetch(share)
-    cut = pack.pipelines.training.trainer.cut
+    cut = trainer.cut
     parts = [pictures.fetch(cut(share, part, 2)) for part in range(2)]
     assert {name: tuple(values.shape) for name, values in once.items()} == {
         "target pixels": (4, 3, 64, 64),
@@ -228,14 +238,13 @@ def test_examples_are_functions_of_their_seeds_however_they_are_cut(pack, pictur
         assert not torch.equal(values[0], values[1])  # another seed of the same picture
 
 
-def test_what_the_loss_reads_is_latents_of_target_and_grey_hole_and_the_pooled_exemplar(pack, pictures):
-    training = pack.pipelines.paint_by_example.training
-    config = pack.pipelines.commands.train.read(Path("paint_by_example_playroom"))[1]
-    models = training.config.ModelFolders(ROOT / "playroom_models" / "paint_by_example")
-    model = training.start.load_start(models, config.blocks)
+def test_what_the_loss_reads_is_latents_of_target_and_grey_hole_and_the_pooled_exemplar(pictures):
+    config = train.read(Path("paint_by_example_playroom"))[1]
+    models = ModelFolders(ROOT / "playroom_models" / "paint_by_example")
+    model = load_start(models, config.blocks)
     pictures.exemplar_size = 64
     read = pictures.fetch({"index": torch.arange(3), "view": torch.arange(3)})
-    encoders = training.picture_task.FrozenEncoders(model, "rounded")
+    encoders = FrozenEncoders(model, "rounded")
     target, hole = read["target pixels"], read["hole pixels"]
     found = encoders(target, hole, read["exemplar pixels"])
     grey = torch.where(hole[:, None], 0.5, target)
@@ -255,27 +264,30 @@ def test_what_the_loss_reads_is_latents_of_target_and_grey_hole_and_the_pooled_e
 # what is trained
 
 
-def test_it_trains_and_what_comes_out_is_a_folder_that_paints(pack, run, read, boxes, tmp_path):
+def test_it_trains_and_what_comes_out_is_a_folder_that_paints(run, boxes, tmp_path):
     validation = f"data.validation={(boxes / 'validation').as_posix()}"
     code, out, err = run(validation, "run.validate_every=1")
     assert code == 0, err
     folder = tmp_path / "run"
     assert [row["step"] for row in rows_of(folder)] == [1, 1, 2, 2]
     assert all(row["validation_error"] > 0 and "validation_exemplar_gain" in row for row in rows_of(folder)[1::2])
-    assert Image.open(folder / "sheet.png").size == (4 * 64, len(read(boxes / "validation", 18 / 64).pictures) * 64)
+    assert Image.open(folder / "sheet.png").size == (
+        4 * 64,
+        len(read_folder(boxes / "validation", 18 / 64).pictures) * 64,
+    )
     trained = torch.load(folder / "state.pt", weights_only=True)["trained"]
     assert {name.split(".")[0] for name in trained} == {"unet", "exemplar_encoder"}
 
     made = folder / "paint_by_example"
     assert made.as_posix() in out.replace("\\", "/")
-    files = pack.pipelines.paint_by_example.checkpoints.open_paint_by_example(made)
+    files = checkpoints.open_paint_by_example(made)
     assert files.unet().shapes["input_blocks.0.0.weight"][1] == 9
     assert files.exemplar_encoder().null.shape == (1, 1, 128) and len(files.exemplar_encoder().blocks) == 2
-    stored = pack.pipelines.paint_by_example.checkpoints.open_tensors(
-        ROOT / "playroom_models/image_encoder/model.safetensors"
-    ).read_below("vision_model.")
+    stored = checkpoints.open_tensors(ROOT / "playroom_models/image_encoder/model.safetensors").read_below(
+        "vision_model."
+    )
     assert all(torch.equal(files.vision()[f"vision_model.{name}"], tensor.float()) for name, tensor in stored.items())
-    pipeline = pack.pipelines.paint_by_example.pipeline.PaintByExamplePipeline.from_folder(made)
+    pipeline = PaintByExamplePipeline.from_folder(made)
     assert pipeline.native_size == 64
     scene, exemplar = torch.rand(64, 64, 3), torch.rand(64, 64, 3)
     mask = torch.zeros(64, 64)
@@ -289,29 +301,27 @@ def test_it_trains_and_what_comes_out_is_a_folder_that_paints(pack, run, read, b
     assert code == 0, err  # a model that came out is one to go on from
 
 
-def test_a_short_run_lowers_the_error_on_held_out_pictures(pack, words, boxes, tmp_path):
+def test_a_short_run_lowers_the_error_on_held_out_pictures(words, boxes, tmp_path):
     changes = ["batch=8", "run.steps=12", "run.warmup=2", "run.ema=0.5", "run.learning_rate=1e-3"]
     changes += [f"data.validation={(boxes / 'validation').as_posix()}"]
     _, recipe, _, *rest = words(*changes)
-    config = pack.pipelines.commands.train.read(Path(recipe), rest)[1]
-    task = pack.pipelines.paint_by_example.training.recipe.Recipe(config).task(lambda _: None)
+    config = train.read(Path(recipe), rest)[1]
+    task = Recipe(config).task(lambda _: None)
     with torch.no_grad():
         before = task.validate({})
-    engine = pack.pipelines.training.engine
     engine.fit(task, config.run, tmp_path / "run", lambda _: None)
     after = [row for row in rows_of(tmp_path / "run") if "validation_error" in row][-1]
     print(before, after)
     assert after["validation_error"] < 0.9 * before["error"]
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(pack, run, words, tmp_path):
-    exactness = pack.benchmarks.bench_exactness
+def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(run, words, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     changes = [f"folder={killed.as_posix()}", "run.steps=6", "run.save_every=0"]
     command = [sys.executable, str(ROOT / "pipelines"), *words(*changes)]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path)
     try:
-        while exactness.logged(killed) < 2 and process.poll() is None:
+        while bench_exactness.logged(killed) < 2 and process.poll() is None:
             time.sleep(0.02)
         assert process.poll() is None, "it ended before it could be killed"
     finally:
@@ -320,8 +330,8 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(pack, run, wor
     assert not (killed / "paint_by_example").exists()
     assert run(*changes)[0] == 0
     assert run(*changes, f"folder={whole.as_posix()}", "run.save_every=1000")[0] == 0
-    assert exactness.same_state(whole, killed)
-    assert exactness.losses(whole) == exactness.losses(killed) and len(exactness.losses(whole)) == 6
+    assert bench_exactness.same_state(whole, killed)
+    assert bench_exactness.losses(whole) == bench_exactness.losses(killed) and len(bench_exactness.losses(whole)) == 6
 
 
 def test_the_parts_of_a_batch_make_the_same_step(run, tmp_path):
@@ -334,29 +344,24 @@ def test_the_parts_of_a_batch_make_the_same_step(run, tmp_path):
 
 
 @pytest.fixture
-def parts(pack):
-    return pack.tests.paint_by_example_parts
-
-
-@pytest.fixture
-def text_to_image(parts, tmp_path):
+def text_to_image(tmp_path):
     """A small model in the layout of Stable Diffusion 1.4, and a vision encoder beside it."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     base, encoder = tmp_path / "base", tmp_path / "encoder"
     torch.manual_seed(0)
-    UNet2DConditionModel(**parts.UNET | {"in_channels": 4}).save_pretrained(base / "unet")
-    parts.random_vae().save_pretrained(base / "vae")
+    UNet2DConditionModel(**paint_by_example_parts.UNET | {"in_channels": 4}).save_pretrained(base / "unet")
+    paint_by_example_parts.random_vae().save_pretrained(base / "vae")
     (base / "scheduler").mkdir()
-    (base / "scheduler" / "scheduler_config.json").write_text(json.dumps(parts.SCHEDULER))
-    shape = {name: value for name, value in parts.VISION.items() if name != "model_type"}
+    (base / "scheduler" / "scheduler_config.json").write_text(json.dumps(paint_by_example_parts.SCHEDULER))
+    shape = {name: value for name, value in paint_by_example_parts.VISION.items() if name != "model_type"}
     CLIPVisionModelWithProjection(CLIPVisionConfig(**shape)).save_pretrained(encoder)
-    (encoder / "preprocessor_config.json").write_text(json.dumps(parts.PIXELS))
+    (encoder / "preprocessor_config.json").write_text(json.dumps(paint_by_example_parts.PIXELS))
     return [f"models.base={base.as_posix()}", f"models.image_encoder={encoder.as_posix()}"]
 
 
-def test_a_text_to_image_model_is_made_wider_and_keeps_what_it_knows(pack, run, parts, text_to_image, tmp_path):
+def test_a_text_to_image_model_is_made_wider_and_keeps_what_it_knows(run, text_to_image, tmp_path):
     from safetensors.torch import load_file
 
     code, _, err = run(*text_to_image, "run.learning_rate=1e-5", "run.ema=0.0", "data.pictures.mask_resize=soft")
@@ -367,9 +372,12 @@ def test_a_text_to_image_model_is_made_wider_and_keeps_what_it_knows(pack, run, 
     assert first.shape[1] == 9 and torch.allclose(first[:, :4], before["conv_in.weight"], atol=1e-4)
     assert 0 < first[:, 4:].abs().max() < 1e-3
     made = tmp_path / "run" / "paint_by_example"
-    pipeline = pack.pipelines.paint_by_example.pipeline.PaintByExamplePipeline.from_folder(made)
+    pipeline = PaintByExamplePipeline.from_folder(made)
     assert pipeline.scheduler_config["prediction_type"] == "epsilon"
-    assert pipeline.image_mean == parts.PIXELS["image_mean"] and len(pipeline.exemplar_encoder.blocks) == 2
+    assert (
+        pipeline.image_mean == paint_by_example_parts.PIXELS["image_mean"]
+        and len(pipeline.exemplar_encoder.blocks) == 2
+    )
 
 
 def test_a_dry_run_reports_and_writes_nothing(run, tmp_path):
@@ -420,22 +428,19 @@ def test_models_that_cannot_become_paint_by_example_are_refused(run, text_to_ima
 
 
 @pytest.mark.parametrize("recipe", ["paint_by_example", "paint_by_example_playroom"])
-def test_the_shipped_recipes_are_read(pack, recipe):
-    method, config = pack.pipelines.commands.train.read(Path(recipe))
+def test_the_shipped_recipes_are_read(recipe):
+    method, config = train.read(Path(recipe))
     assert method == "paint_by_example" and config.null_share == 0.2 and config.batch % config.run.accumulate == 0
     if recipe == "paint_by_example":
         assert (config.batch, config.run.learning_rate, config.run.warmup) == (32, 1e-5, 10_000)
         assert config.data.pictures.size == 512 and config.data.augmentation.light == 0
 
 
-def test_the_published_size_is_what_is_trained_at_full_size(pack):
+def test_the_published_size_is_what_is_trained_at_full_size():
     from diffusers import UNet2DConditionModel
 
-    paint_by_example = pack.pipelines.paint_by_example
     with torch.device("meta"):
-        unet = paint_by_example.training.task.inpainting_unet(UNet2DConditionModel(cross_attention_dim=768))
-        encoder = paint_by_example.exemplar_encoder.ExemplarEncoder(
-            paint_by_example.exemplar_encoder.ExemplarSettings(1024, 768, blocks=5)
-        )
+        unet = inpainting_unet(UNet2DConditionModel(cross_attention_dim=768))
+        encoder = exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(1024, 768, blocks=5))
     assert sum(p.numel() for p in unet.parameters()) == 859_535_364
     assert sum(p.numel() for p in encoder.parameters()) == 63_771_136

@@ -10,6 +10,15 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.commands import train
+from visual_insertion_pack.pipelines.playroom.dataset import HELD_OUT_SEED
+from visual_insertion_pack.pipelines.playroom.folders import write_folder
+from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.training import augmentation
+from visual_insertion_pack.pipelines.visual_insertion.training.base_models import train_part
+from visual_insertion_pack.pipelines.visual_insertion.training.triplet_folder import read_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
     *("run.steps=4", "run.log_every=2", "run.warmup=1", "run.precision=fp32", "batch=4"),
@@ -18,29 +27,28 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def triplets(pack, tmp_path_factory):
+def triplets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("triplets")
-    write, held = pack.pipelines.playroom.folders.write_folder, pack.pipelines.playroom.dataset.HELD_OUT_SEED
-    write(folder / "train", range(10), views=2)
-    write(folder / "validation", range(held, held + 3), views=1)
+    write_folder(folder / "train", range(10), views=2)
+    write_folder(folder / "validation", range(HELD_OUT_SEED, HELD_OUT_SEED + 3), views=1)
     return folder
 
 
 @pytest.fixture
-def run(pack, triplets, tmp_path, capsys):
+def run(triplets, tmp_path, capsys):
     """run(*changes): (exit code, stdout, stderr) of the command on the recipe `playroom`, made small."""
 
     def call(*changes, options=(), recipe="playroom"):
         data = [f"data.train={(triplets / 'train').as_posix()}"]
         base = (ROOT / "playroom_models").as_posix()
         places = [f"folder={(tmp_path / 'run').as_posix()}", f"models.base={base}"]
-        code = pack.pipelines.__main__.main(["train", recipe, *options, "--set", *SMALL, *data, *places, *changes])
+        code = main(["train", recipe, *options, "--set", *SMALL, *data, *places, *changes])
         return code, *capsys.readouterr()
 
     return call
 
 
-def test_it_trains_and_what_comes_out_loads_in_the_pipeline(pack, run, triplets, tmp_path):
+def test_it_trains_and_what_comes_out_loads_in_the_pipeline(run, triplets, tmp_path):
     code, out, err = run(f"data.validation={(triplets / 'validation').as_posix()}", "run.validate_every=2")
     assert code == 0, err
     folder = tmp_path / "run"
@@ -48,7 +56,7 @@ def test_it_trains_and_what_comes_out_loads_in_the_pipeline(pack, run, triplets,
     assert [row["step"] for row in rows] == [2, 2, 4, 4]
     assert all(row["validation_error"] > 0 and "validation_object_gain" in row for row in rows[1::2])
     assert Image.open(folder / "sheet.png").size == (4 * 128, 3 * 128)
-    optimizer = pack.pipelines.visual_insertion.embedding_optimizer.load(folder / "embedding_optimizer.safetensors")
+    optimizer = embedding_optimizer.load(folder / "embedding_optimizer.safetensors")
     assert optimizer.settings.variant == "resampler" and optimizer.settings.context_tokens == 77
     with safe_open(folder / "unet_attn2.safetensors", "pt") as patch:
         assert patch.metadata()["tensors"] == "35"
@@ -98,7 +106,7 @@ def test_every_variant_trains_as_released_or_as_ours(run, variant):
 
 
 @pytest.mark.parametrize("augment", ["true", "false"])
-def test_a_second_encoder_is_read_beside_the_first(pack, run, tmp_path, augment):
+def test_a_second_encoder_is_read_beside_the_first(run, tmp_path, augment):
     from transformers import Dinov2Config, Dinov2Model
 
     shape = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14, mlp_ratio=2)
@@ -107,7 +115,7 @@ def test_a_second_encoder_is_read_beside_the_first(pack, run, tmp_path, augment)
     (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(statistics))
     code, _, err = run(f"models.detail_encoder={(tmp_path / 'dino').as_posix()}", f"data.augment={augment}")
     assert code == 0, err
-    load = pack.pipelines.visual_insertion.embedding_optimizer.load
+    load = embedding_optimizer.load
     optimizer = load(tmp_path / "run" / "embedding_optimizer.safetensors")
     assert optimizer.settings.detail_width == 32
     seen = torch.randn(1, 65, 128)
@@ -167,8 +175,8 @@ def test_an_unknown_recipe_names_the_shipped_ones(run):
 @pytest.mark.parametrize(
     "recipe", ["slides_stage1", "slides_stage2", "resampler_stage1", "resampler_stage2", "playroom"]
 )
-def test_the_shipped_recipes_are_read_and_train_what_they_say(pack, recipe):
-    method, config = pack.pipelines.commands.train.read(Path(recipe))
+def test_the_shipped_recipes_are_read_and_train_what_they_say(recipe):
+    method, config = train.read(Path(recipe))
     assert method == "visual_insertion"
     assert config.run.steps > 0 and config.batch % config.run.accumulate == 0
     if recipe.endswith("stage2"):
@@ -178,35 +186,35 @@ def test_the_shipped_recipes_are_read_and_train_what_they_say(pack, recipe):
 
 
 @pytest.mark.parametrize(("parts", "tensors", "parameters"), [("attn2", 80, 43_962_560), ("kv", 32, 19_169_280)])
-def test_the_filter_matches_what_was_published_of_sd15(pack, parts, tensors, parameters):
+def test_the_filter_matches_what_was_published_of_sd15(parts, tensors, parameters):
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(in_channels=8, cross_attention_dim=768)
-    pack.pipelines.visual_insertion.training.base_models.train_part(unet, parts, tensors, parameters)
+    train_part(unet, parts, tensors, parameters)
     assert sum(p.requires_grad for p in unet.parameters()) == tensors
     assert all(".attn2." in name for name, p in unet.named_parameters() if p.requires_grad)
 
 
 class TestTripletFolders:
-    def read(self, pack, folder):
-        return pack.pipelines.visual_insertion.training.triplet_folder.read_folder(folder)
+    def read(self, folder):
+        return read_folder(folder)
 
     @pytest.fixture
     def copy(self, triplets, tmp_path):
         return shutil.copytree(triplets / "train", tmp_path / "copy")
 
-    def test_a_missing_picture_and_a_broken_line_are_named(self, pack, copy):
+    def test_a_missing_picture_and_a_broken_line_are_named(self, copy):
         (copy / "000000003_scene.png").unlink()
         with pytest.raises(FileNotFoundError, match=r"1 pictures .*000000003_scene\.png \(line 4\)"):
-            self.read(pack, copy)
+            self.read(copy)
         index = copy / "metadata.jsonl"
         index.write_text(index.read_text().replace("target_file_name", "target", 1))
         with pytest.raises(ValueError, match="line 1 is not a triplet: 'target_file_name' is missing"):
-            self.read(pack, copy)
+            self.read(copy)
         index.write_text("")
         with pytest.raises(ValueError, match="holds no triplet"):
-            self.read(pack, copy)
+            self.read(copy)
 
     def test_a_broken_picture_stops_the_run_by_name_and_leaves_no_half_file(self, run, copy, tmp_path):
         (copy / "000000003_target.png").write_bytes(b"not a picture")
@@ -221,8 +229,7 @@ class TestTripletFolders:
 
 
 class TestAugmentation:
-    def test_a_pair_is_cut_alike_and_the_object_is_a_function_of_the_seed(self, pack):
-        augmentation = pack.pipelines.visual_insertion.training.augmentation
+    def test_a_pair_is_cut_alike_and_the_object_is_a_function_of_the_seed(self):
         picture = torch.rand(3, 40, 50)
         for variant in range(6):
             pair = augmentation.vary_pair(torch.stack([picture, picture]), 32, variant, seed=7)

@@ -10,22 +10,28 @@ from pathlib import Path
 import psutil
 import pytest
 
+from visual_insertion_pack.benchmarks import bench_training
+
 ROOT = Path(__file__).resolve().parents[1]
 GB = 1e9
 MEMORY, DISK = 9 * GB, 4 * GB  # what a run may take at its peak; what the files take, and some
 
 
 @pytest.fixture
-def base(pack, tmp_path):
+def base(tmp_path):
     """A diffusers folder with a CLIP ViT-L/14 beside it: random, 16 bit."""
     free, available = shutil.disk_usage(tmp_path).free, psutil.virtual_memory().available
     if free < DISK or available < MEMORY:
         pytest.fail(f"Needed are {DISK / GB:.0f} GB of disk and {MEMORY / GB:.0f} GB of memory below {tmp_path}.")
-    made, folder = pack.benchmarks.bench_training, tmp_path / "base"
-    parts = {"unet": made.make_unet, "vae": made.make_vae, "image_encoder": made.make_encoder}
+    folder = tmp_path / "base"
+    parts = {
+        "unet": bench_training.make_unet,
+        "vae": bench_training.make_vae,
+        "image_encoder": bench_training.make_encoder,
+    }
     for name, make in parts.items():
         make().half().save_pretrained(folder / name)
-    made.NOISE.save_pretrained(folder / "scheduler")
+    bench_training.NOISE.save_pretrained(folder / "scheduler")
     statistics = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
     (folder / "feature_extractor").mkdir()
     (folder / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(statistics))

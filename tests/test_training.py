@@ -6,12 +6,19 @@ import pytest
 import torch
 from torch import nn
 
+from visual_insertion_pack.pipelines.playroom import dataset, models, recipe, tasks
+from visual_insertion_pack.pipelines.training import engine
+from visual_insertion_pack.pipelines.training.task import Task
+from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.training import insertion
+from visual_insertion_pack.pipelines.visual_insertion.training.triplets import EncodedTriplets
+
 
 @pytest.fixture
-def line(pack):
+def line():
     """A task to fit y = 2 x - 1: the least a task can be."""
 
-    class Line(pack.pipelines.training.task.Task):
+    class Line(Task):
         def __init__(self):
             torch.manual_seed(0)
             self.net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -31,12 +38,7 @@ def line(pack):
     return Line
 
 
-@pytest.fixture
-def engine(pack):
-    return pack.pipelines.training.engine
-
-
-def settings(engine, **changes):
+def settings(**changes):
     plain = dict(steps=60, learning_rate=0.02, warmup=5, precision="fp32", log_every=10, save_every=10_000)
     return engine.Settings(**{**plain, **changes})
 
@@ -45,36 +47,36 @@ def silent(_):
     pass
 
 
-def test_it_learns_and_logs(engine, line, tmp_path):
-    result = engine.fit(line(), settings(engine, steps=200), tmp_path, silent)
+def test_it_learns_and_logs(line, tmp_path):
+    result = engine.fit(line(), settings(steps=200), tmp_path, silent)
     assert result.history[-1]["loss"] < 0.1 * result.history[0]["loss"]
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(10, 201, 10))
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(engine, line, tmp_path):
-    whole = engine.fit(line(), settings(engine), tmp_path / "whole", silent)
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(line, tmp_path):
+    whole = engine.fit(line(), settings(), tmp_path / "whole", silent)
     broken = line()
     broken.stop_at = 37
     with pytest.raises(KeyboardInterrupt):
-        engine.fit(broken, settings(engine), tmp_path / "parts", silent)
-    resumed = engine.fit(line(), settings(engine), tmp_path / "parts", silent)
+        engine.fit(broken, settings(), tmp_path / "parts", silent)
+    resumed = engine.fit(line(), settings(), tmp_path / "parts", silent)
     for a, b in zip(whole.modules["net"].parameters(), resumed.modules["net"].parameters(), strict=True):
         assert torch.equal(a, b)
     assert [row["step"] for row in resumed.history] == [row["step"] for row in whole.history]
 
 
-def test_a_finished_run_is_read_back_and_not_trained_again(engine, line, tmp_path):
-    first = engine.fit(line(), settings(engine), tmp_path, silent)
+def test_a_finished_run_is_read_back_and_not_trained_again(line, tmp_path):
+    first = engine.fit(line(), settings(), tmp_path, silent)
     task = line()
     task.stop_at = 0
-    again = engine.fit(task, settings(engine), tmp_path, silent)
+    again = engine.fit(task, settings(), tmp_path, silent)
     assert torch.equal(first.modules["net"][0].weight, again.modules["net"][0].weight)
 
 
-def test_a_cut_off_checkpoint_write_leaves_the_old_one(engine, line, tmp_path, monkeypatch):
-    engine.fit(line(), settings(engine, steps=20), tmp_path, silent)
+def test_a_cut_off_checkpoint_write_leaves_the_old_one(line, tmp_path, monkeypatch):
+    engine.fit(line(), settings(steps=20), tmp_path, silent)
     before = (tmp_path / "state.pt").read_bytes()
 
     def full_disk(state, path):
@@ -83,38 +85,37 @@ def test_a_cut_off_checkpoint_write_leaves_the_old_one(engine, line, tmp_path, m
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        engine.fit(line(), settings(engine, steps=40), tmp_path, silent)
+        engine.fit(line(), settings(steps=40), tmp_path, silent)
     assert (tmp_path / "state.pt").read_bytes() == before
 
 
-def test_the_rate_warms_up_and_falls_to_its_floor(engine):
-    plan = settings(engine, steps=100, warmup=10, learning_rate=1.0, final_rate=0.1)
+def test_the_rate_warms_up_and_falls_to_its_floor():
+    plan = settings(steps=100, warmup=10, learning_rate=1.0, final_rate=0.1)
     rates = [engine.learning_rate(plan, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(rates[10], rel=0.03)
     assert rates[100] == pytest.approx(0.1) and all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
 
 
-def test_the_result_is_the_average_and_not_the_last_step(engine, line, tmp_path):
-    last = engine.fit(line(), settings(engine, ema=0.0), tmp_path / "last", silent).modules["net"][0].weight
-    averaged = engine.fit(line(), settings(engine, ema=0.9), tmp_path / "averaged", silent).modules["net"][0].weight
+def test_the_result_is_the_average_and_not_the_last_step(line, tmp_path):
+    last = engine.fit(line(), settings(ema=0.0), tmp_path / "last", silent).modules["net"][0].weight
+    averaged = engine.fit(line(), settings(ema=0.9), tmp_path / "averaged", silent).modules["net"][0].weight
     assert not torch.equal(last, averaged) and (last - averaged).abs().max() < 0.5
 
 
 class TestInsertionLoss:
     @pytest.fixture
-    def parts(self, pack):
-        models, training = pack.pipelines.playroom.models, pack.pipelines.visual_insertion.training.insertion
+    def parts(self):
         torch.manual_seed(0)
-        data = pack.pipelines.visual_insertion.training.triplets.EncodedTriplets(
+        data = EncodedTriplets(
             target=torch.randn(6, 1, 4, 16, 16),
             scene=torch.randn(6, 1, 4, 16, 16),
             features=torch.randn(6, 2, 65, models.ENCODER_WIDTH).half(),
             region=torch.rand(6, 1, 1, 16, 16) > 0.8,
         )
         optimizer, unet = models.make_embedding_optimizer(), models.make_unet()
-        schedule = pack.pipelines.playroom.recipe.noise_schedule()
-        weighting = training.Weighting(region=3.0)
-        return training, training.InsertionTask(unet, optimizer, data, schedule, batch=6, weighting=weighting)
+        schedule = recipe.noise_schedule()
+        weighting = insertion.Weighting(region=3.0)
+        return insertion, insertion.InsertionTask(unet, optimizer, data, schedule, batch=6, weighting=weighting)
 
     def loss(self, task, seed):
         return task.loss(task.fetch(task.draw(0, torch.Generator().manual_seed(seed))))
@@ -143,19 +144,16 @@ class TestInsertionLoss:
         assert plain["noise"].item() == pytest.approx(plain["plain"].item(), rel=1e-5)
 
 
-def test_the_whole_recipe_runs_small_resumes_and_its_models_load(pack, tmp_path, monkeypatch):
-    recipe, dataset = pack.pipelines.playroom.recipe, pack.pipelines.playroom.dataset
+def test_the_whole_recipe_runs_small_resumes_and_its_models_load(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "SHARD", 40)
     monkeypatch.setattr(dataset, "VALIDATION_SEEDS", range(dataset.HELD_OUT_SEED, dataset.HELD_OUT_SEED + 40))
-    monkeypatch.setattr(pack.pipelines.playroom.tasks, "BASIS_PICTURES", 40)
+    monkeypatch.setattr(tasks, "BASIS_PICTURES", 40)
     small = recipe.Recipe(triplets=40, views=1, vae=4, vision=4, judge=4, insertion=4, decoder=4)
     recipe.build(small, tmp_path / "work", tmp_path / "models", "cpu")
     first = (tmp_path / "models" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
     recipe.build(small, tmp_path / "work", tmp_path / "models", "cpu")  # every stage is read back
     assert (tmp_path / "models" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == first
-    optimizer = pack.pipelines.visual_insertion.embedding_optimizer.load(
-        tmp_path / "models" / "embedding_optimizer.safetensors"
-    )
+    optimizer = embedding_optimizer.load(tmp_path / "models" / "embedding_optimizer.safetensors")
     assert optimizer.settings.context_tokens == 16
     facts = json.loads((tmp_path / "models" / "playroom.json").read_text())
     assert facts["recipe"]["insertion"] == 4 and len(facts["latent_rgb_factors"]) == 4

@@ -17,34 +17,27 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 from torch import nn
 
+from visual_insertion_pack.benchmarks import bench_exactness
+from visual_insertion_pack.pipelines.training import engine
+from visual_insertion_pack.pipelines.training.log import Log
+from visual_insertion_pack.pipelines.training.task import Task
+from visual_insertion_pack.pipelines.training.trainer import cut
+from visual_insertion_pack.pipelines.visual_insertion.training import insertion
+from visual_insertion_pack.pipelines.visual_insertion.training.triplets import Shards
+
 CHANNELS = (32, 32, 32)
 STEPS = 20
 
 
 @pytest.fixture(scope="module")
-def exactness(pack):
-    return pack.benchmarks.bench_exactness
-
-
-@pytest.fixture
-def engine(pack):
-    return pack.pipelines.training.engine
-
-
-@pytest.fixture
-def insertion(pack):
-    return pack.pipelines.visual_insertion.training.insertion
-
-
-@pytest.fixture(scope="module")
-def whole(exactness, tmp_path_factory):
+def whole(tmp_path_factory):
     """The folder of a run that was neither cut nor disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    exactness.train(folder, STEPS, channels=CHANNELS)
+    bench_exactness.train(folder, STEPS, channels=CHANNELS)
     return folder
 
 
-def settings(engine, **changes):
+def settings(**changes):
     plain = dict(steps=20, learning_rate=1e-3, warmup=5, precision="fp32", log_every=1, save_every=10_000)
     return engine.Settings(**{**plain, **changes})
 
@@ -56,17 +49,17 @@ def silent(_):
 # cut
 
 
-def test_two_processes_train_as_one_does(exactness, whole, tmp_path):
-    run = exactness.Run(tmp_path, processes=2, channels=CHANNELS, steps=STEPS, accumulate=2)
+def test_two_processes_train_as_one_does(whole, tmp_path):
+    run = bench_exactness.Run(tmp_path, processes=2, channels=CHANNELS, steps=STEPS, accumulate=2)
     run.finish(500)
-    assert len(exactness.losses(tmp_path)) == STEPS
-    assert exactness.largest_difference(whole, tmp_path) <= 1e-5
+    assert len(bench_exactness.losses(tmp_path)) == STEPS
+    assert bench_exactness.largest_difference(whole, tmp_path) <= 1e-5
 
 
-def test_accumulated_parts_make_the_same_step(exactness, engine):
+def test_accumulated_parts_make_the_same_step():
     trainers = []
     for parts in (1, 4):
-        trainer = engine.Trainer(exactness.make_task(CHANNELS), settings(engine, accumulate=parts))
+        trainer = engine.Trainer(bench_exactness.make_task(CHANNELS), settings(accumulate=parts))
         trainers.append(trainer)
     for _ in range(3):
         at_once, in_parts = (trainer.step() for trainer in trainers)
@@ -78,16 +71,16 @@ def test_accumulated_parts_make_the_same_step(exactness, engine):
         trainer.close()
 
 
-def test_the_parts_of_a_batch_are_the_batch(pack):
+def test_the_parts_of_a_batch_are_the_batch():
     batch = {"x": torch.arange(24).reshape(12, 2), "y": torch.arange(12)}
-    parts = [pack.pipelines.training.trainer.cut(batch, part, 4) for part in range(4)]
+    parts = [cut(batch, part, 4) for part in range(4)]
     for name, values in batch.items():
         assert torch.equal(torch.cat([part[name] for part in parts]), values)
 
 
-def test_a_batch_that_cannot_be_cut_is_refused(exactness, engine, tmp_path):
+def test_a_batch_that_cannot_be_cut_is_refused(tmp_path):
     with pytest.raises(ValueError, match="batch of 8 samples cannot be cut into 3 equal parts"):
-        engine.fit(exactness.make_task(CHANNELS), settings(engine, accumulate=3), tmp_path, silent)
+        engine.fit(bench_exactness.make_task(CHANNELS), settings(accumulate=3), tmp_path, silent)
     assert not (tmp_path / "state.pt").exists()
 
 
@@ -95,26 +88,26 @@ def test_a_batch_that_cannot_be_cut_is_refused(exactness, engine, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def resumed(exactness, tmp_path_factory):
+def resumed(tmp_path_factory):
     """The folder of a run that was killed at a random step, with a checkpoint after each, and gone on with here."""
     folder = tmp_path_factory.mktemp("killed")
     step = random.randint(1, STEPS // 3)
     print("killed at step", step)
-    exactness.Run(folder, channels=CHANNELS, steps=STEPS, save_every=0).kill(step)
-    exactness.train(folder, STEPS, channels=CHANNELS)
+    bench_exactness.Run(folder, channels=CHANNELS, steps=STEPS, save_every=0).kill(step)
+    bench_exactness.train(folder, STEPS, channels=CHANNELS)
     return folder
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(exactness, whole, resumed):
-    assert exactness.same_state(whole, resumed)
+def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(whole, resumed):
+    assert bench_exactness.same_state(whole, resumed)
 
 
-def test_a_killed_run_logs_what_an_undisturbed_one_does(exactness, whole, resumed):
-    assert [row["step"] for row in exactness.losses(resumed)] == list(range(1, STEPS + 1))
-    assert exactness.losses(resumed) == exactness.losses(whole)
+def test_a_killed_run_logs_what_an_undisturbed_one_does(whole, resumed):
+    assert [row["step"] for row in bench_exactness.losses(resumed)] == list(range(1, STEPS + 1))
+    assert bench_exactness.losses(resumed) == bench_exactness.losses(whole)
 
 
-def test_tensorboard_shows_every_step_of_a_killed_run_once(exactness, resumed):
+def test_tensorboard_shows_every_step_of_a_killed_run_once(resumed):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(resumed / "tensorboard"), size_guidance={"scalars": 0})
@@ -122,15 +115,15 @@ def test_tensorboard_shows_every_step_of_a_killed_run_once(exactness, resumed):
     for name in ("loss", "noise", "plain", "rate"):
         events = board.Scalars(name)
         assert [event.step for event in events] == list(range(1, STEPS + 1))
-        rows = [row[name] for row in exactness.losses(resumed)]
+        rows = [row[name] for row in bench_exactness.losses(resumed)]
         assert [event.value for event in events] == pytest.approx(rows, rel=1e-6)
 
 
 @pytest.fixture
-def line(pack):
+def line():
     """A least task with everything that a network may have: dropout, frozen parts, losses that can be spoiled."""
 
-    class Line(pack.pipelines.training.task.Task):
+    class Line(Task):
         def __init__(self, width=8, spoiled=None):
             torch.manual_seed(0)
             self.net = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Dropout(0.5), nn.Linear(width, 1))
@@ -150,25 +143,25 @@ def line(pack):
     return Line
 
 
-def test_what_a_network_draws_depends_on_the_step_alone(exactness, engine, line, tmp_path):
-    engine.fit(line(), settings(engine, final_rate=1.0), tmp_path / "whole", silent)  # a cosine knows where it ends
+def test_what_a_network_draws_depends_on_the_step_alone(line, tmp_path):
+    engine.fit(line(), settings(final_rate=1.0), tmp_path / "whole", silent)  # a cosine knows where it ends
     for steps in (7, 20):
-        engine.fit(line(), settings(engine, steps=steps, final_rate=1.0), tmp_path / "parts", silent)
-    assert exactness.same_state(tmp_path / "whole", tmp_path / "parts")
+        engine.fit(line(), settings(steps=steps, final_rate=1.0), tmp_path / "parts", silent)
+    assert bench_exactness.same_state(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_frozen_networks_are_left_in_evaluation_mode(engine, line, tmp_path):
+def test_frozen_networks_are_left_in_evaluation_mode(line, tmp_path):
     task = line()
-    engine.fit(task, settings(engine, validate_every=3), tmp_path, silent)
+    engine.fit(task, settings(validate_every=3), tmp_path, silent)
     assert torch.equal(task.seen[0].running_mean, torch.zeros(1))
-    trainer = engine.Trainer(task, settings(engine))
+    trainer = engine.Trainer(task, settings())
     with trainer.averaged():
         assert not task.net.training
     assert task.net.training and not task.seen.training
 
 
-def test_averaged_weights_are_never_left_in_the_networks(exactness, engine, line, monkeypatch):
-    trainer = engine.Trainer(line(), settings(engine))
+def test_averaged_weights_are_never_left_in_the_networks(line, monkeypatch):
+    trainer = engine.Trainer(line(), settings())
     trainer.step()
     trainer.step()
     before = copy.deepcopy(trainer.networks.state_dict())
@@ -176,18 +169,18 @@ def test_averaged_weights_are_never_left_in_the_networks(exactness, engine, line
 
     def interrupted(parameters):
         copy_to(parameters)
-        assert not exactness.equal(before, trainer.networks.state_dict())
+        assert not bench_exactness.equal(before, trainer.networks.state_dict())
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trainer.average, "copy_to", interrupted)
     with pytest.raises(KeyboardInterrupt), trainer.averaged():
         pass
-    assert exactness.equal(before, trainer.networks.state_dict())
+    assert bench_exactness.equal(before, trainer.networks.state_dict())
     trainer.close()
 
 
-def test_the_log_of_a_resumed_run_is_json_whatever_was_logged(pack, tmp_path):
-    log = pack.pipelines.training.log.Log(tmp_path, [{"step": 1, "validation_psnr": float("inf")}])
+def test_the_log_of_a_resumed_run_is_json_whatever_was_logged(tmp_path):
+    log = Log(tmp_path, [{"step": 1, "validation_psnr": float("inf")}])
     log.add({"step": 2, "validation_psnr": float("nan")})
     log.close()
     rows = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -197,13 +190,13 @@ def test_the_log_of_a_resumed_run_is_json_whatever_was_logged(pack, tmp_path):
 # refused
 
 
-def checkpoint_of(engine, task, folder):
-    engine.fit(task, settings(engine, steps=3), folder, silent)
+def checkpoint_of(task, folder):
+    engine.fit(task, settings(steps=3), folder, silent)
     return folder / "state.pt"
 
 
-def test_gradients_that_are_not_finite_stop_before_anything_is_changed(exactness, engine, line):
-    trainer = engine.Trainer(line(spoiled=2), settings(engine))
+def test_gradients_that_are_not_finite_stop_before_anything_is_changed(line):
+    trainer = engine.Trainer(line(spoiled=2), settings())
 
     def everything():
         state = trainer.optimizer.state_dict()["state"]
@@ -214,21 +207,21 @@ def test_gradients_that_are_not_finite_stop_before_anything_is_changed(exactness
     before = everything()
     with pytest.raises(FloatingPointError, match="gradients of step 3 are not finite"):
         trainer.step()
-    assert exactness.equal(before, everything())
+    assert bench_exactness.equal(before, everything())
     assert trainer.whole
     trainer.close()
 
 
-def test_a_run_stopped_by_gradients_goes_on_from_its_checkpoint(engine, line, tmp_path):
-    state = checkpoint_of(engine, line(), tmp_path)
+def test_a_run_stopped_by_gradients_goes_on_from_its_checkpoint(line, tmp_path):
+    state = checkpoint_of(line(), tmp_path)
     before = state.read_bytes()
     with pytest.raises(FloatingPointError):
-        engine.fit(line(spoiled=5), settings(engine), tmp_path, silent)
+        engine.fit(line(spoiled=5), settings(), tmp_path, silent)
     assert state.read_bytes() == before
-    assert engine.fit(line(), settings(engine), tmp_path, silent).history[-1]["step"] == 20
+    assert engine.fit(line(), settings(), tmp_path, silent).history[-1]["step"] == 20
 
 
-def test_what_cannot_be_read_stops_the_run_with_its_own_error(engine, line, tmp_path):
+def test_what_cannot_be_read_stops_the_run_with_its_own_error(line, tmp_path):
     class Broken(line):
         def fetch(self, share):  # in the thread that reads ahead
             if share["step"][0] == 5:
@@ -236,52 +229,52 @@ def test_what_cannot_be_read_stops_the_run_with_its_own_error(engine, line, tmp_
             return share
 
     with pytest.raises(OSError, match="triplet 7"):
-        engine.fit(Broken(), settings(engine), tmp_path, silent)
+        engine.fit(Broken(), settings(), tmp_path, silent)
     rows = (tmp_path / "log.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["step"] == 5  # all that came before it was done
 
 
-def test_a_full_disk_is_said_clearly_and_leaves_the_old_checkpoint(engine, line, tmp_path):
+def test_a_full_disk_is_said_clearly_and_leaves_the_old_checkpoint(line, tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
-    state = checkpoint_of(engine, line(), tmp_path)
+    state = checkpoint_of(line(), tmp_path)
     before = state.read_bytes()
     (tmp_path / "state.pt.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match="could not be written .* Free some space and start the same command again"):
-        engine.fit(line(), settings(engine), tmp_path, silent)
+        engine.fit(line(), settings(), tmp_path, silent)
     assert state.read_bytes() == before
     assert not (tmp_path / "state.pt.part").is_symlink()
-    assert engine.fit(line(), settings(engine), tmp_path, silent).history[-1]["step"] == 20
+    assert engine.fit(line(), settings(), tmp_path, silent).history[-1]["step"] == 20
 
 
 @pytest.mark.parametrize("left", [0, 100, 0.5, 0.99])
-def test_a_damaged_checkpoint_is_refused(engine, line, tmp_path, left):
-    state = checkpoint_of(engine, line(), tmp_path)
+def test_a_damaged_checkpoint_is_refused(line, tmp_path, left):
+    state = checkpoint_of(line(), tmp_path)
     whole = state.read_bytes()
     state.write_bytes(whole[: int(left * len(whole)) if isinstance(left, float) else left])
     with pytest.raises(ValueError, match="state.pt cannot be gone on from.* or delete the file to start anew"):
-        engine.fit(line(), settings(engine), tmp_path, silent)
+        engine.fit(line(), settings(), tmp_path, silent)
 
 
-def test_a_checkpoint_of_other_networks_is_refused(engine, line, tmp_path):
-    checkpoint_of(engine, line(), tmp_path)
+def test_a_checkpoint_of_other_networks_is_refused(line, tmp_path):
+    checkpoint_of(line(), tmp_path)
     with pytest.raises(ValueError, match="belongs to other networks"):
-        engine.fit(line(width=9), settings(engine), tmp_path, silent)
+        engine.fit(line(width=9), settings(), tmp_path, silent)
 
 
-def test_a_checkpoint_of_other_trained_parts_is_refused(engine, line, tmp_path):
-    checkpoint_of(engine, line(), tmp_path)
+def test_a_checkpoint_of_other_trained_parts_is_refused(line, tmp_path):
+    checkpoint_of(line(), tmp_path)
     task = line()
     task.net[0].requires_grad_(False)
     with pytest.raises(ValueError, match="other parts of them were trained"):
-        engine.fit(task, settings(engine), tmp_path, silent)
+        engine.fit(task, settings(), tmp_path, silent)
 
 
 # what is trained
 
 
-def test_frozen_parameters_stay_and_are_neither_saved_nor_averaged(exactness, engine, tmp_path):
-    task = exactness.make_task(CHANNELS)
+def test_frozen_parameters_stay_and_are_neither_saved_nor_averaged(tmp_path):
+    task = bench_exactness.make_task(CHANNELS)
     task.unet.requires_grad_(False)
     for name, parameter in task.unet.named_parameters():
         parameter.requires_grad_(".attn2." in name)
@@ -289,7 +282,7 @@ def test_frozen_parameters_stay_and_are_neither_saved_nor_averaged(exactness, en
     before = {name: parameter.detach().clone() for name, parameter in networks.named_parameters()}
     trained = {name: parameter for name, parameter in networks.named_parameters() if parameter.requires_grad}
     assert 0 < len(trained) < len(before)
-    engine.fit(task, settings(engine, steps=3), tmp_path, silent)
+    engine.fit(task, settings(steps=3), tmp_path, silent)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["trained"].keys() == trained.keys() | {"embedding_optimizer.null"}
     assert [p.shape for p in state["average"]["shadow_params"]] == [p.shape for p in trained.values()]
@@ -307,8 +300,10 @@ class Recorder(nn.Module):
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_min_snr_weighs_as_its_paper_says(exactness, insertion, prediction):
-    task = exactness.make_task(CHANNELS, weighting=insertion.Weighting(min_snr=5.0), dropout=insertion.Dropout(0, 0, 0))
+def test_min_snr_weighs_as_its_paper_says(prediction):
+    task = bench_exactness.make_task(
+        CHANNELS, weighting=insertion.Weighting(min_snr=5.0), dropout=insertion.Dropout(0, 0, 0)
+    )
     task.unet = Recorder()
     task.noise_schedule = DDIMScheduler.from_config(task.noise_schedule.config, prediction_type=prediction)
     batch = task.fetch(task.draw(0, torch.Generator().manual_seed(0)))
@@ -326,18 +321,18 @@ def test_min_snr_weighs_as_its_paper_says(exactness, insertion, prediction):
 
 
 class TestAsReleased:
-    def task(self, exactness, insertion, **options):
+    def task(self, **options):
         dropout = insertion.Dropout(object=0.5, scene=0.0, both=0.0)
         released = insertion.AsReleased(**options)
-        task = exactness.make_task(CHANNELS, as_released=released, dropout=dropout)
+        task = bench_exactness.make_task(CHANNELS, as_released=released, dropout=dropout)
         nn.init.normal_(task.optimizer.null)
         task.unet = Recorder()
         return task, task.fetch(task.draw(0, torch.Generator().manual_seed(1)))
 
-    def test_a_dropped_object_is_the_context_of_a_blank_picture(self, exactness, insertion):
-        blank = torch.randn(1, exactness.ENCODER_TOKENS, exactness.ENCODER_WIDTH)
+    def test_a_dropped_object_is_the_context_of_a_blank_picture(self):
+        blank = torch.randn(1, bench_exactness.ENCODER_TOKENS, bench_exactness.ENCODER_WIDTH)
         for options in ({}, {"blank": blank}, {"blank": blank, "random_queries": True}):
-            task, batch = self.task(exactness, insertion, **options)
+            task, batch = self.task(**options)
             task.loss(batch)
             dropped, shown = batch["no_object"], task.unet.context
             assert 0 < dropped.sum() < len(dropped)
@@ -349,10 +344,10 @@ class TestAsReleased:
             assert torch.allclose(shown[~dropped], seen, atol=1e-6)
             assert torch.allclose(shown[dropped], null.expand_as(shown[dropped]), atol=1e-6)
 
-    def test_random_queries_are_drawn_with_the_batch_and_take_the_place_of_learned_ones(self, exactness, insertion):
-        task, batch = self.task(exactness, insertion, random_queries=True)
+    def test_random_queries_are_drawn_with_the_batch_and_take_the_place_of_learned_ones(self):
+        task, batch = self.task(random_queries=True)
         queries, learned = batch["queries"], task.optimizer.queries
-        assert queries.shape == (exactness.BATCH, *learned.shape)
+        assert queries.shape == (bench_exactness.BATCH, *learned.shape)
         assert queries.std().item() == pytest.approx(task.optimizer.spread, rel=0.05)
         again = task.draw(0, torch.Generator().manual_seed(1))["queries"]
         other = task.draw(0, torch.Generator().manual_seed(2))["queries"]
@@ -364,17 +359,17 @@ class TestAsReleased:
         task.loss(batch | {"queries": other})
         assert not torch.allclose(shown, task.unet.context)
 
-    def test_without_them_nothing_is_drawn(self, exactness, insertion):
-        _, batch = self.task(exactness, insertion)
+    def test_without_them_nothing_is_drawn(self):
+        _, batch = self.task()
         assert "queries" not in batch
 
 
 # shards
 
 
-def test_shards_are_read_like_one_tensor(pack):
+def test_shards_are_read_like_one_tensor():
     whole = torch.randn(23, 3, 2, 5)
-    shards = pack.pipelines.visual_insertion.training.triplets.Shards(whole.split([4, 1, 0, 11, 7]))
+    shards = Shards(whole.split([4, 1, 0, 11, 7]))
     assert len(shards) == 23 and shards.shape == whole.shape
     generator = torch.Generator().manual_seed(0)
     rows = torch.cat([torch.arange(23), torch.randint(23, (20,), generator=generator)])
@@ -388,16 +383,16 @@ def test_shards_are_read_like_one_tensor(pack):
             shards[torch.tensor([outside])]
 
 
-def test_shards_train_like_one_tensor(pack, exactness):
-    task, sharded = exactness.make_task(CHANNELS), exactness.make_task(CHANNELS)
+def test_shards_train_like_one_tensor():
+    task, sharded = bench_exactness.make_task(CHANNELS), bench_exactness.make_task(CHANNELS)
     for name in ("target", "scene", "features", "region"):
         parts = getattr(task.data, name).split(27)
-        setattr(sharded.data, name, pack.pipelines.visual_insertion.training.triplets.Shards(parts))
+        setattr(sharded.data, name, Shards(parts))
     batches = [t.fetch(t.draw(0, torch.Generator().manual_seed(0))) for t in (task, sharded)]
-    assert exactness.equal(*batches)
+    assert bench_exactness.equal(*batches)
 
 
-def test_shards_of_a_file_are_read_when_they_are_asked_for(pack, tmp_path):
+def test_shards_of_a_file_are_read_when_they_are_asked_for(tmp_path):
     shape, last, path = (100, 2, 250_000), 199 * 250_000 * 4, tmp_path / "shard.safetensors"
     size = last + 250_000 * 4  # 200 MB
     header = json.dumps({"features": {"dtype": "F32", "shape": list(shape), "data_offsets": [0, size]}}).encode()
@@ -410,7 +405,7 @@ def test_shards_of_a_file_are_read_when_they_are_asked_for(pack, tmp_path):
     process = psutil.Process()
     gc.collect()
     before = process.memory_info().rss
-    shards = pack.pipelines.visual_insertion.training.triplets.Shards([load_file(path)["features"]] * 2)
+    shards = Shards([load_file(path)["features"]] * 2)
     rows = shards[torch.tensor([3, 99, 199]), torch.tensor([0, 1, 1])]
     grown = process.memory_info().rss - before
     assert torch.equal(rows[0], torch.zeros(250_000))

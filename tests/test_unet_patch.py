@@ -8,6 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.layouts import to_ldm
+from visual_insertion_pack.pipelines.visual_insertion import unet_patch
+
 SMALL = dict(
     block_out_channels=[32, 64],
     down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
@@ -25,11 +29,6 @@ def build(**config):
 
 
 @pytest.fixture
-def patches(pack):
-    return pack.pipelines.visual_insertion.unet_patch
-
-
-@pytest.fixture
 def base():
     torch.manual_seed(0)
     return build(**SMALL).state_dict()
@@ -44,14 +43,14 @@ def tuned(base):
 
 
 @pytest.fixture
-def convert(pack, base, tuned, tmp_path):
+def convert(base, tuned, tmp_path):
     """convert(...options): the exit code; tuned and base lie as files, the patch is tmp_path/patch.safetensors."""
     save_file(base, tmp_path / "base.safetensors")
     save_file(tuned, tmp_path / "tuned.safetensors")
 
     def run(*options, tuned="tuned.safetensors", base="base.safetensors", output="patch.safetensors"):
         paths = ["--tuned", tmp_path / tuned, "--base", tmp_path / base, tmp_path / output]
-        return pack.pipelines.__main__.main(["convert", "unet-patch", *map(str, paths), *options])
+        return main(["convert", "unet-patch", *map(str, paths), *options])
 
     return run
 
@@ -60,56 +59,56 @@ def convert(pack, base, tuned, tmp_path):
 
 
 @pytest.mark.parametrize(("parts", "tensors", "count"), [("attn2", 80, 43_962_560), ("kv", 32, 19_169_280)])
-def test_cross_attention_of_sd15_has_so_many_parameters(patches, pack, parts, tensors, count):
+def test_cross_attention_of_sd15_has_so_many_parameters(parts, tensors, count):
     with torch.device("meta"):
         unet = build(cross_attention_dim=768)
-    chosen = patches.select_parameters(unet, parts)
+    chosen = unet_patch.select_parameters(unet, parts)
     assert len(chosen) == tensors
     assert sum(parameter.numel() for parameter in chosen.values()) == count
     assert all(parameter is unet.get_parameter(name) for name, parameter in chosen.items())
-    ldm = pack.pipelines.layouts.to_ldm(dict(unet.named_parameters()))
-    assert {ldm[name] for name in chosen} == set(patches.cross_attention_parameters(ldm.values(), parts))
+    ldm = to_ldm(dict(unet.named_parameters()))
+    assert {ldm[name] for name in chosen} == set(unet_patch.cross_attention_parameters(ldm.values(), parts))
 
 
-def test_a_filter_that_matches_nothing_is_an_error(patches):
+def test_a_filter_that_matches_nothing_is_an_error():
     with pytest.raises(ValueError, match="None of the 2 parameters of this Linear belongs to cross-attention"):
-        patches.select_parameters(torch.nn.Linear(2, 2), "kv")
+        unet_patch.select_parameters(torch.nn.Linear(2, 2), "kv")
     with pytest.raises(ValueError, match="There are no parts 'cross_attention'"):
-        patches.cross_attention_parameters(["a.attn2.to_k.weight"], "cross_attention")
+        unet_patch.cross_attention_parameters(["a.attn2.to_k.weight"], "cross_attention")
 
 
 # the maths
 
 
-def test_a_low_rank_is_the_nearest_one(patches):
+def test_a_low_rank_is_the_nearest_one():
     torch.manual_seed(0)
     matrix = torch.randn(12, 7)
     values = torch.linalg.svdvals(matrix)
     for rank in (1, 3, 7, 50):
-        up, down = patches.low_rank(matrix, rank)
+        up, down = unet_patch.low_rank(matrix, rank)
         assert up.shape == (12, min(rank, 7)) and down.shape == (min(rank, 7), 7)
         assert torch.dist(up @ down, matrix) == pytest.approx(float(values[rank:].norm()), abs=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "rank"), [((4, 4), 0), ((4,), 1), ((2, 2, 3, 3), 1)])
-def test_a_rank_that_cannot_be_is_refused(patches, shape, rank):
+def test_a_rank_that_cannot_be_is_refused(shape, rank):
     with pytest.raises(ValueError, match=f"A patch of rank {rank} of a tensor of shape"):
-        patches.low_rank(torch.zeros(shape), rank)
+        unet_patch.low_rank(torch.zeros(shape), rank)
 
 
-def test_rounding_of_the_file_is_no_training(patches):
+def test_rounding_of_the_file_is_no_training():
     base = torch.randn(50, 50)
-    assert not patches.difference(base.half(), base).any()
-    assert torch.equal(patches.difference(base, base.half()), base - base.half().float())
+    assert not unet_patch.difference(base.half(), base).any()
+    assert torch.equal(unet_patch.difference(base, base.half()), base - base.half().float())
 
 
 # the file
 
 
-def test_a_full_patch_holds_the_difference(patches, tmp_path):
+def test_a_full_patch_holds_the_difference(tmp_path):
     change = {"mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.weight": torch.randn(4, 4)}
     change["mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.bias"] = torch.randn(4)
-    saved = patches.save_patch(tmp_path / "p.safetensors", change, dtype=torch.float32, metadata={"note": "x"})
+    saved = unet_patch.save_patch(tmp_path / "p.safetensors", change, dtype=torch.float32, metadata={"note": "x"})
     key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_out_0"
     weight, bias = change.values()
     found = load_file(tmp_path / "p.safetensors")
@@ -121,10 +120,10 @@ def test_a_full_patch_holds_the_difference(patches, tmp_path):
     assert facts["format"] == "visual-insertion-unet-patch" and facts["rank"] == "full" and facts["note"] == "x"
 
 
-def test_the_kept_share_is_that_of_the_norm(patches, tmp_path):
+def test_the_kept_share_is_that_of_the_norm(tmp_path):
     torch.manual_seed(0)
     change = {"a.attn2.to_k.weight": torch.randn(20, 30), "a.attn2.to_v.weight": torch.randn(30, 20)}
-    saved = patches.save_patch(tmp_path / "p.safetensors", change, rank=4, dtype=torch.float32)
+    saved = unet_patch.save_patch(tmp_path / "p.safetensors", change, rank=4, dtype=torch.float32)
     found = load_file(tmp_path / "p.safetensors")
     kept = [found[f"lora_unet_a_attn2_{x}.lora_up.weight"] @ found[f"lora_unet_a_attn2_{x}.lora_down.weight"]
             for x in ("to_k", "to_v")]  # fmt: skip
@@ -143,31 +142,31 @@ def test_the_kept_share_is_that_of_the_norm(patches, tmp_path):
         ({"a.attn2.queries": torch.zeros(2)}, "neither a weight nor a bias"),
     ],
 )
-def test_what_cannot_be_a_patch_is_refused_and_leaves_no_file(patches, tmp_path, change, message):
+def test_what_cannot_be_a_patch_is_refused_and_leaves_no_file(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        patches.save_patch(tmp_path / "p.safetensors", change)
+        unet_patch.save_patch(tmp_path / "p.safetensors", change)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_patch_is_whole_or_not_there(patches, tmp_path, monkeypatch):
+def test_a_patch_is_whole_or_not_there(tmp_path, monkeypatch):
     (tmp_path / "p.safetensors").write_bytes(b"an older patch")
 
     def full(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(patches, "save_file", full)
+    monkeypatch.setattr(unet_patch, "save_file", full)
     with pytest.raises(OSError):
-        patches.save_patch(tmp_path / "p.safetensors", {"a.attn2.to_k.weight": torch.ones(2, 2)})
+        unet_patch.save_patch(tmp_path / "p.safetensors", {"a.attn2.to_k.weight": torch.ones(2, 2)})
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an older patch"]
 
 
-def test_diffusers_reads_the_names_of_a_low_rank_patch(patches, tuned, base, tmp_path):
+def test_diffusers_reads_the_names_of_a_low_rank_patch(tuned, base, tmp_path):
     from diffusers.loaders import StableDiffusionLoraLoaderMixin
 
-    names = patches.cross_attention_parameters(base, "kv")
+    names = unet_patch.cross_attention_parameters(base, "kv")
     change = {name: tuned[name] - base[name] for name in names}
-    patches.save_patch(tmp_path / "p.safetensors", change, rank=2)
+    unet_patch.save_patch(tmp_path / "p.safetensors", change, rank=2)
     state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(load_file(tmp_path / "p.safetensors"))
     assert len(state) == 2 * len(names) and all(name.startswith("unet.") for name in state)
 
@@ -201,13 +200,13 @@ def test_the_command_makes_low_ranks(convert, tmp_path, capsys):
     assert {tensor.dtype for tensor in found.values()} == {torch.float16}
 
 
-def test_layouts_and_folders_may_be_mixed(convert, pack, base, tmp_path):
+def test_layouts_and_folders_may_be_mixed(convert, base, tmp_path):
     """A tuned checkpoint in LDM layout against the base's diffusers folder."""
     folder = tmp_path / "pipeline" / "unet"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(SMALL))
     save_file(base, folder / "diffusion_pytorch_model.safetensors")
-    names = pack.pipelines.layouts.to_ldm(base)
+    names = to_ldm(base)
     tuned = load_file(tmp_path / "tuned.safetensors")
     whole = {f"model.diffusion_model.{names[name]}": tensor for name, tensor in tuned.items()}
     save_file(whole | {"first_stage_model.x": torch.ones(1)}, tmp_path / "checkpoint.safetensors")

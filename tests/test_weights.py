@@ -10,16 +10,13 @@ import sys
 
 import pytest
 
+from visual_insertion_pack.pipelines import weights
+
 CONTENT = b"weights " * 1000
 
 
 @pytest.fixture
-def weights(pack):
-    return pack.pipelines.weights
-
-
-@pytest.fixture
-def known(weights):
+def known():
     return weights.load_manifest()
 
 
@@ -43,14 +40,14 @@ def put(models, weight, content=CONTENT, subfolder=""):
 
 
 class TestManifest:
-    def test_is_written_the_one_canonical_way(self, weights):
+    def test_is_written_the_one_canonical_way(self):
         text = weights.MANIFEST.read_bytes().decode("utf-8")
         assert json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n" == text
 
-    def test_has_every_role_and_no_other(self, weights, known):
+    def test_has_every_role_and_no_other(self, known):
         assert {weight.role for weight in known.values()} == set(weights.ROLES)
 
-    def test_folders_are_model_folder_keys(self, weights, known):
+    def test_folders_are_model_folder_keys(self, known):
         assert {weight.folder for weight in known.values()} <= set(weights.FOLDERS)
 
     def test_names_are_unique_in_their_folder(self, known):
@@ -90,11 +87,11 @@ class TestManifest:
                 assert known[other].role == weight.role
                 assert weight.id in known[other].alternatives
 
-    def test_the_files_of_the_flagship_belong_together(self, weights, known):
+    def test_the_files_of_the_flagship_belong_together(self, known):
         chosen = [weight for weight in known.values() if weight.role != "checkpoint"]
         weights.check_pairing({weight.id: weight.pairs for weight in chosen})
 
-    def test_the_page_for_people_says_the_same(self, weights, known):
+    def test_the_page_for_people_says_the_same(self, known):
         page = (weights.MANIFEST.parent / "docs" / "weights.md").read_text(encoding="utf-8")
         rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
         assert [row[:4] + [row[4][:3].strip(",")] + [row[5].rstrip(" |")] for row in rows] == [
@@ -119,13 +116,13 @@ class TestManifest:
             '{"schema": 1, "weights": [{}]}',
         ],
     )
-    def test_another_file_is_refused_by_name(self, weights, tmp_path, text):
+    def test_another_file_is_refused_by_name(self, tmp_path, text):
         path = tmp_path / "list.json"
         path.write_text(text)
         with pytest.raises(ValueError, match="list.json is not a readable list of weights"):
             weights.load_manifest(path)
 
-    def test_a_double_id_is_refused(self, weights, tmp_path):
+    def test_a_double_id_is_refused(self, tmp_path):
         document = json.loads(weights.MANIFEST.read_text(encoding="utf-8"))
         document["weights"] *= 2
         path = tmp_path / "list.json"
@@ -135,23 +132,23 @@ class TestManifest:
 
 
 class TestFind:
-    def test_looks_into_subfolders_and_old_folder_names(self, weights, known, models):
+    def test_looks_into_subfolders_and_old_folder_names(self, known, models):
         weight = known["paint-by-inpaint-add-base-unet"]
         path = models / "unet" / "sd15" / weight.file
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
         assert weights.find(weight, weights.model_folders(models)) == path
 
-    def test_prefers_the_top_of_a_folder(self, weights, weight, models):
+    def test_prefers_the_top_of_a_folder(self, weight, models):
         put(models, weight, subfolder="a")
         path = put(models, weight)
         assert weights.find(weight, weights.model_folders(models)) == path
 
-    def test_missing_is_none(self, weights, weight, models):
+    def test_missing_is_none(self, weight, models):
         assert weights.find(weight, weights.model_folders(models)) is None
         assert weights.find(weight, {}) is None
 
-    def test_extra_model_paths_as_the_host_reads_them(self, weights, weight, models, tmp_path):
+    def test_extra_model_paths_as_the_host_reads_them(self, weight, models, tmp_path):
         elsewhere = tmp_path / "elsewhere"
         yaml = tmp_path / "extra.yaml"
         yaml.write_text(
@@ -166,20 +163,20 @@ class TestFind:
         path = put(elsewhere, dataclasses.replace(weight, folder="two"))
         assert weights.find(weight, folders) == path
 
-    def test_a_yaml_of_something_else_is_refused(self, weights, models, tmp_path):
+    def test_a_yaml_of_something_else_is_refused(self, models, tmp_path):
         for text in ("[1, 2]", "a: {vae: [x]}", "a: {b"):
             (tmp_path / "extra.yaml").write_text(text)
             with pytest.raises(ValueError, match="extra.yaml is not a list of model folders"):
                 weights.model_folders(models, tmp_path / "extra.yaml")
 
-    def test_the_models_folder_comes_from_the_environment(self, weights, monkeypatch, tmp_path):
+    def test_the_models_folder_comes_from_the_environment(self, monkeypatch, tmp_path):
         monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
         monkeypatch.delenv("COMFYUI_MODELS", raising=False)
         assert weights.default_models_dir() == tmp_path / "models"
         monkeypatch.setenv("COMFYUI_MODELS", str(tmp_path / "m"))
         assert weights.default_models_dir() == tmp_path / "m"
 
-    def test_missing_weight_says_all_one_needs(self, weights, known, models):
+    def test_missing_weight_says_all_one_needs(self, known, models):
         weight = known["paint-by-inpaint-add-base-unet"]
         with pytest.raises(FileNotFoundError) as caught:
             weights.require(weight, weights.model_folders(models))
@@ -192,59 +189,59 @@ class TestFind:
 
 
 class TestVerify:
-    def report(self, weights, weight, models, **options):
+    def report(self, weight, models, **options):
         return weights.verify(weight, weights.model_folders(models), **options)
 
-    def test_the_right_file(self, weights, weight, models):
+    def test_the_right_file(self, weight, models):
         path = put(models, weight)
-        report = self.report(weights, weight, models)
+        report = self.report(weight, models)
         assert report.usable
         assert report == weights.Report(weight.id, weights.FOUND, path, len(CONTENT), weight.sha256, "")
 
-    def test_missing(self, weights, weight, models):
-        report = self.report(weights, weight, models)
+    def test_missing(self, weight, models):
+        report = self.report(weight, models)
         assert (report.state, report.path, report.usable) == (weights.MISSING, None, False)
         assert "Fetch it with" in report.detail
 
     @pytest.mark.parametrize("content", [b"", CONTENT[:-1], CONTENT + b" ", b"<html>no</html>"])
-    def test_wrong_size(self, weights, weight, models, content):
+    def test_wrong_size(self, weight, models, content):
         put(models, weight, content)
-        report = self.report(weights, weight, models)
+        report = self.report(weight, models)
         assert (report.state, report.sha256, report.usable) == (weights.WRONG_SIZE, None, False)
         assert f"{len(content):,} bytes, expected 8 kB (8,000 bytes)" in report.detail
 
-    def test_wrong_hash(self, weights, weight, models):
+    def test_wrong_hash(self, weight, models):
         put(models, weight, CONTENT[::-1])
-        report = self.report(weights, weight, models)
+        report = self.report(weight, models)
         assert (report.state, report.usable) == (weights.WRONG_HASH, False)
         assert report.sha256 == hashlib.sha256(CONTENT[::-1]).hexdigest()
         assert weight.sha256 in report.detail
 
-    def test_unknown_hash_is_computed_but_not_trusted(self, weights, weight, models):
+    def test_unknown_hash_is_computed_but_not_trusted(self, weight, models):
         put(models, weight)
         unknown = dataclasses.replace(weight, sha256=None)
-        report = self.report(weights, unknown, models)
+        report = self.report(unknown, models)
         assert (report.state, report.usable) == (weights.HASH_UNKNOWN, True)
         assert report.sha256 == weight.sha256
 
-    def test_a_rounded_size_allows_its_rounding(self, weights, weight, models):
+    def test_a_rounded_size_allows_its_rounding(self, weight, models):
         put(models, weight)
         rounded = dataclasses.replace(weight, bytes=None, bytes_approximate=7970)
-        assert self.report(weights, rounded, models).state == weights.FOUND
+        assert self.report(rounded, models).state == weights.FOUND
         off = dataclasses.replace(weight, bytes=None, bytes_approximate=7900)
-        assert self.report(weights, off, models).state == weights.WRONG_SIZE
+        assert self.report(off, models).state == weights.WRONG_SIZE
 
-    def test_the_hash_can_be_left_out(self, weights, weight, models):
+    def test_the_hash_can_be_left_out(self, weight, models):
         put(models, weight, CONTENT[::-1])
-        report = self.report(weights, weight, models, check_hash=False)
+        report = self.report(weight, models, check_hash=False)
         assert (report.state, report.sha256) == (weights.HASH_UNKNOWN, None)
 
-    def test_progress_ends_at_the_size(self, weights, weight, models):
+    def test_progress_ends_at_the_size(self, weight, models):
         path, calls = put(models, weight), []
         with path.open("wb") as file:
             file.truncate(9 << 20)
         large = dataclasses.replace(weight, bytes=9 << 20, sha256=None)
-        self.report(weights, large, models, progress=lambda *call: calls.append(call))
+        self.report(large, models, progress=lambda *call: calls.append(call))
         assert len(calls) == 3 and calls[-1] == (9 << 20, 9 << 20)
         assert calls == sorted(calls)
 
@@ -252,10 +249,10 @@ class TestVerify:
 class TestPairing:
     OPTIMIZER = {"encoder_width": 1024, "encoder_tokens": 257, "context_width": 768}
 
-    def test_equal_dimensions_belong_together(self, weights):
+    def test_equal_dimensions_belong_together(self):
         weights.check_pairing({"a": self.OPTIMIZER, "b": {"encoder_width": 1024}, "c": {"x": 1}})
 
-    def test_another_encoder_is_named_with_its_remedy(self, weights):
+    def test_another_encoder_is_named_with_its_remedy(self):
         parts = {"optimizer a.pt": self.OPTIMIZER, "CLIP vision b": {"encoder_width": 1280}}
         with pytest.raises(weights.PairingError) as caught:
             weights.check_pairing(parts)
@@ -265,12 +262,12 @@ class TestPairing:
             " clip-vit-large-patch14.safetensors."
         )
 
-    def test_a_requirement_is_a_part(self, weights):
+    def test_a_requirement_is_a_part(self):
         needs = {"InstructPix2Pix sampling": {"in_channels": 8}}
         with pytest.raises(ValueError, match="but x has in channels 4.*pruned-fp16.safetensors"):
             weights.check_pairing({**needs, "x": {"in_channels": 4}})
 
-    def test_no_remedy_is_invented(self, weights):
+    def test_no_remedy_is_invented(self):
         with pytest.raises(ValueError, match=r"Take one with context width 5\.$"):
             weights.check_pairing({"a": {"context_width": 5}, "b": {"context_width": 768}})
 
@@ -278,7 +275,7 @@ class TestPairing:
 class TestCommandLine:
     """`python PACK/pipelines weights ...`, as a stranger runs it."""
 
-    def run(self, weights, tmp_path, *arguments, **environment):
+    def run(self, tmp_path, *arguments, **environment):
         folder = weights.MANIFEST.parent / "pipelines"
         clean = {k: v for k, v in os.environ.items() if not k.startswith("COMFYUI_")}
         return subprocess.run(
@@ -291,7 +288,7 @@ class TestCommandLine:
         )
 
     @pytest.fixture
-    def manifest(self, weights, weight, tmp_path):
+    def manifest(self, weight, tmp_path):
         """A list of two small files, the second of unknown hash."""
         second = dataclasses.replace(weight, id="second", file="second.safetensors", sha256=None,
                                      sha256_source=None)  # fmt: skip
@@ -300,31 +297,31 @@ class TestCommandLine:
         path.write_text(json.dumps({"schema": weights.SCHEMA, "weights": entries}))
         return path
 
-    def test_list_is_a_table_of_everything(self, weights, known, tmp_path):
-        done = self.run(weights, tmp_path, "list")
+    def test_list_is_a_table_of_everything(self, known, tmp_path):
+        done = self.run(tmp_path, "list")
         assert done.returncode == 0, done.stderr
         assert [line.split()[0] for line in done.stdout.splitlines()] == ["ID", *known]
 
-    def test_list_says_what_is_there(self, weights, weight, models, manifest, tmp_path):
+    def test_list_says_what_is_there(self, weight, models, manifest, tmp_path):
         put(models, weight)
-        done = self.run(weights, tmp_path, "list", "--json", "--manifest", manifest, COMFYUI_MODELS=str(models))
+        done = self.run(tmp_path, "list", "--json", "--manifest", manifest, COMFYUI_MODELS=str(models))
         states = {row["id"]: row["state"] for row in json.loads(done.stdout)}
         assert states == {weight.id: "hash unknown", "second": "missing"}
 
-    def test_verify_exit_codes(self, weights, weight, models, manifest, tmp_path):
+    def test_verify_exit_codes(self, weight, models, manifest, tmp_path):
         where = ("--models-dir", models, "--manifest", manifest)
-        assert self.run(weights, tmp_path, "verify", *where).returncode == 2
+        assert self.run(tmp_path, "verify", *where).returncode == 2
         path = put(models, weight)
-        done = self.run(weights, tmp_path, "verify", *where)
+        done = self.run(tmp_path, "verify", *where)
         assert done.returncode == 0 and f"{weight.id}: found ({path})" in done.stdout
-        done = self.run(weights, tmp_path, "verify", "second", *where)
+        done = self.run(tmp_path, "verify", "second", *where)
         assert done.returncode == 2 and "second: missing" in done.stdout
         path.write_bytes(CONTENT[::-1])
-        done = self.run(weights, tmp_path, "verify", "--json", weight.id, "second", *where)
+        done = self.run(tmp_path, "verify", "--json", weight.id, "second", *where)
         assert done.returncode == 1
         assert [row["state"] for row in json.loads(done.stdout)] == ["wrong hash", "missing"]
 
-    def test_wrong_use(self, weights, models, tmp_path):
+    def test_wrong_use(self, models, tmp_path):
         for arguments, word in (
             (("verify", "--models-dir", tmp_path / "no"), "not a folder"),
             (("verify",), "--models-dir"),
@@ -332,11 +329,11 @@ class TestCommandLine:
             (("fetch",), "ID"),
             (("list", "--manifest", tmp_path / "no.json"), "no.json"),
         ):
-            done = self.run(weights, tmp_path, *arguments)
+            done = self.run(tmp_path, *arguments)
             assert done.returncode == 2 and word in done.stderr, (arguments, done.stderr)
             assert "Traceback" not in done.stderr
 
-    def test_help_does_not_import_torch(self, weights, tmp_path):
+    def test_help_does_not_import_torch(self, tmp_path):
         folder = weights.MANIFEST.parent / "pipelines"
         code = (
             "import runpy, sys; sys.argv = ['visual-insertion', 'weights', 'list']\n"

@@ -14,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import huggingface_hub
 import pytest
 
+from visual_insertion_pack.pipelines import hub as hub_module
+from visual_insertion_pack.pipelines import weights
+
 mends_itself = pytest.mark.skipif(
     huggingface_hub.__version__.startswith("0."),
     reason="huggingface_hub 0.x gives up at once; the next run mends it",
@@ -143,12 +146,7 @@ def hub(start_hub):
 
 
 @pytest.fixture
-def weights(pack):
-    return pack.pipelines.weights
-
-
-@pytest.fixture
-def weight(weights):
+def weight():
     return dataclasses.replace(
         weights.load_manifest()["paint-by-inpaint-add-base-unet"],
         bytes=len(CONTENT),
@@ -165,7 +163,7 @@ def models(tmp_path):
 
 
 @pytest.fixture
-def fetch(weights, weight, models, hub):
+def fetch(weight, models, hub):
     """Fetch `weight`, with changes to it, from the fake hub."""
 
     def call(endpoint=None, force=False, token=False, **changes):
@@ -181,7 +179,7 @@ def fetch(weights, weight, models, hub):
 
 
 @pytest.fixture
-def refused(weights, fetch):
+def refused(fetch):
     """Fetch, expect a refusal, and return its text: three sentences, one of them advice."""
 
     def call(**options):
@@ -222,7 +220,7 @@ def part_size(models):
     return part.stat().st_size
 
 
-def test_a_file_arrives_whole_and_alone(fetch, hub, weights, weight, models):
+def test_a_file_arrives_whole_and_alone(fetch, hub, weight, models):
     report = fetch()
     assert (report.state, report.path) == (weights.FOUND, final(models, weight))
     assert report.path.read_bytes() == CONTENT
@@ -316,12 +314,12 @@ def test_another_announced_hash_is_refused_before_the_first_byte(refused, hub, m
     assert hub.gets == [] and files(models) == []
 
 
-def test_an_unknown_hash_is_checked_against_the_announced_one(fetch, weights):
+def test_an_unknown_hash_is_checked_against_the_announced_one(fetch):
     report = fetch(sha256=None, bytes=None, bytes_approximate=1_050_000)
     assert (report.state, report.sha256) == (weights.FOUND, sha256(CONTENT))
 
 
-def test_a_hash_nobody_states_is_reported_as_unknown(fetch, hub, weights):
+def test_a_hash_nobody_states_is_reported_as_unknown(fetch, hub):
     hub.etag = "abc"
     report = fetch(sha256=None)
     assert (report.state, report.sha256) == (weights.HASH_UNKNOWN, sha256(CONTENT))
@@ -371,7 +369,7 @@ def test_what_is_already_there_needs_no_disk_again(fetch, cut_at, hub, models, m
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_a_disk_that_fills_up_on_the_way(refused, pack, monkeypatch):
+def test_a_disk_that_fills_up_on_the_way(refused, monkeypatch):
     from contextlib import contextmanager
     from pathlib import Path
 
@@ -379,7 +377,7 @@ def test_a_disk_that_fills_up_on_the_way(refused, pack, monkeypatch):
     def full(destination, remote):
         yield Path("/dev/full")
 
-    monkeypatch.setattr(pack.pipelines.hub, "part_file", full)
+    monkeypatch.setattr(hub_module, "part_file", full)
     assert "is full" in refused()
 
 
@@ -410,7 +408,7 @@ def test_a_foreign_file_of_that_name_is_not_overwritten(fetch, refused, weight, 
     assert fetch(force=True).path.read_bytes() == CONTENT
 
 
-def test_a_models_folder_that_does_not_exist_is_not_made(weights, weight, tmp_path):
+def test_a_models_folder_that_does_not_exist_is_not_made(weight, tmp_path):
     with pytest.raises(weights.FetchError, match="is not a folder"):
         weights.fetch(weight, tmp_path / "typo")
     assert not (tmp_path / "typo").exists()
@@ -438,7 +436,7 @@ def test_two_at_once_fetch_once(fetch, hub, models):
 
 class TestCommandLine:
     @pytest.fixture
-    def run(self, weights, weight, hub, models, tmp_path):
+    def run(self, weight, hub, models, tmp_path):
         """Run a shell command line as a user would, the list holding only our weight."""
         manifest = tmp_path / "list.json"
         entries = [dataclasses.asdict(weight)]
@@ -464,7 +462,7 @@ class TestCommandLine:
         done = run("verify", weight.id, COMFYUI_MODELS=str(models))
         assert (done.returncode, done.stdout.split(" (")[0]) == (0, f"{weight.id}: found")
 
-    def test_the_command_of_the_error_message_works(self, run, weights, weight, models):
+    def test_the_command_of_the_error_message_works(self, run, weight, models):
         import shlex
 
         text = str(weights.MissingWeight(weight, weights.model_folders(models)))

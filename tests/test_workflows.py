@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visual_insertion_pack.devtools import workflows
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "example_workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -51,8 +53,8 @@ def strings(value):
         yield value
 
 
-def test_each_workflow_has_its_three_files(pack):
-    described = {describe().name for describe in pack.devtools.workflows.WORKFLOWS}
+def test_each_workflow_has_its_three_files():
+    described = {describe().name for describe in workflows.WORKFLOWS}
     for pattern in ("*.json", "*.jpg", "api/*.json"):
         assert {path.stem for path in FOLDER.glob(pattern)} == described
     assert "insert_object" in described
@@ -86,8 +88,8 @@ def test_links_are_known_at_both_ends(name):
 
 
 @every_workflow
-def test_it_is_what_the_description_says(name, pack):
-    (workflow,) = (w for describe in pack.devtools.workflows.WORKFLOWS if (w := describe()).name == name)
+def test_it_is_what_the_description_says(name):
+    (workflow,) = (w for describe in workflows.WORKFLOWS if (w := describe()).name == name)
     api = api_graph(name)
     assert api.keys() == workflow.graph.keys()
     for number, node in workflow.graph.items():
@@ -180,9 +182,9 @@ def test_the_thumbnail_is_a_small_picture(name):
     assert path.stat().st_size < 60_000
 
 
-def test_the_samples_are_what_their_seeds_draw(pack):
+def test_the_samples_are_what_their_seeds_draw():
     folder = ROOT / "playroom_models" / "samples"
-    drawn = pack.devtools.workflows.samples()
+    drawn = workflows.samples()
     assert {path.stem for path in folder.glob("*.png")} == drawn.keys()
     for name, picture in drawn.items():
         stored = np.asarray(Image.open(folder / f"{name}.png")).astype(int)

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from visual_insertion_pack.devtools import workflows
+
 # Errors in the console that the host's own front end makes on every start here.
 OF_THE_HOST = (
     r"404 \(Not Found\) \S*/user\.css$",  # no custom style sheet,
@@ -16,8 +18,8 @@ OF_THE_HOST = (
 
 
 @pytest.fixture(scope="module")  # while Playwright runs, nothing else in this thread may use asyncio
-def browser(pack):
-    if not (program := pack.devtools.workflows.chromium()):
+def browser():
+    if not (program := workflows.chromium()):
         pytest.skip("no Chromium on this machine")
     from playwright.sync_api import sync_playwright
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from visual_insertion_pack.devtools.host import MOUNT
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "example_workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -34,8 +36,8 @@ def check_and_run(front_end, name, picture):
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_a_template_opens_and_runs(name, front_end, pack, artifacts):
-    front_end.open_template(FOLDER / f"{name}.json", pack.devtools.host.MOUNT)
+def test_a_template_opens_and_runs(name, front_end, artifacts):
+    front_end.open_template(FOLDER / f"{name}.json", MOUNT)
     check_and_run(front_end, name, artifacts / f"{name}.png")
 
 
@@ -45,8 +47,8 @@ def test_a_workflow_dropped_on_the_canvas_opens_and_runs(front_end, artifacts):
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(TOYS)))
-def test_a_template_for_real_weights_opens_and_offers_the_downloads(name, front_end, pack, artifacts):
-    front_end.open_template(FOLDER / f"{name}.json", pack.devtools.host.MOUNT)
+def test_a_template_for_real_weights_opens_and_offers_the_downloads(name, front_end, artifacts):
+    front_end.open_template(FOLDER / f"{name}.json", MOUNT)
     assert front_end.unknown_nodes() == []
     assert untitled(front_end.exported()) == stored(name)
     front_end.screenshot(artifacts / f"{name}.png")

@@ -16,6 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from visual_insertion_pack.devtools import demo
+from visual_insertion_pack.pipelines.files import read_weights
+from visual_insertion_pack.pipelines.layouts import to_ldm
+from visual_insertion_pack.pipelines.paint_by_example import exemplar_encoder
+from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "bad_input.md"
 NAME = "under_test.safetensors"
@@ -24,8 +30,8 @@ NAME = "under_test.safetensors"
 class Kit:
     """What a case may use: good parts of every kind, and places for bad ones."""
 
-    def __init__(self, comfy, pack, folder, monkeypatch, models):
-        self.comfy, self.pack, self.folder, self.monkeypatch = comfy, pack, folder, monkeypatch
+    def __init__(self, comfy, folder, monkeypatch, models):
+        self.comfy, self.folder, self.monkeypatch = comfy, folder, monkeypatch
         self.model, self.vae, self.clip_vision, self.optimizer = models
         self.file = comfy.base / "models" / "embedding_optimizers" / NAME
         self.canary = folder / "a program in a weight file was run"
@@ -95,7 +101,7 @@ class Kit:
         return self.load((self.shipped / "embedding_optimizer.safetensors").read_bytes(), **inputs)
 
     def shipped_optimizer(self):
-        return self.pack.pipelines.files.read_weights(self.shipped / "embedding_optimizer.safetensors")
+        return read_weights(self.shipped / "embedding_optimizer.safetensors")
 
     def load_changed(self, change: Callable[[dict, dict], Any]):
         """The loader on the shipped optimizer after `change(tensors, metadata)`."""
@@ -111,16 +117,18 @@ class Kit:
 
     def models(self, spoil: Callable[[Path], Any]):
         """Playroom Models on a copy of the shipped folder that `spoil` has been in."""
+        from visual_insertion_pack.nodes.host import playroom_models
+
         shutil.copytree(self.shipped, self.folder / "models")
         spoil(self.folder / "models")
-        self.monkeypatch.setattr(self.pack.nodes.host.playroom_models, "FOLDER", self.folder / "models")
+        self.monkeypatch.setattr(playroom_models, "FOLDER", self.folder / "models")
         return self.comfy("PlayroomModels")
 
     def models_with(self, part: str, change: Callable[[dict], Any]):
         """Playroom Models after `change(tensors)` on one of its weight files."""
 
         def spoil(folder):
-            state, _ = self.pack.pipelines.files.read_weights(folder / part)
+            state, _ = read_weights(folder / part)
             change(state)
             save_file(state, folder / part)
 
@@ -133,7 +141,7 @@ class Kit:
             config = json.loads((folder / "unet/config.json").read_text("utf-8"))
             (folder / "unet/config.json").write_text(json.dumps(config | {"in_channels": channels}))
             path = folder / "unet/diffusion_pytorch_model.safetensors"
-            state, _ = self.pack.pipelines.files.read_weights(path)
+            state, _ = read_weights(path)
             first = state["conv_in.weight"]
             state["conv_in.weight"] = torch.cat([first, first], 1)[:, :channels].contiguous()
             save_file(state, path)
@@ -148,8 +156,8 @@ class Kit:
 
     def load_unet_with(self, change: Callable[[dict], Any], **inputs):
         """The same on a checkpoint of the playroom's UNet after `change(tensors)`; names as in LDM."""
-        state, _ = self.pack.pipelines.files.read_weights(self.shipped / UNET)
-        names = self.pack.pipelines.layouts.to_ldm(state)
+        state, _ = read_weights(self.shipped / UNET)
+        names = to_ldm(state)
         whole = {f"model.diffusion_model.{names[name]}": tensor for name, tensor in state.items()}
         change(whole)
         return self.load_unet(whole, **inputs)
@@ -170,9 +178,10 @@ class Kit:
         return self.comfy("PaintByExampleLoader", name=NAME)
 
     def exemplar(self, image=None, width=128, **inputs):
-        exemplars, host = self.pack.pipelines.paint_by_example.exemplar_encoder, self.pack.nodes.host.paint_by_example
-        encoder = exemplars.ExemplarEncoder(exemplars.ExemplarSettings(width, 128, blocks=1))
-        given = dict(clip_vision=self.clip_vision, exemplar_encoder=host.ManagedExemplarEncoder(encoder))
+        from visual_insertion_pack.nodes.host.paint_by_example import ManagedExemplarEncoder
+
+        encoder = exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(width, 128, blocks=1))
+        given = dict(clip_vision=self.clip_vision, exemplar_encoder=ManagedExemplarEncoder(encoder))
         given["image"] = self.picture if image is None else image
         return self.comfy("PaintByExampleEncode", **(given | inputs))
 
@@ -195,10 +204,9 @@ class Kit:
         return encoder
 
     def other_optimizer(self, null="stored", clip_vision=None, **settings):
-        optimizers = self.pack.pipelines.visual_insertion.embedding_optimizer
         old = self.optimizer.settings
         new = type(old)(**{**vars(old), **settings})
-        save_file(optimizers.build(new).state_dict(), self.file, optimizers.metadata(new))
+        save_file(embedding_optimizer.build(new).state_dict(), self.file, embedding_optimizer.metadata(new))
         return self.load(null=null, clip_vision=clip_vision)
 
     def other_vae(self, channels: int):
@@ -220,11 +228,11 @@ class Kit:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         self.monkeypatch.setattr(Path, "write_bytes", full)
-        self.pack.devtools.demo.write(self.folder / "results", {"result.png": b"picture"})
+        demo.write(self.folder / "results", {"result.png": b"picture"})
 
     def block_folder(self):
         (self.folder / "results").write_text("a file where a folder should be")
-        self.pack.devtools.demo.write(self.folder / "results" / "demo", {"result.png": b"picture"})
+        demo.write(self.folder / "results" / "demo", {"result.png": b"picture"})
 
 
 class TextEncoder:
@@ -716,8 +724,8 @@ def models(comfy):
 
 
 @pytest.fixture
-def kit(comfy, pack, tmp_path, monkeypatch, models):
-    kit = Kit(comfy, pack, tmp_path, monkeypatch, models)
+def kit(comfy, tmp_path, monkeypatch, models):
+    kit = Kit(comfy, tmp_path, monkeypatch, models)
     kit.file.parent.mkdir(exist_ok=True)
     yield kit
     kit.file.unlink(missing_ok=True)
@@ -733,7 +741,7 @@ def name_of(case):
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("case", REFUSED, ids=name_of)
 def test_bad_input_has_its_clear_error(kit, case):
-    with pytest.raises((ValueError, FileNotFoundError, kit.pack.devtools.demo.DemoError)) as caught:
+    with pytest.raises((ValueError, FileNotFoundError, demo.DemoError)) as caught:
         case.run(kit)
     said = str(caught.value)
     for path, shown in (
@@ -772,18 +780,18 @@ def test_a_missing_optimizer_is_named_before_the_run(comfy):
     assert loader.validate_inputs(name=None) is True, "a linked name is checked when it is known"
 
 
-def test_a_header_of_any_length_is_safetensors(pack, tmp_path):
+def test_a_header_of_any_length_is_safetensors(tmp_path):
     """One length in 32 begins with the byte that a pickle begins with."""
     first_bytes = set()
     for length in range(0, 256, 8):
         save_file({"weight": torch.ones(2)}, tmp_path / NAME, {"note": "x" * length})
         first_bytes.add((tmp_path / NAME).read_bytes()[0])
-        assert pack.pipelines.files.read_weights(tmp_path / NAME)[1] == {"note": "x" * length}
+        assert read_weights(tmp_path / NAME)[1] == {"note": "x" * length}
     assert 0x80 in first_bytes
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_damage_anywhere_in_a_weight_file_is_a_plain_error(pack, tmp_path):
+def test_damage_anywhere_in_a_weight_file_is_a_plain_error(tmp_path):
     """ValueError or, where the damage is in the numbers, tensors; whatever torch and safetensors raise inside."""
     path, random = tmp_path / NAME, np.random.default_rng(0)
     state = {"weight": torch.ones(3, 3), "bias": torch.zeros(2)}
@@ -796,7 +804,7 @@ def test_damage_anywhere_in_a_weight_file_is_a_plain_error(pack, tmp_path):
             damaged[random.integers(len(damaged))] = random.integers(256)
             path.write_bytes(damaged)
             try:
-                pack.pipelines.files.read_weights(path)
+                read_weights(path)
             except ValueError as error:
                 assert str(path) in str(error)
                 refused += 1

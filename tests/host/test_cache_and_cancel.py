@@ -6,6 +6,10 @@ import struct
 import pytest
 from PIL import Image
 
+from visual_insertion_pack.devtools import host
+from visual_insertion_pack.pipelines.playroom.dataset import HELD_OUT_SEED
+from visual_insertion_pack.pipelines.playroom.triplets import make_triplet
+
 MODELS, SCENE, OBJECT, ENCODE, OPTIMIZE = "models", "scene", "object", "encode", "optimize"
 GUIDE, SAMPLE, DECODE, SAVE = "guide", "sample", "decode", "save"
 
@@ -15,9 +19,9 @@ def node(kind, **inputs):
 
 
 @pytest.fixture(scope="module")
-def pictures(server, pack):
+def pictures(server):
     """Names of an uploaded scene and object."""
-    triplet = pack.pipelines.playroom.triplets.make_triplet(pack.pipelines.playroom.dataset.HELD_OUT_SEED, views=1)
+    triplet = make_triplet(HELD_OUT_SEED, views=1)
 
     def upload(name, picture):
         buffer = io.BytesIO()
@@ -151,7 +155,7 @@ def test_the_schedule_is_drawn_on_the_guidance_node(server, pictures):
 # cancel
 
 
-def test_a_run_can_be_cancelled_and_the_next_one_works(server, pictures, pack):
+def test_a_run_can_be_cancelled_and_the_next_one_works(server, pictures):
     cancelled = []
 
     def cancel(data):
@@ -160,7 +164,7 @@ def test_a_run_can_be_cancelled_and_the_next_one_works(server, pictures, pack):
             server.post("/interrupt")
 
     watch = Watch(cancel)
-    with pytest.raises(pack.devtools.host.RunFailed) as caught:
+    with pytest.raises(host.RunFailed) as caught:
         server.run(graph(pictures, seed=20, steps=1000), watch)
     assert caught.value.event == "execution_interrupted"
     assert caught.value.data["node_id"] == SAMPLE
@@ -191,29 +195,29 @@ def test_a_cancelled_run_leaves_no_trace_in_the_next(server, pictures):
 # errors
 
 
-def test_an_error_names_its_node_and_the_next_run_works(server, pictures, pack):
+def test_an_error_names_its_node_and_the_next_run_works(server, pictures):
     reversed_interval = node("GuidanceControl", object_scale=3.0, scene_scale=1.2, object_start=0.8, object_end=0.2)
-    with pytest.raises(pack.devtools.host.RunFailed, match=r"GuidanceControl \(node guide\): The object interval must"):
+    with pytest.raises(host.RunFailed, match=r"GuidanceControl \(node guide\): The object interval must"):
         server.run(graph(pictures, guide=reversed_interval))
     assert server.run(graph(pictures, seed=30))["outputs"][SAVE]["images"]
 
 
-def test_a_missing_optimizer_is_refused_before_anything_runs(server, pictures, pack):
+def test_a_missing_optimizer_is_refused_before_anything_runs(server, pictures):
     loader = node("EmbeddingOptimizerLoader", name="gone.safetensors")
     changed = graph(pictures, loader=loader)
     changed[OPTIMIZE]["inputs"]["embedding_optimizer"] = ["loader", 0]
-    with pytest.raises(pack.devtools.host.Refused, match=r"There is no embedding optimizer 'gone.safetensors'.*models"):
+    with pytest.raises(host.Refused, match=r"There is no embedding optimizer 'gone.safetensors'.*models"):
         server.queue(changed)
 
 
-def test_a_scale_out_of_range_is_refused(server, pictures, pack):
-    with pytest.raises(pack.devtools.host.Refused, match="object_scale"):
+def test_a_scale_out_of_range_is_refused(server, pictures):
+    with pytest.raises(host.Refused, match="object_scale"):
         server.queue(graph(pictures, object_scale=31.0))
 
 
-def test_an_output_folder_that_cannot_be_written_is_named_and_costs_nothing_else(server, pictures, pack):
+def test_an_output_folder_that_cannot_be_written_is_named_and_costs_nothing_else(server, pictures):
     (server.base / "output" / "blocked").write_text("a file where a folder should be")
-    with pytest.raises(pack.devtools.host.RunFailed, match=r"SaveImage \(node save\).*blocked"):
+    with pytest.raises(host.RunFailed, match=r"SaveImage \(node save\).*blocked"):
         server.run(graph(pictures, seed=40, prefix="blocked/picture"))
     watch = Watch()
     server.run(graph(pictures, seed=40, prefix="free"), watch)

@@ -6,6 +6,8 @@ import os
 import pytest
 from PIL import Image
 
+from visual_insertion_pack.devtools import host
+
 
 def picture(colour=(200, 40, 40), size=(13, 7)):
     buffer = io.BytesIO()
@@ -38,36 +40,36 @@ def test_messages_of_a_run_are_handed_on(server):
     assert executed == ["1", "2", "3", None]
 
 
-def test_the_pack_is_mounted_under_its_own_name(server, pack):
+def test_the_pack_is_mounted_under_its_own_name(server):
     log = server.log()
-    assert f"custom_nodes/{pack.devtools.host.MOUNT}" in log.replace(os.sep, "/")
+    assert f"custom_nodes/{host.MOUNT}" in log.replace(os.sep, "/")
     assert "IMPORT FAILED" not in log
 
 
-def test_an_unknown_node_is_refused(server, pack):
+def test_an_unknown_node_is_refused(server):
     graph = inverting(server.upload("red.png", picture()))
     graph["2"]["class_type"] = "NoSuchNode"
-    with pytest.raises(pack.devtools.host.Refused, match="NoSuchNode"):
+    with pytest.raises(host.Refused, match="NoSuchNode"):
         server.queue(graph)
 
 
-def test_a_graph_that_would_run_in_part_is_refused(server, pack):
+def test_a_graph_that_would_run_in_part_is_refused(server):
     graph = inverting(server.upload("red.png", picture()))
     graph["4"] = {"class_type": "PreviewImage", "inputs": {}}
-    with pytest.raises(pack.devtools.host.Refused, match="images"):
+    with pytest.raises(host.Refused, match="images"):
         server.queue(graph)
 
 
-def test_a_node_that_raises_is_named(server, pack):
+def test_a_node_that_raises_is_named(server):
     graph = inverting(server.upload("broken.png", picture()))
     (server.base / "input" / "broken.png").write_bytes(b"not a picture")
-    with pytest.raises(pack.devtools.host.RunFailed, match=r"LoadImage \(node 1\)"):
+    with pytest.raises(host.RunFailed, match=r"LoadImage \(node 1\)"):
         server.run(graph)
 
 
-def test_a_server_that_cannot_start_says_why(pack, home):
-    with pytest.raises(pack.devtools.host.HostError, match="no-such-flag"):
-        with pack.devtools.host.Host(home, flags=["--no-such-flag"]):
+def test_a_server_that_cannot_start_says_why(home):
+    with pytest.raises(host.HostError, match="no-such-flag"):
+        with host.Host(home, flags=["--no-such-flag"]):
             pass
 
 

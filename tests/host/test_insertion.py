@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 
+from visual_insertion_pack.benchmarks import bench_playroom
+from visual_insertion_pack.pipelines.playroom import dataset, oracle
+from visual_insertion_pack.pipelines.playroom.judge import load_judge
+
 
 @pytest.fixture(scope="module")
-def table(comfy, pack):
+def table(comfy):
     """Scores of sixteen held-out cases at the shipped settings, one seed. The full figures: dev.py bench playroom."""
-    bench, playroom = pack.benchmarks.bench_playroom, pack.pipelines.playroom
-    truth = playroom.dataset.render_arrays(playroom.dataset.VALIDATION_SEEDS[:16], views=1)
-    insert = bench.Inserter(comfy, bench.shipped_settings())
-    judge = playroom.judge.load_judge(bench.MODELS / "judge.safetensors")
+    truth = dataset.render_arrays(dataset.VALIDATION_SEEDS[:16], views=1)
+    insert = bench_playroom.Inserter(comfy, bench_playroom.shipped_settings())
+    judge = load_judge(bench_playroom.MODELS / "judge.safetensors")
     results = insert(truth["scene"], truth["objects"][:, 0], seed=1)
-    return playroom.oracle.score(results, insert.round_trip(truth["scene"]), truth, judge)
+    return oracle.score(results, insert.round_trip(truth["scene"]), truth, judge)
 
 
 def test_the_object_appears_every_time(table):

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from visual_insertion_pack.devtools.demo import saved_image
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "playroom_models" / "samples"
 SETTINGS = dict(seed=1, steps=6)
@@ -124,7 +126,7 @@ def test_an_edit_comes_back_into_its_window(kit, cut, through_the_vae, method, a
         assert (edited - through_the_vae)[number].abs().amax(-1).gt(0.2).any(), "the sampler did it, not the VAE"
 
 
-def test_a_whole_graph_paints_several_regions_at_once(server, pack):
+def test_a_whole_graph_paints_several_regions_at_once(server):
     """The template on the server with a second box: two windows, one batch through the stock sampler, one picture."""
     path = ROOT / "example_workflows" / "api" / "paint_by_example_local_region.json"
     graph = json.loads(path.read_text("utf-8"))
@@ -136,7 +138,7 @@ def test_a_whole_graph_paints_several_regions_at_once(server, pack):
     graph["both"] = dict(class_type="MaskComposite", inputs=joined)
     crop.update(mask=["both", 0], regions="each")
     entry = server.run(graph)
-    saved = server.view(pack.devtools.demo.saved_image(graph, entry))
+    saved = server.view(saved_image(graph, entry))
     result = np.asarray(Image.open(io.BytesIO(saved)).convert("RGB")).astype(int)
     change = np.abs(result - np.asarray(Image.open(SAMPLES / "dollhouse.png").convert("RGB")).astype(int)).max(-1)
     for place in (BOX, OTHER):

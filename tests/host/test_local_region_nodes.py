@@ -4,14 +4,15 @@ import pytest
 import torch
 from PIL import Image
 
+from visual_insertion_pack.pipelines.playroom import dataset, oracle
+
 ROOMS, SIDE = 4, 256  # a scene of 4 x 4 rooms, 1024 px
 SAMPLING = dict(seed=1, steps=12, sampler_name="euler_ancestral", scheduler="normal", denoise=1.0)
 
 
 @pytest.fixture(scope="module")
-def truth(pack):
-    playroom = pack.pipelines.playroom
-    return playroom.dataset.render_arrays(playroom.dataset.VALIDATION_SEEDS[: ROOMS * ROOMS], views=1)
+def truth():
+    return dataset.render_arrays(dataset.VALIDATION_SEEDS[: ROOMS * ROOMS], views=1)
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +58,18 @@ def paste(comfy, region, image, **changes):
     return comfy("LocalRegionPaste", local_region=region, image=image, **settings)
 
 
-def found(pack, truth, room, result):
+def found(truth, room, result):
     """What the playroom's oracle finds in a room of the result, at the playroom's own size."""
     y, x = room // ROOMS * SIDE, room % ROOMS * SIDE
     planes = result[:, y : y + SIDE, x : x + SIDE].movedim(-1, 1)
     seen = torch.nn.functional.interpolate(planes, (128, 128), mode="bilinear", antialias=True).movedim(1, -1)
     picture = (seen[0].clamp(0, 1) * 255).round().byte().numpy()
-    return pack.pipelines.playroom.oracle.find(picture, truth["scene"][room])
+    return oracle.find(picture, truth["scene"][room])
 
 
 @pytest.mark.parametrize("area", ["changes", "window"])
 @pytest.mark.parametrize("room", [0, 6, 15])  # a corner, the middle, the opposite corner
-def test_an_object_appears_in_its_window_and_nowhere_else(comfy, pack, truth, scene, toys, room, area, artifacts):
+def test_an_object_appears_in_its_window_and_nowhere_else(comfy, truth, scene, toys, room, area, artifacts):
     before = scene.clone()
     cropped, _, region = crop(comfy, scene, **middle_of(room))
     result, changed = paste(comfy, region, insert(comfy, toys, cropped), area=area)
@@ -79,7 +80,7 @@ def test_an_object_appears_in_its_window_and_nowhere_else(comfy, pack, truth, sc
     assert not changed[outside].any()
     assert torch.equal(result[changed == 0], scene[changed == 0])
     assert torch.equal(scene, before)
-    finding = found(pack, truth, room, result)
+    finding = found(truth, room, result)
     assert finding is not None and finding.mask.sum() > 150
     shown = (result[0].clamp(0, 1) * 255).round().byte().numpy()
     Image.fromarray(shown).save(artifacts / f"local_region_{area}_{room}.png")
@@ -93,7 +94,7 @@ def test_by_changes_most_of_the_window_stays_bit_equal(comfy, scene, toys):
     assert 0 < (by_changes > 0).sum() < 0.6 * (by_window > 0).sum()
 
 
-def test_each_of_several_regions_gets_its_object(comfy, pack, truth, scene, toys):
+def test_each_of_several_regions_gets_its_object(comfy, truth, scene, toys):
     mask = torch.zeros(1, ROOMS * SIDE, ROOMS * SIDE)
     rooms = (5, 10)
     for room in rooms:
@@ -103,10 +104,10 @@ def test_each_of_several_regions_gets_its_object(comfy, pack, truth, scene, toys
     assert cropped.shape == (2, 128, 128, 3) and crop_mask.shape == (2, 128, 128)
     result, changed = paste(comfy, region, insert(comfy, toys, cropped))
     assert torch.equal(result[changed == 0], scene[changed == 0])
-    assert all(found(pack, truth, room, result) is not None for room in rooms)
+    assert all(found(truth, room, result) is not None for room in rooms)
 
 
-def test_the_crop_s_mask_goes_into_the_sampler(comfy, pack, truth, scene, toys):
+def test_the_crop_s_mask_goes_into_the_sampler(comfy, truth, scene, toys):
     cropped, crop_mask, region = crop(comfy, scene, **middle_of(6))
     edited = insert(comfy, toys, cropped, mask=crop_mask)
     result, changed = paste(comfy, region, edited, area="mask", feather=8)
@@ -150,7 +151,7 @@ def test_box_to_mask(comfy):
     assert mask.sum() == 50 and (mask[0, 10:15, 50:] == 1).all()
 
 
-def test_arbitrary_mask_follows_its_seed_and_its_mask(comfy, pack):
+def test_arbitrary_mask_follows_its_seed_and_its_mask(comfy):
     image = torch.zeros(1, 256, 256, 3)
     box = dict(x=80, y=90, width=70, height=60)
     first, again, other = (comfy("ArbitraryMask", image=image, seed=seed, **box)[0] for seed in (1, 1, 2))

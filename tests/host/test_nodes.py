@@ -6,6 +6,9 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from visual_insertion_pack.devtools import locales
+from visual_insertion_pack.devtools.host import MOUNT
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "tests" / "schemas.json"
 NODES = [
@@ -34,8 +37,8 @@ direct = build_opener(ProxyHandler({})).open
 
 
 @pytest.fixture(scope="module")
-def schemas(comfy, pack):
-    return {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in pack.devtools.locales.our_nodes()}
+def schemas(comfy):
+    return {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in locales.our_nodes()}
 
 
 def sockets(schema):
@@ -114,26 +117,25 @@ def test_no_help_page_is_left_over():
     assert {path.stem for path in (ROOT / "web" / "docs").glob("*.md")} == set(NODES)
 
 
-def test_english_texts_are_those_of_the_schemas(schemas, pack):
-    locales = pack.devtools.locales
+def test_english_texts_are_those_of_the_schemas(schemas):
     assert locales.ENGLISH.read_text("utf-8") == locales.node_definitions(), (
         "a text changed: run `python devtools/pack.py devtools.locales` in the development environment"
     )
 
 
-def test_no_text_holds_what_the_translation_syntax_takes_for_a_command(pack, schemas):
+def test_no_text_holds_what_the_translation_syntax_takes_for_a_command(schemas):
     """Braces, @, | and $ mean something in the front end's message format."""
-    texts = json.loads(pack.devtools.locales.ENGLISH.read_text("utf-8"))
+    texts = json.loads(locales.ENGLISH.read_text("utf-8"))
     shown = [text for node in texts.values() for text in (node["display_name"], node["description"])]
     shown += [part["tooltip"] for node in texts.values() for part in node["inputs"].values()]
     assert [text for text in shown if set(text) & set("{}@|$")] == []
 
 
-def test_the_server_offers_help_pages_and_texts(server, pack):
+def test_the_server_offers_help_pages_and_texts(server):
     texts = server.get("/i18n")["en"]["nodeDefs"]
     assert set(NODES) <= set(texts)
     for name in NODES:
-        with direct(f"{server.url}/extensions/{pack.devtools.host.MOUNT}/docs/{name}.md") as reply:
+        with direct(f"{server.url}/extensions/{MOUNT}/docs/{name}.md") as reply:
             assert reply.headers.get_content_type() != "text/html"
             page = reply.read().decode("utf-8")
         assert page == (ROOT / "web" / "docs" / f"{name}.md").read_text("utf-8")

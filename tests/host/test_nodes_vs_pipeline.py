@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from visual_insertion_pack.pipelines import samplers
+from visual_insertion_pack.pipelines.visual_insertion.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+
 MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 LIMIT = 1e-3  # relative, of the latents
 
@@ -15,8 +19,8 @@ MASK[:, 10:40, 20:60] = 1
 
 
 @pytest.fixture(scope="module")
-def pipeline(pack):
-    return pack.pipelines.visual_insertion.pipeline.VisualInsertionPipeline.from_folder(MODELS)
+def pipeline():
+    return VisualInsertionPipeline.from_folder(MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral"])
-def test_the_same_noise_and_noise_levels_give_the_same_latents(comfy, pack, models, pipeline, settings, sampler):
+def test_the_same_noise_and_noise_levels_give_the_same_latents(comfy, models, pipeline, settings, sampler):
     model, vae, _, _ = models
     positive, negative = conditioning(comfy, models)
     sigmas, settings = host_sigmas(model, 999, 800, 600, 400, 200, 50), {"object_scale": 7.5, **settings}
@@ -73,7 +77,7 @@ def test_the_same_noise_and_noise_levels_give_the_same_latents(comfy, pack, mode
     )
     (image,) = comfy("SceneDecode", latent=host, vae=vae, scene=SCENE)
 
-    ours = pack.pipelines.visual_insertion.guidance.Guidance(**settings)
+    ours = Guidance(**settings)
     alone = pipeline(SCENE, OBJECT, MASK, ours, sampler=sampler, sigmas=sigmas, seed=3)
     difference = relative(alone.latents, host["samples"])
     print(f"relative difference of the latents: {difference:.2e}")
@@ -84,7 +88,7 @@ def test_the_same_noise_and_noise_levels_give_the_same_latents(comfy, pack, mode
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral"])
-def test_the_sampler_node_and_the_pipeline_make_one_picture_of_one_seed(comfy, pack, models, pipeline, sampler):
+def test_the_sampler_node_and_the_pipeline_make_one_picture_of_one_seed(comfy, models, pipeline, sampler):
     """No sigmas given: both choose theirs, and draw their own noise."""
     model, vae, _, _ = models
     positive, negative = conditioning(comfy, models, framing="pad", background="mean")
@@ -101,7 +105,7 @@ def test_the_sampler_node_and_the_pipeline_make_one_picture_of_one_seed(comfy, p
         scheduler="normal",
         denoise=1.0,
     )
-    guidance = pack.pipelines.visual_insertion.guidance.Guidance()
+    guidance = Guidance()
     alone = pipeline(SCENE, OBJECT, MASK, guidance, sampler=sampler, steps=7, seed=11, framing="pad", background="mean")
     difference = relative(alone.latents, host["samples"])
     print(f"relative difference of the latents: {difference:.2e}")
@@ -117,7 +121,7 @@ def test_both_doors_see_the_object_alike(comfy, models, pipeline, framing, backg
     assert torch.equal(null, negative[0][0])
 
 
-def test_a_run_that_starts_below_full_noise_starts_alike(comfy, pack, models, pipeline):
+def test_a_run_that_starts_below_full_noise_starts_alike(comfy, models, pipeline):
     """The second half of a split schedule, and one that does not end clean."""
     model, vae, _, _ = models
     positive, negative = conditioning(comfy, models)
@@ -129,14 +133,14 @@ def test_a_run_that_starts_below_full_noise_starts_alike(comfy, pack, models, pi
     host, _ = comfy(
         "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=select, sigmas=sigmas, latent_image=empty
     )
-    guidance = pack.pipelines.visual_insertion.guidance.Guidance()
+    guidance = Guidance()
     alone = pipeline(SCENE, OBJECT, MASK, guidance, sampler="euler", sigmas=sigmas, seed=3)
     assert relative(alone.latents, host["samples"]) <= LIMIT
 
 
-def test_both_doors_walk_the_same_noise_levels(comfy, models, pack, pipeline):
+def test_both_doors_walk_the_same_noise_levels(comfy, models, pipeline):
     """Bit for bit: halfway between two training steps the last bit decides which one the UNet is told."""
-    samplers, model = pack.pipelines.samplers, models[0]
+    model = models[0]
     for steps in range(1, 120):
         (theirs,) = comfy("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=1.0)
         ours = samplers.normal_sigmas(pipeline.levels, steps)

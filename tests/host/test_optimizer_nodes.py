@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.files import read_weights
+from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline, vision_tokens
+
 MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 START, END = 49406, 49407  # of CLIP's vocabulary
-
-
-@pytest.fixture(scope="module")
-def optimizers(pack):
-    return pack.pipelines.visual_insertion.embedding_optimizer
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,13 @@ def randomise(module):
 
 
 @pytest.fixture(scope="module")
-def saved(pack, tmp_path_factory):
+def saved(tmp_path_factory):
     """saved(module): the folder that transformers makes of it, and the tensors in its file, which the host reads."""
 
     def save(module):
         folder = tmp_path_factory.mktemp("saved")
         module.save_pretrained(folder)
-        return folder, pack.pipelines.files.read_weights(folder / "model.safetensors")[0]
+        return folder, read_weights(folder / "model.safetensors")[0]
 
     return save
 
@@ -115,7 +115,7 @@ SHAPES = {"two_linear": 1_988_250, "pooled_mlp2": 4_330_752, "pooled_mlp4": 5_51
 
 @torch.no_grad()
 @pytest.mark.parametrize(("variant", "parameters"), SHAPES.items())
-def test_the_released_shapes_load_and_pair_at_full_size(comfy, optimizers, models, vision, folder, variant, parameters):
+def test_the_released_shapes_load_and_pair_at_full_size(comfy, models, vision, folder, variant, parameters):
     state = released(variant)
     assert sum(tensor.numel() for tensor in state.values()) == parameters
     torch.save(state, folder / "emb_opt.pt")
@@ -125,8 +125,8 @@ def test_the_released_shapes_load_and_pair_at_full_size(comfy, optimizers, model
     (seen,) = comfy("ObjectImageEncode", clip_vision=vision[0], image=picture)
     assert seen["last_hidden_state"].shape == (1, 257, 1024)
     positive, negative = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)
-    alone = optimizers.load(folder / "emb_opt.pt", queries_seed=3)
-    wanted, null = optimizers.object_context(alone, seen["last_hidden_state"])
+    alone = embedding_optimizer.load(folder / "emb_opt.pt", queries_seed=3)
+    wanted, null = embedding_optimizer.object_context(alone, seen["last_hidden_state"])
     assert wanted.shape == (1, 77, 768) and null.abs().max() == 0
     assert difference(positive[0][0], wanted) < 1e-5 and torch.equal(negative[0][0], null)
     (other,) = comfy("EmbeddingOptimizerLoader", name="emb_opt.pt", queries_seed=4)
@@ -152,11 +152,11 @@ def negative_of(comfy, folder, vision):
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", ["two_linear", "pooled_mlp2"])
-def test_a_blank_picture_is_the_null_of_the_authors_training(optimizers, negative_of, vision, folder, variant):
+def test_a_blank_picture_is_the_null_of_the_authors_training(negative_of, vision, folder, variant):
     host, theirs = vision
     null = negative_of(variant, null="blank picture", clip_vision=host, queries_seed=2)
     tokens = theirs(pixel_values=torch.zeros(1, 3, 224, 224)).last_hidden_state
-    wanted = optimizers.load(folder / "emb_opt.pt", queries_seed=2)(tokens)[0]
+    wanted = embedding_optimizer.load(folder / "emb_opt.pt", queries_seed=2)(tokens)[0]
     assert null.std() > 0.01 and difference(null, wanted) < 1e-4
 
 
@@ -205,13 +205,13 @@ def dino(comfy, saved):
 
 
 @pytest.fixture
-def with_details(optimizers, models, folder):
+def with_details(models, folder):
     """The file of an optimizer for the playroom that reads the second encoder as well."""
     torch.manual_seed(0)
     settings = type(models[3].settings)(**{**vars(models[3].settings), "detail_width": 64})
-    optimizer = optimizers.build(settings)
+    optimizer = embedding_optimizer.build(settings)
     optimizer.null.normal_()
-    optimizers.save(optimizer, folder / "details.safetensors")
+    embedding_optimizer.save(optimizer, folder / "details.safetensors")
     return folder / "details.safetensors"
 
 
@@ -221,7 +221,7 @@ MASK[:, 20:70, 10:50] = 1
 LOOK = dict(framing="pad", background="mean")
 
 
-def test_both_doors_read_a_second_encoder_alike(comfy, pack, models, dino, with_details):
+def test_both_doors_read_a_second_encoder_alike(comfy, models, dino, with_details):
     """Two views, with the mean colour of each encoder around the object, squashed to each encoder's size."""
     host, folder = dino
     (optimizer,) = comfy("EmbeddingOptimizerLoader", name=with_details.name)
@@ -230,9 +230,8 @@ def test_both_doors_read_a_second_encoder_alike(comfy, pack, models, dino, with_
     (details,) = comfy("ObjectImageEncode", clip_vision=host, **shown)
     assert details["last_hidden_state"].shape == (2, 37**2 + 1, 64)
     given = dict(embedding_optimizer=optimizer, clip_vision_output=seen, detail_output=details)
-    pipeline = pack.pipelines.visual_insertion.pipeline
-    alone = pipeline.VisualInsertionPipeline.from_folder(MODELS, with_details, detail_encoder=folder)
-    tokens = pipeline.vision_tokens(alone.detail_encoder, list(VIEWS), list(MASK), **LOOK)
+    alone = VisualInsertionPipeline.from_folder(MODELS, with_details, detail_encoder=folder)
+    tokens = vision_tokens(alone.detail_encoder, list(VIEWS), list(MASK), **LOOK)
     assert alone.detail_encoder.size == 518 and difference(tokens, details["last_hidden_state"]) < 1e-5
     for views in ("average", "concatenate", "separate"):
         positive, negative = comfy("EmbeddingOptimizer", **given, views=views)
@@ -243,21 +242,19 @@ def test_both_doors_read_a_second_encoder_alike(comfy, pack, models, dino, with_
     assert difference(changed[0][0], comfy("EmbeddingOptimizer", **given)[0][0][0]) > 1e-3
 
 
-def test_the_pipeline_and_the_command_pair_the_second_encoder(pack, dino, with_details, tmp_path, capsys):
-    pipeline = pack.pipelines.visual_insertion.pipeline.VisualInsertionPipeline
+def test_the_pipeline_and_the_command_pair_the_second_encoder(dino, with_details, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"tokens of width 64 of a second encoder .* gives width 0\. Name as detail"):
-        pipeline.from_folder(MODELS, with_details)
+        VisualInsertionPipeline.from_folder(MODELS, with_details)
     with pytest.raises(ValueError, match=r"tokens of width 0 of a second encoder .* gives width 64\."):
-        pipeline.from_folder(MODELS, detail_encoder=dino[1])
+        VisualInsertionPipeline.from_folder(MODELS, detail_encoder=dino[1])
     with pytest.raises(FileNotFoundError, match="config.json is missing"):
-        pipeline.from_folder(MODELS, with_details, detail_encoder=tmp_path)
+        VisualInsertionPipeline.from_folder(MODELS, with_details, detail_encoder=tmp_path)
     from PIL import Image
 
     for name in ("scene", "object"):
         Image.radial_gradient("L").resize((64, 64)).convert("RGB").save(tmp_path / f"{name}.png")
     words = ["insert", "--steps", 1, "--device", "cpu", "--embedding-optimizer", with_details]
     words += ["--scene", tmp_path / "scene.png", "--object", tmp_path / "object.png", "--output", tmp_path / "r.png"]
-    main = pack.pipelines.__main__.main
     assert main([str(word) for word in (*words, "--detail-encoder", dino[1])]) == 0
     assert Image.open(tmp_path / "r.png").size == (64, 64)
     assert main([str(word) for word in words]) == 1 and "Name as detail encoder" in capsys.readouterr().err
@@ -272,16 +269,18 @@ OBJECT_SCALE, SCENE_SCALE = 4.0, 1.5
 
 
 @pytest.fixture(scope="module")
-def object_and_text(comfy, pack, models, optimizers, text, tmp_path_factory):
+def object_and_text(comfy, models, text, tmp_path_factory):
     """By number of tokens, (positive, negative) of an object, and "text" of 77 tokens; for the playroom's UNet."""
+    from visual_insertion_pack.nodes.host.managed import ManagedEmbeddingOptimizer
+
     kit = SimpleNamespace(conditionings={})
     path = tmp_path_factory.mktemp("long") / "long.safetensors"
     torch.manual_seed(1)
     settings = type(models[3].settings)(**{**vars(models[3].settings), "context_tokens": 77})
-    long = optimizers.build(settings)
+    long = embedding_optimizer.build(settings)
     long.null.normal_()
-    optimizers.save(long, path)
-    long = pack.nodes.host.managed.ManagedEmbeddingOptimizer(path)
+    embedding_optimizer.save(long, path)
+    long = ManagedEmbeddingOptimizer(path)
     (seen,) = comfy("ObjectImageEncode", clip_vision=models[2], image=VIEWS[:1])
     for tokens, optimizer in ((16, models[3]), (77, long)):
         kit.conditionings[tokens] = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)
@@ -295,7 +294,7 @@ def object_and_text(comfy, pack, models, optimizers, text, tmp_path_factory):
 
     kit.alone = alone
     kit.short = [[kit.text[0][0][:, :16], {}]]
-    kit.pipeline = pack.pipelines.visual_insertion.pipeline.VisualInsertionPipeline.from_folder(MODELS)
+    kit.pipeline = VisualInsertionPipeline.from_folder(MODELS)
     return kit
 
 

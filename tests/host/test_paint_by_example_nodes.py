@@ -7,6 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from visual_insertion_pack.pipelines.paint_by_example import inpainting
+from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
+from visual_insertion_pack.tests import paint_by_example_parts as parts
+
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models" / "paint_by_example"
 NAME, FILE = "small-paint-by-example", "small-paint-by-example.safetensors"
 SCENE = torch.rand(1, 75, 90, 3, generator=torch.Generator().manual_seed(1))
@@ -19,12 +23,7 @@ NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
-def parts(pack):
-    return pack.tests.paint_by_example_parts
-
-
-@pytest.fixture(scope="module")
-def small(comfy, parts):
+def small(comfy):
     """A small model's diffusers folder among the host's models, and its networks."""
     folder = comfy.base / "models" / "diffusers" / NAME
     folder.mkdir(parents=True)
@@ -38,8 +37,8 @@ def models(comfy, small):
 
 
 @pytest.fixture(scope="module")
-def door(pack, small):
-    return pack.pipelines.paint_by_example.pipeline.PaintByExamplePipeline.from_folder(small[0])
+def door(small):
+    return PaintByExamplePipeline.from_folder(small[0])
 
 
 @pytest.fixture
@@ -93,8 +92,8 @@ def watch(model):
 # what the model is given
 
 
-def test_the_unet_sees_the_nine_channels_in_its_own_order(pack, models, condition, sample, small, parts):
-    inpainting, vae = pack.pipelines.paint_by_example.inpainting, small[1]["vae"]
+def test_the_unet_sees_the_nine_channels_in_its_own_order(models, condition, sample, small):
+    vae = small[1]["vae"]
     watched, seen = watch(models[0])
     sample(condition(), watched, steps=1)
     given, _ = seen[0]
@@ -109,8 +108,7 @@ def test_the_unet_sees_the_nine_channels_in_its_own_order(pack, models, conditio
 
 
 @pytest.mark.parametrize("rule", ["rounded", "nearest", "touched"])
-def test_the_mask_arrives_as_chosen(pack, models, condition, sample, rule):
-    inpainting = pack.pipelines.paint_by_example.inpainting
+def test_the_mask_arrives_as_chosen(models, condition, sample, rule):
     watched, seen = watch(models[0])
     sample(condition(mask_resize=rule), watched, steps=1)
     _, mask = inpainting.pad_scene(SCENE, MASK)
@@ -129,7 +127,7 @@ def test_a_lora_keeps_the_order_and_a_stock_model_is_left_alone(comfy, models):
     assert base.model.concat_keys == ("mask", "masked_image"), "a patch, not a change of the shared model"
 
 
-def test_the_contexts_are_those_of_diffusers(models, encode, door, small, parts):
+def test_the_contexts_are_those_of_diffusers(models, encode, door, small):
     """The vision tower is kept in 16 bit by the host: these weights fit into it."""
     (positive, negative) = encode()
     (ours, _), (null, _) = positive[0], negative[0]
@@ -150,7 +148,7 @@ def test_the_contexts_are_those_of_diffusers(models, encode, door, small, parts)
     [dict(framing="crop"), dict(framing="pad", background="white"), dict(background="mean", margin=3)],
     ids=["crop", "pad", "mean"],
 )
-def test_both_doors_prepare_the_exemplar_alike(encode, door, parts, settings):
+def test_both_doors_prepare_the_exemplar_alike(encode, door, settings):
     ours = encode(mask=EXEMPLAR_MASK, **settings)[0][0][0]
     assert parts.relative(ours, door.contexts(EXEMPLAR, EXEMPLAR_MASK, **settings)[0]) <= 1e-4
     assert parts.relative(ours, encode()[0][0][0]) > 1e-3
@@ -159,8 +157,8 @@ def test_both_doors_prepare_the_exemplar_alike(encode, door, parts, settings):
 # whole runs
 
 
-def test_twelve_stock_ddim_steps_are_the_reference_loop(pack, models, condition, encode, sample, small, parts):
-    inpainting, networks = pack.pipelines.paint_by_example.inpainting, small[1]
+def test_twelve_stock_ddim_steps_are_the_reference_loop(models, condition, encode, sample, small):
+    networks = small[1]
     made = sample(condition())
     scene, mask = inpainting.pad_scene(SCENE, MASK)
     timesteps = parts.ddim_timesteps(12)
@@ -180,13 +178,13 @@ def test_twelve_stock_ddim_steps_are_the_reference_loop(pack, models, condition,
     assert parts.relative(made * 0.18215, x) <= 1e-3
 
 
-def test_both_doors_paint_the_same(condition, sample, door, parts):
+def test_both_doors_paint_the_same(condition, sample, door):
     made = sample(condition(), sampler_name="euler", scheduler="normal", steps=8)
     alone = door(SCENE, MASK, EXEMPLAR, steps=8, sampler="euler", similarity=5.0, seed=3)
     assert parts.relative(made, alone.latents) <= 1e-3
 
 
-def test_guidance_is_the_similarity(encode, condition, sample, parts):
+def test_guidance_is_the_similarity(encode, condition, sample):
     """cfg 1 is the exemplar alone, and the null then plays no part; strength 0 is the null."""
     one = sample(condition(), cfg=1.0, steps=3)
     positive, negative = encode()
@@ -203,7 +201,7 @@ def test_a_scene_of_odd_size_comes_back_at_its_size(comfy, models, condition, sa
     assert image.shape == SCENE.shape
 
 
-def test_a_batch_is_its_single_runs(encode, condition, sample, parts):
+def test_a_batch_is_its_single_runs(encode, condition, sample):
     two = condition(encode(torch.cat([EXEMPLAR, EXEMPLAR.flip(2)])))
     assert two[2]["samples"].shape == (2, 4, 10, 12) and not two[2]["samples"].any()
     both = sample(two, steps=2)
@@ -215,16 +213,17 @@ def test_a_batch_is_its_single_runs(encode, condition, sample, parts):
 # layouts
 
 
-def test_a_checkpoint_is_the_folder(comfy, pack, models, small, parts, encode, condition, sample, monkeypatch):
+def test_a_checkpoint_is_the_folder(comfy, models, small, encode, condition, sample, monkeypatch):
     """Small: the sizes that a file does not tell are the folder's. The real ones are in the real-size test."""
+    from visual_insertion_pack.nodes.host import paint_by_example
+
     folder, networks = small
-    host = pack.nodes.host.paint_by_example
-    monkeypatch.setattr(host, "SD14", parts.UNET)
-    monkeypatch.setattr(host, "VIT_L", host.VIT_L | parts.VISION)
-    monkeypatch.setattr(host, "_vae", lambda files: models[1])
+    monkeypatch.setattr(paint_by_example, "SD14", parts.UNET)
+    monkeypatch.setattr(paint_by_example, "VIT_L", paint_by_example.VIT_L | parts.VISION)
+    monkeypatch.setattr(paint_by_example, "_vae", lambda files: models[1])
     path = comfy.base / "models" / "checkpoints" / FILE
     path.parent.mkdir(exist_ok=True)
-    save_file(parts.ldm_state(pack, networks["image_encoder"], networks["unet"]), path)
+    save_file(parts.ldm_state(networks["image_encoder"], networks["unet"]), path)
     try:
         model, vae, vision, encoder = comfy("PaintByExampleLoader", name=FILE)
     finally:
@@ -315,10 +314,10 @@ def test_a_vae_of_another_kind_is_refused(comfy, encode):
         comfy("PaintByExampleConditioning", **inputs)
 
 
-def test_another_base_model_is_refused(comfy, pack, small, parts):
+def test_another_base_model_is_refused(comfy, small):
     path = comfy.base / "models" / "checkpoints" / FILE
     path.parent.mkdir(exist_ok=True)
-    whole = parts.ldm_state(pack, small[1]["image_encoder"], small[1]["unet"])
+    whole = parts.ldm_state(small[1]["image_encoder"], small[1]["unet"])
     try:
         save_file({name: tensor for name, tensor in whole.items() if name != "learnable_vector"}, path)
         with pytest.raises(ValueError, match="is another inpainting model"):
@@ -341,7 +340,7 @@ def test_a_missing_model_is_named_before_the_run(comfy, small):
 # the playroom
 
 
-def test_the_playroom_models_paint(comfy, pack, parts):
+def test_the_playroom_models_paint(comfy):
     model, vae, vision, encoder = comfy("PaintByExamplePlayroomModels")
     positive, negative = comfy("PaintByExampleEncode", clip_vision=vision, exemplar_encoder=encoder, image=EXEMPLAR)
     scene, mask = torch.rand(1, 128, 128, 3), torch.zeros(1, 128, 128)
@@ -351,6 +350,6 @@ def test_the_playroom_models_paint(comfy, pack, parts):
     settings = dict(seed=3, steps=4, cfg=3.0, sampler_name="euler", scheduler="normal", denoise=1.0)
     inputs = dict(model=model, positive=positive, negative=negative, latent_image=latent)
     (made,) = comfy("KSampler", **inputs, **settings)
-    door = pack.pipelines.paint_by_example.pipeline.PaintByExamplePipeline.from_folder(PLAYROOM)
+    door = PaintByExamplePipeline.from_folder(PLAYROOM)
     alone = door(scene, mask, EXEMPLAR, steps=4, sampler="euler", similarity=3.0, seed=3)
     assert parts.relative(made["samples"], alone.latents) <= 1e-3

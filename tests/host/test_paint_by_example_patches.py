@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
+
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models" / "paint_by_example"
 LORA, RANK = "paint_by_example_test.safetensors", 4
 SCENE = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
@@ -40,9 +42,9 @@ def sample(comfy, kit):
 
 
 @pytest.fixture(scope="module")
-def unet(pack):
+def unet():
     """The same UNet in the stand-alone pipeline."""
-    return pack.pipelines.paint_by_example.pipeline.PaintByExamplePipeline.from_folder(PLAYROOM)
+    return PaintByExamplePipeline.from_folder(PLAYROOM)
 
 
 @pytest.fixture(scope="module")

@@ -83,24 +83,27 @@ def write_checkpoint(path, random, hollow):
         torch.serialization.set_default_mmap_options(mmap.MAP_PRIVATE)
 
 
-def write_models(pack, base):
+def write_models(base):
     """The model in both layouts below `base`, and what diffusers makes of the exemplar: base/truth.pt."""
     from comfy.ldm.models.autoencoder import AutoencoderKL
     from diffusers import UNet2DConditionModel
 
-    parts, layouts, sizes = pack.tests.paint_by_example_parts, pack.pipelines.layouts, pack.tests.sd15
-    unet_config = {"in_channels": 9, **sizes.UNET}
+    from visual_insertion_pack.pipelines.layouts import to_ldm
+    from visual_insertion_pack.pipelines.paint_by_example import checkpoints
+    from visual_insertion_pack.tests import paint_by_example_parts as parts
+    from visual_insertion_pack.tests import sd15
+
+    unet_config = {"in_channels": 9, **sd15.UNET}
     with torch.device("meta"):
         unet = {name: tuple(tensor.shape) for name, tensor in UNet2DConditionModel(**unet_config).state_dict().items()}
-        vae = AutoencoderKL(embed_dim=4, ddconfig=sizes.VAE).state_dict()
+        vae = AutoencoderKL(embed_dim=4, ddconfig=sd15.VAE).state_dict()
     assert sum(map(math.prod, unet.values())) == UNET_PARAMETERS
-    names = layouts.to_ldm(unet)
+    names = to_ldm(unet)
     hollow = {f"model.diffusion_model.{names[name]}": shape for name, shape in unet.items()}
     hollow |= {f"first_stage_model.{name}": tuple(tensor.shape) for name, tensor in vae.items()}
 
     encoder = random_encoder()
     theirs = parts.published_names(encoder.state_dict())
-    checkpoints = pack.pipelines.paint_by_example.checkpoints
     state = checkpoints.to_ldm(checkpoints.from_diffusers(theirs))
     tower = {name.removeprefix("model."): tensor for name, tensor in theirs.items() if name.startswith("model.")}
     state |= {f"cond_stage_model.transformer.{name}": tensor for name, tensor in tower.items()}
@@ -118,13 +121,13 @@ def write_models(pack, base):
 
 
 @pytest.fixture(scope="module")
-def base(comfy, pack, tmp_path_factory):
+def base(comfy, tmp_path_factory):
     """A folder for the host with the model in both layouts."""
     base = tmp_path_factory.mktemp("real_size")
     free, available = shutil.disk_usage(base).free, psutil.virtual_memory().available
     if free < DISK or available < MEMORY:
         pytest.fail(f"The real-size test needs {DISK / GB:.0f} GB of disk and {MEMORY / GB:.1f} GB of memory.")
-    write_models(pack, base)
+    write_models(base)
     yield base
     shutil.rmtree(base)
 

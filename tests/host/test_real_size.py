@@ -73,11 +73,15 @@ def shapes(module):
 
 
 @pytest.fixture(scope="module")
-def base(comfy, pack, tmp_path_factory):
+def base(comfy, tmp_path_factory):
     """A folder for the host with the same UNet in every layout."""
     import comfy.ops
     from comfy.ldm.models.autoencoder import AutoencoderKL
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    from visual_insertion_pack.nodes.host.unets import host_unet_config
+    from visual_insertion_pack.pipelines.layouts import averaged_name, to_diffusers
+    from visual_insertion_pack.tests import sd15
 
     base = tmp_path_factory.mktemp("real_size")
     free, available = shutil.disk_usage(base).free, psutil.virtual_memory().available
@@ -86,15 +90,15 @@ def base(comfy, pack, tmp_path_factory):
     if available < MEMORY:
         pytest.fail(f"The real-size test needs {MEMORY / GB:.0f} GB of memory, {available / GB:.1f} GB are available.")
 
-    layouts, models, sizes = pack.pipelines.layouts, base / "models", pack.tests.sd15
-    unet_config = {"in_channels": 8, **sizes.UNET}
-    config = pack.nodes.host.unets.host_unet_config(unet_config)
+    models = base / "models"
+    unet_config = {"in_channels": 8, **sd15.UNET}
+    config = host_unet_config(unet_config)
     heads = dict(num_heads=8, num_head_channels=-1)
     build = dict(device="meta", dtype=torch.float16, operations=comfy.ops.disable_weight_init)
     unet = {name: (name, shape) for name, shape in shapes(UNetModel(**config, **heads, **build)).items()}
     assert sum(math.prod(shape) for _, shape in unet.values()) == UNET_PARAMETERS
     with torch.device("meta"):
-        vae = shapes(AutoencoderKL(embed_dim=4, ddconfig=sizes.VAE))
+        vae = shapes(AutoencoderKL(embed_dim=4, ddconfig=sd15.VAE))
     vae = {f"first_stage_model.{name}": (name, shape) for name, shape in vae.items()}
     trained = {f"model.diffusion_model.{name}": entry for name, entry in unet.items()}
     (models / "checkpoints").mkdir(parents=True)
@@ -102,7 +106,7 @@ def base(comfy, pack, tmp_path_factory):
 
     # Both copies, the averaged one with the checkpoint's numbers and all else zeros.
     whole = {name: (None, shape) for name, (_, shape) in (trained | vae).items()}
-    whole |= {layouts.averaged_name(name): entry for name, entry in unet.items()}
+    whole |= {averaged_name(name): entry for name, entry in unet.items()}
     whole |= {"model_ema.decay": (None, ()), "model_ema.num_updates": (None, ())}
     whole["cond_stage_model.transformer.text_model.weights"] = (None, (TEXT_ENCODER_BYTES // 4,))
     write(models / "checkpoints" / WHOLE, whole, np.float32)
@@ -113,7 +117,7 @@ def base(comfy, pack, tmp_path_factory):
         (folder / part).mkdir(parents=True)
     (folder / "unet/config.json").write_text(json.dumps(unet_config))
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps({"prediction_type": "epsilon"}))
-    names = layouts.to_diffusers(unet)
+    names = to_diffusers(unet)
     weights = folder / "unet/diffusion_pytorch_model.safetensors"
     write(weights, {names[name]: entry for name, entry in unet.items()})
     (models / "diffusion_models").mkdir()

@@ -8,16 +8,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from visual_insertion_pack.pipelines.playroom.dataset import HELD_OUT_SEED
+from visual_insertion_pack.pipelines.playroom.triplets import make_triplet
+
 STEPS = 4
 
 
 @pytest.fixture(scope="module")
-def playroom(comfy, pack):
+def playroom(comfy):
     """The shipped models, three scenes with an object each, and everything encoded."""
     model, vae, clip_vision, optimizer = comfy("PlayroomModels")
-    make = pack.pipelines.playroom.triplets.make_triplet
-    first = pack.pipelines.playroom.dataset.HELD_OUT_SEED
-    triplets = [make(seed, views=1) for seed in range(first, first + 3)]
+    triplets = [make_triplet(seed, views=1) for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + 3)]
     scenes, objects = (
         torch.stack([torch.from_numpy(picture) for picture in pictures]).float() / 255
         for pictures in ([t.scene for t in triplets], [t.objects[0] for t in triplets])
@@ -155,7 +156,7 @@ def test_the_stock_vision_encoder_gives_the_same_object(comfy, playroom):
 
 
 @pytest.fixture
-def counted(pack, playroom):
+def counted(playroom):
     """The kit with a model that keeps the rows of each UNet call, counted where the UNet is called."""
     from comfy.patcher_extension import WrappersMP
 

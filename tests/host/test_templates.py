@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from visual_insertion_pack.devtools.workflows import WORKFLOWS
+
 ROOT = Path(__file__).resolve().parents[2]
 GRAPHS = {
     path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "example_workflows" / "api").glob("*.json")
@@ -15,8 +17,8 @@ PAGES = sorted(path for path in (ROOT / "web" / "docs").glob("*.md") if LINE.sea
 
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
-def test_what_a_description_leaves_out_is_the_default(name, pack, server):
-    (workflow,) = (made for describe in pack.devtools.workflows.WORKFLOWS if (made := describe()).name == name)
+def test_what_a_description_leaves_out_is_the_default(name, server):
+    (workflow,) = (made for describe in WORKFLOWS if (made := describe()).name == name)
     known = server.object_info()
     for number, node in GRAPHS[name].items():
         kinds = {key: kind for part in known[node["class_type"]]["input"].values() for key, kind in part.items()}

@@ -11,6 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from visual_insertion_pack.pipelines import layouts, unet_files
+from visual_insertion_pack.pipelines.__main__ import main
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = dict(
     in_channels=8,
@@ -41,9 +44,11 @@ def state(theirs):
 
 
 @pytest.fixture
-def models(comfy, pack, monkeypatch):
+def models(comfy, monkeypatch):
     """The host's model folders, emptied afterwards; a file without a config may be of the small size here."""
-    monkeypatch.setattr(pack.nodes.host.unets, "SD15", CONFIG)
+    from visual_insertion_pack.nodes.host import unets
+
+    monkeypatch.setattr(unets, "SD15", CONFIG)
     folders = [comfy.base / "models" / name for name in ("diffusion_models", "checkpoints", "diffusers", "loras")]
     for folder in folders:
         folder.mkdir(exist_ok=True)
@@ -61,11 +66,11 @@ def load(comfy, models):
 
 
 @pytest.fixture
-def ldm(pack, state):
+def ldm(state):
     """ldm(prefix, state): the tensors under their LDM names."""
 
     def rename(prefix="model.diffusion_model.", tensors=state):
-        names = pack.pipelines.layouts.to_ldm(tensors)
+        names = layouts.to_ldm(tensors)
         return {prefix + names[name]: tensor for name, tensor in tensors.items()}
 
     return rename
@@ -186,10 +191,10 @@ def test_a_16_bit_variant_is_preferred(load, models, state):
     assert {tensor.dtype for tensor in weights_of(load(FOLDER)).values()} == {torch.float16}
 
 
-def test_the_averaged_copy_is_a_choice(load, models, state, ldm, pack):
+def test_the_averaged_copy_is_a_choice(load, models, state, ldm):
     torch.manual_seed(5)
     average = {name: tensor + torch.randn_like(tensor) for name, tensor in ldm("").items()}
-    copy = {pack.pipelines.layouts.averaged_name(name): tensor for name, tensor in average.items()}
+    copy = {layouts.averaged_name(name): tensor for name, tensor in average.items()}
     counters = {"model_ema.decay": torch.tensor(0.9999), "model_ema.num_updates": torch.tensor(1)}
     save_file(ldm() | copy | counters, models / "checkpoints" / FILE)
     trained, averaged = weights_of(load()), weights_of(load(weights="averaged (EMA)"))
@@ -204,13 +209,15 @@ def test_a_folder_says_what_its_network_predicts(load, models, state, prediction
     assert load(FOLDER).model.model_type.name == kind
 
 
-def test_the_list_names_files_and_folders(models, state, pack, comfy):
+def test_the_list_names_files_and_folders(models, state, comfy):
+    from visual_insertion_pack.nodes.unet_loader import MODELS
+
     (models / "diffusion_models" / "a.safetensors").write_bytes(b"")
     (models / "checkpoints" / "b.safetensors").write_bytes(b"")
     make_folder(models / "diffusers" / "paint" / "add-base")  # its unet/ is not another
     torch.save(state, make_folder(models / "diffusers" / "alone", pipeline=False) / f"{STEM}.bin")
     (models / "diffusers" / "empty").mkdir()
-    names = pack.nodes.unet_loader.MODELS.names()
+    names = MODELS.names()
     assert names == ["a.safetensors", "b.safetensors", "alone", "paint/add-base"]
     loader = comfy.nodes.NODE_CLASS_MAPPINGS["Pix2PixUNetLoader"]
     assert [loader.validate_inputs(name=name) for name in [*names, None]] == [True] * 5
@@ -252,12 +259,11 @@ class Watch:
 
 
 @pytest.mark.parametrize("window", [1, 100_000, 1 << 28])
-def test_shards_are_read_one_after_the_other_each_tensor_once(load, models, state, pack, monkeypatch, window):
+def test_shards_are_read_one_after_the_other_each_tensor_once(load, models, state, monkeypatch, window):
     save_shards(make_folder(models / "diffusers" / FOLDER), state)
-    files = pack.pipelines.unet_files
-    watch = Watch(files.safe_open)
-    monkeypatch.setattr(files, "safe_open", watch)
-    monkeypatch.setattr(files, "WINDOW", window)
+    watch = Watch(unet_files.safe_open)
+    monkeypatch.setattr(unet_files, "safe_open", watch)
+    monkeypatch.setattr(unet_files, "WINDOW", window)
     found = weights_of(load(FOLDER))
     assert len(found) == len(state)
     assert sorted(name for _, name in watch.read) == sorted(state)
@@ -266,12 +272,14 @@ def test_shards_are_read_one_after_the_other_each_tensor_once(load, models, stat
     assert (watch.most, watch.open) == (1, 0)
 
 
-def test_a_damaged_shard_is_found_before_any_network_is_built(load, models, state, pack, monkeypatch):
+def test_a_damaged_shard_is_found_before_any_network_is_built(load, models, state, monkeypatch):
+    from visual_insertion_pack.nodes.host import unets
+
     folder = make_folder(models / "diffusers" / FOLDER)
     save_shards(folder, state)
     last = folder / f"{STEM}-00003-of-00003.safetensors"
     last.write_bytes(last.read_bytes()[:-10])
-    monkeypatch.setattr(pack.nodes.host.unets, "build", None)
+    monkeypatch.setattr(unets, "build", None)
     with pytest.raises(ValueError, match="00003-of-00003.safetensors is not a readable safetensors file"):
         load(FOLDER)
 
@@ -300,11 +308,12 @@ def test_progress_moves_and_a_cancelled_run_stops(load, models, state, comfy, mo
 # a MODEL like the host's own
 
 
-def test_at_the_real_size_the_config_is_the_stock_one(comfy, pack):
+def test_at_the_real_size_the_config_is_the_stock_one(comfy):
     import comfy.model_detection
     import comfy.supported_models
 
-    unets = pack.nodes.host.unets
+    from visual_insertion_pack.nodes.host import unets
+
     config = unets.host_unet_config(unets.SD15)
     made = unets._model_config(config, 8, "epsilon", comfy.latent_formats.SD15)
     assert type(made) is comfy.supported_models.SD15_instructpix2pix
@@ -367,7 +376,7 @@ def tuned(state):
 
 
 @pytest.fixture
-def patch(pack, models, state, tuned, tmp_path):
+def patch(models, state, tuned, tmp_path):
     """patch(...options): what the command extracts, as a LoRA of the host."""
 
     def make(*options):
@@ -375,7 +384,7 @@ def patch(pack, models, state, tuned, tmp_path):
         save_file(tuned, tmp_path / "tuned.safetensors")
         words = ["--tuned", tmp_path / "tuned.safetensors", "--base", tmp_path / "base.safetensors"]
         output = models / "loras" / "patch.safetensors"
-        assert pack.pipelines.__main__.main(["convert", "unet-patch", *map(str, [*words, output]), *options]) == 0
+        assert main(["convert", "unet-patch", *map(str, [*words, output]), *options]) == 0
         return output.name
 
     return make

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visual_insertion_pack.devtools.demo import saved_image
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "playroom_models" / "samples"
 GRAPHS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
@@ -29,10 +31,10 @@ def pixels(picture):
 
 
 @pytest.fixture
-def run(server, pack):
+def run(server):
     def run(graph, on_event=None):
         entry = server.run(graph, on_event)
-        image = pack.devtools.demo.saved_image(graph, entry)
+        image = saved_image(graph, entry)
         return entry, Image.open(io.BytesIO(server.view(image)))
 
     return run
@@ -90,16 +92,20 @@ def input_folder(comfy, tmp_path, monkeypatch):
     return tmp_path / "input"
 
 
-def test_a_picture_of_the_same_name_stays(pack, input_folder):
+def test_a_picture_of_the_same_name_stays(input_folder):
+    from visual_insertion_pack.nodes.host.samples import offer_samples
+
     input_folder.mkdir()
     own = input_folder / "visual_insertion_scene.png"
     own.write_bytes(b"mine")
-    pack.nodes.host.samples.offer_samples()
+    offer_samples()
     assert own.read_bytes() == b"mine"
     assert (input_folder / "visual_insertion_object.png").is_file()
 
 
-def test_an_input_folder_that_cannot_be_written_is_reported(pack, input_folder, caplog):
-    pack.nodes.host.samples.offer_samples()
+def test_an_input_folder_that_cannot_be_written_is_reported(input_folder, caplog):
+    from visual_insertion_pack.nodes.host.samples import offer_samples
+
+    offer_samples()
     assert "cannot be put into the input folder" in caplog.text
     assert str(input_folder) in caplog.text

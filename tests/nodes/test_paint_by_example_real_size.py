@@ -177,7 +177,7 @@ def main():
 @pytest.fixture(scope="module")
 def measured(base, home):
     """What was found out about the checkpoint."""
-    script = [ROOT / "devtools" / "pack.py", "tests.host.test_paint_by_example_real_size", home, base]
+    script = [ROOT / "devtools" / "pack.py", "tests.nodes.test_paint_by_example_real_size", home, base]
     ended = subprocess.run([sys.executable, *script], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-4000:]
     return json.loads(ended.stdout.splitlines()[-1])

@@ -703,7 +703,7 @@ def page():
         "# Bad input",
         "",
         "What the nodes refuse, and how the error begins. `FILE` and `FOLDER` stand for the path in question.",
-        "Every row is a test (tests/host/test_bad_input.py), and this page is made of the same list.",
+        "Every row is a test (tests/nodes/test_bad_input.py), and this page is made of the same list.",
         "",
         "| node | given | the error begins |",
         "|---|---|---|",

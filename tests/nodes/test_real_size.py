@@ -209,7 +209,7 @@ def measure(base, home):
     stock, *ours = LAYOUTS
     found = {}
     for layouts in ([stock], ours):
-        script = [ROOT / "devtools" / "pack.py", "tests.host.test_real_size", home, base, *layouts]
+        script = [ROOT / "devtools" / "pack.py", "tests.nodes.test_real_size", home, base, *layouts]
         ended = subprocess.run([sys.executable, *script], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr[-4000:]
         found |= json.loads(ended.stdout.splitlines()[-1])

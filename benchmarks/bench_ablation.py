@@ -1,4 +1,4 @@
-"""The slides' story measured on the playroom, one change at a time; see pipelines/playroom/ablation.py.
+"""The slides' story measured on the playroom, one change at a time; see pipelines/playroom/visual_insertion/ablation.py.
 
 Trains every arm at equal steps with several seeds, inserts the test split's objects, and compares case by case. What is
 finished is read back, so a call that was stopped goes on. Figures go to docs/figures/evaluation.json and flagship.json,
@@ -16,11 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from ..pipelines.evaluation.intervals import mean_interval, paired_interval
-from ..pipelines.playroom import ablation, dataset
-from ..pipelines.playroom.ablation import ARMS, Study
-from ..pipelines.playroom.judge import Judge, load_judge
-from ..pipelines.playroom.recipe import GUIDANCE, follow
-from ..pipelines.playroom.tasks import grid
+from ..pipelines.playroom.judging.judge import Judge, load_judge
+from ..pipelines.playroom.pictures import grid
+from ..pipelines.playroom.progress import follow
+from ..pipelines.playroom.visual_insertion import ablation
+from ..pipelines.playroom.visual_insertion.ablation import ARMS, Study
+from ..pipelines.playroom.visual_insertion.recipe import GUIDANCE
+from ..pipelines.playroom.world import dataset
 from . import ablation_report as report
 from .figures import ROOT, record
 

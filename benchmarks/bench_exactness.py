@@ -22,12 +22,17 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from ..pipelines.playroom.models import ENCODER_TOKENS, ENCODER_WIDTH, make_embedding_optimizer, make_unet
-from ..pipelines.playroom.recipe import noise_schedule
+from ..pipelines.playroom.models import (
+    ENCODER_TOKENS,
+    ENCODER_WIDTH,
+    make_embedding_optimizer,
+    make_unet,
+    noise_schedule,
+)
 from ..pipelines.training.denoising import Weighting
 from ..pipelines.training.engine import Settings, fit
+from ..pipelines.visual_insertion.training.encoded_triplets import EncodedTriplets
 from ..pipelines.visual_insertion.training.insertion import InsertionTask
-from ..pipelines.visual_insertion.training.triplets import EncodedTriplets
 from .figures import ROOT, record
 
 TRIPLETS, BATCH = 64, 8

@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import torch
 
-from ..pipelines.playroom import dataset
-from ..pipelines.playroom.triplets import make_triplet
-from ..pipelines.visual_insertion.guidance import Guidance
+from ..pipelines.playroom.world import dataset
+from ..pipelines.playroom.world.triplets import make_triplet
+from ..pipelines.sampling.guidance import Guidance
 from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 from .bench_playroom import boot
 from .figures import ROOT, record

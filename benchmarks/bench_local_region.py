@@ -21,8 +21,8 @@ from statistics import median
 
 import torch
 
-from ..pipelines.playroom import dataset
-from ..pipelines.playroom.triplets import make_triplet
+from ..pipelines.playroom.world import dataset
+from ..pipelines.playroom.world.triplets import make_triplet
 from .bench_playroom import boot
 from .figures import ROOT, record
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..pipelines.playroom import dataset, inpainting, oracle
-from ..pipelines.playroom.ablation import Base, restored_scenes
-from ..pipelines.playroom.judge import Judge, load_judge
+from ..pipelines.playroom.judging import oracle
+from ..pipelines.playroom.judging.judge import Judge, load_judge
+from ..pipelines.playroom.models import Base
+from ..pipelines.playroom.paint_by_example import recipe as inpainting
+from ..pipelines.playroom.visual_insertion.ablation import restored_scenes
+from ..pipelines.playroom.world import dataset
 from .figures import ROOT, record
 
 MODELS = ROOT / "playroom_models"

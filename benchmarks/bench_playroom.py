@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from ..devtools.environment import find_host
 from ..devtools.inprocess import InProcess
-from ..pipelines.playroom import dataset, oracle
-from ..pipelines.playroom.judge import load_judge
-from ..pipelines.playroom.tasks import grid
+from ..pipelines.playroom.judging import oracle
+from ..pipelines.playroom.judging.judge import load_judge
+from ..pipelines.playroom.pictures import grid
+from ..pipelines.playroom.world import dataset
 from .figures import ROOT, record
 
 MODELS = ROOT / "playroom_models"

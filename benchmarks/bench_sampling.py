@@ -57,7 +57,7 @@ def host_ways(comfy: InProcess, scene, thing, steps: int, s_t: float, s_i: float
 
 def diffusers_ways(scene, thing, steps: int, s_t: float, s_i: float) -> dict[str, Way]:
     """diffusers' InstructPix2Pix pipeline as it is, and our stand-alone pipeline on it."""
-    from ..pipelines.visual_insertion.guidance import Guidance
+    from ..pipelines.sampling.guidance import Guidance
     from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 
     alone = VisualInsertionPipeline.from_folder(MODELS)

@@ -24,11 +24,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from ..pipelines.training.base_models import halve_frozen, train_part
 from ..pipelines.training.trainer import Settings, Trainer
-from ..pipelines.visual_insertion.optimizer_modules import OptimizerSettings, build
-from ..pipelines.visual_insertion.training.base_models import halve_frozen, train_part
+from ..pipelines.visual_insertion.embedding_optimizer import OptimizerSettings, build
+from ..pipelines.visual_insertion.training.encoded_triplets import EncodedTriplets
 from ..pipelines.visual_insertion.training.insertion import InsertionTask
-from ..pipelines.visual_insertion.training.triplets import EncodedTriplets
 from .figures import ROOT, record
 
 ATTN2 = (80, 43_962_560)

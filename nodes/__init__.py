@@ -13,8 +13,8 @@ from . import (
     playroom,
     unet_loader,
 )
-from .host.folders import register_model_folders
-from .host.samples import offer_samples
+from .model_folders import register_model_folders
+from .sample_pictures import offer_samples
 
 
 class VisualInsertionExtension(ComfyExtension):

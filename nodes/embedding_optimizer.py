@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..pipelines.visual_insertion.released import NULLS
-from .host.folders import EMBEDDING_OPTIMIZERS
+from ..pipelines.visual_insertion.released_optimizers import NULLS
 from .host.managed import ManagedEmbeddingOptimizer
+from .model_folders import EMBEDDING_OPTIMIZERS
 from .model_list import ModelList
 
 EmbeddingOptimizerType = io.Custom("EMBEDDING_OPTIMIZER")

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..pipelines.visual_insertion.guidance import Guidance
-from .host.schedule_picture import schedule_picture
+from ..pipelines.sampling.guidance import Guidance
+from ..pipelines.sampling.schedule_picture import schedule_picture
 
 GuidanceType = io.Custom("GUIDANCE")
 

@@ -3,7 +3,7 @@
 import torch
 from comfy_api.latest import io
 
-from ..pipelines.masks import JITTER, SAMPLES, SHARE, arbitrary_mask, box_mask, extended_box, mask_boxes
+from ..pipelines.pictures.masks import JITTER, SAMPLES, SHARE, arbitrary_mask, box_mask, extended_box, mask_boxes
 
 FARTHEST = 16384  # px, the largest picture the host makes
 

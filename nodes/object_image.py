@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..pipelines.visual_insertion.object_picture import BACKGROUNDS, FRAMINGS, prepare_object
+from ..pipelines.pictures.objects import BACKGROUNDS, FRAMINGS, prepare_object
 
 
 class ObjectImageEncode(io.ComfyNode):

@@ -5,8 +5,8 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..pipelines.paint_by_example.inpainting import LATENT_MASKS
-from ..pipelines.unet_files import CONFIG
-from ..pipelines.visual_insertion.object_picture import BACKGROUNDS, FRAMINGS
+from ..pipelines.pictures.objects import BACKGROUNDS, FRAMINGS
+from ..pipelines.weights.unets import CONFIG
 from .host.paint_by_example import condition, encode, load_paint_by_example, load_playroom_models
 from .model_list import ModelList
 

@@ -3,7 +3,7 @@
 import comfy_extras.nodes_custom_sampler as custom_sampler
 from comfy_api.latest import io
 
-from ..pipelines.visual_insertion.scene import crop_to
+from ..pipelines.pictures.scene import crop_to
 from .guidance import GuidanceType
 from .host import sampling
 

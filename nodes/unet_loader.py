@@ -4,7 +4,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..pipelines.unet_files import CANDIDATES, CONFIG
+from ..pipelines.weights.unets import CANDIDATES, CONFIG
 from .host.unets import load_unet
 from .model_list import ModelList
 

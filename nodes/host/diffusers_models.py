@@ -14,8 +14,8 @@ import comfy.ldm.models.autoencoder
 import comfy.sd
 import torch
 
-from ...pipelines.files import StateDict, describe_non_finite, read_weights
-from ...pipelines.unet_files import read_json
+from ...pipelines.weights.reading import StateDict, describe_non_finite, read_weights
+from ...pipelines.weights.unets import read_json
 from .unets import PlainLayers
 
 

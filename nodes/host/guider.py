@@ -9,7 +9,7 @@ import comfy.samplers
 import node_helpers
 import torch
 
-from ...pipelines.visual_insertion.guidance import Guidance, combine, needed_branches, scales_at
+from ...pipelines.sampling.guidance import Guidance, combine, needed_branches, scales_at
 
 CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance branch -> the host's name for it
 

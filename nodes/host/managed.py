@@ -11,7 +11,7 @@ import comfy.ops
 import torch
 from torch import Tensor
 
-from ...pipelines.visual_insertion import embedding_optimizer
+from ...pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from ...pipelines.visual_insertion.conversion import make_null
 
 

@@ -30,8 +30,8 @@ from ...pipelines.paint_by_example.checkpoints import (
 )
 from ...pipelines.paint_by_example.exemplar_picture import exemplar_pictures
 from ...pipelines.paint_by_example.inpainting import binary_mask, latent_mask, masked_scene, pad_scene, paired
-from ...pipelines.unet_files import UNetFiles, open_unet, read_json, unet_folder
-from ...pipelines.visual_insertion.scene import check_scene
+from ...pipelines.pictures.scene import check_scene
+from ...pipelines.weights.unets import UNetFiles, open_unet, read_json, unet_folder
 from . import unets
 from .diffusers_models import load_clip_vision, load_vae
 from .playroom_models import FOLDER as PLAYROOM

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import comfy.latent_formats
 
-from ...pipelines.unet_files import read_json
+from ...pipelines.weights.unets import read_json
 from .diffusers_models import load_clip_vision, load_vae
 from .managed import ManagedEmbeddingOptimizer
 from .unets import load_pix2pix_unet

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
 from torch import Tensor
 
-from ...pipelines.masks import check_mask
-from ...pipelines.visual_insertion.guidance import Guidance
-from ...pipelines.visual_insertion.scene import check_scene, pad_to_multiple
+from ...pipelines.pictures.masks import check_mask
+from ...pipelines.pictures.scene import check_scene, pad_to_multiple
+from ...pipelines.sampling.guidance import Guidance
 from .guider import ThreeBranchGuider, check_context, check_latent, check_pix2pix_model
 
 LATENT_CELL = 8  # px per latent cell

@@ -21,8 +21,8 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ...pipelines.layouts import kind_of, to_diffusers
-from ...pipelines.unet_files import CONFIG, UNetFiles, open_unet, read_json, unet_folder
+from ...pipelines.weights.layouts import kind_of, to_diffusers
+from ...pipelines.weights.unets import CONFIG, UNetFiles, open_unet, read_json, unet_folder
 
 SD15 = {  # what a file without a config must be; the number of heads is not stored in weights
     "in_channels": 8,

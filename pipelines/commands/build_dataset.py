@@ -50,10 +50,10 @@ def run(args: Namespace) -> int:
 def _build(args: Namespace) -> None:
     from tqdm import tqdm
 
-    from ..visual_insertion.dataset.build import build
-    from ..visual_insertion.dataset.over_ray import OverRay
-    from ..visual_insertion.dataset.settings import BuildSettings
-    from ..visual_insertion.dataset.threads import Threads
+    from ..triplets.build import build
+    from ..triplets.over_ray import OverRay
+    from ..triplets.settings import BuildSettings
+    from ..triplets.threads import Threads
 
     settings = BuildSettings(
         args.background, args.margin, args.min_side, args.min_area, args.max_area, args.validation, args.limit

@@ -13,7 +13,7 @@ from . import outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..unet_files import UNetFiles
+    from ..weights.unets import UNetFiles
 
 RELEASED_NULLS = ("zeros", "blank-picture", "empty-prompt")  # spelt out, so that --help does not load torch
 
@@ -46,9 +46,9 @@ def unet_patch(args: Namespace) -> None:
     """Extract the patch. Raises ValueError for files that do not belong together, or are equal."""
     _check_output(args.output)
 
-    from ..layouts import to_diffusers
-    from ..unet_files import open_unet, unet_folder
-    from ..visual_insertion import unet_patch as patches
+    from ..weights import unet_patch as patches
+    from ..weights.layouts import to_diffusers
+    from ..weights.unets import open_unet, unet_folder
 
     tuned, base = (open_unet(unet_folder(path) if path.is_dir() else path) for path in (args.tuned, args.base))
     _check_same_shape(tuned, base)
@@ -90,7 +90,7 @@ def _check_same_shape(tuned: UNetFiles, base: UNetFiles) -> None:
 
 def _changes(tuned: UNetFiles, base: UNetFiles, names: list[str]) -> Any:
     """(LDM name, tuned - base [..] in float32) of each."""
-    from ..visual_insertion.unet_patch import difference
+    from ..weights.unet_patch import difference
 
     ours: Tensor
     theirs: Tensor
@@ -100,7 +100,7 @@ def _changes(tuned: UNetFiles, base: UNetFiles, names: list[str]) -> Any:
 
 def _origin(path: Path, base: UNetFiles) -> dict[str, str]:
     """What the metadata says about the base: its name, and its sha256 where it is one file."""
-    from ..weights import sha256_of
+    from ..weights.manifest import sha256_of
 
     files = {entry.file for entry in base.stored.values()}
     return {"base": path.resolve().name, **({"base_sha256": sha256_of(files.pop())} if len(files) == 1 else {})}

@@ -14,12 +14,12 @@ from .insert import SAMPLERS
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..baselines.adapter import AdapterPipeline
+    from ..baselines.ip_adapter import AdapterPipeline
     from ..evaluation.cases import Benchmark, Case
     from ..evaluation.methods import Method
-    from ..visual_insertion.guidance import Guidance
+    from ..sampling.guidance import Guidance
+    from ..sampling.pix2pix import GuidedPix2Pix
     from ..visual_insertion.pipeline import VisualInsertionPipeline
-    from ..visual_insertion.sampling import GuidedPix2Pix
 
 # Spelt out again, so that --help loads nothing; a test compares them with the evaluation's.
 PLAYROOM = "playroom"
@@ -105,7 +105,7 @@ def evaluate(args: Namespace) -> None:
     from ..evaluation.methods import METHODS as TRIVIAL_METHODS
     from ..evaluation.protocol import find_results, make_results, measure, possible_metrics
     from ..evaluation.report import check_names, write_report
-    from ..evaluation.restoration import load_restoration
+    from ..evaluation.vae_noise import load_restoration
 
     disable_progress_bar()
     set_verbosity_error()  # a CLIP folder has more in it than CMMD's half of CLIP
@@ -147,7 +147,7 @@ def evaluate(args: Namespace) -> None:
 
 def _benchmark(args: Namespace) -> Benchmark:
     from ..evaluation.benchmarks import READERS
-    from ..playroom.benchmark import playroom
+    from ..playroom.judging.benchmark import playroom
 
     if args.benchmark == PLAYROOM:
         return playroom(_scenes.PLAYROOM / "judge.safetensors")
@@ -174,7 +174,7 @@ def _named_folders(results: list[str], methods: list[str]) -> dict[str, Path]:
 
 def _facts(args: Namespace, pipeline: GuidedPix2Pix, *paths: str) -> dict[str, Any]:
     """What a method's pictures depend on; `paths` are the options that name its networks."""
-    from ..files import fingerprint
+    from ..weights.reading import fingerprint
 
     given = {name: getattr(args, name) for name in paths}
     sampling = ("object_scale", "scene_scale", "steps", "seed", "sampler", "framing", "background")
@@ -227,21 +227,21 @@ def _visual_insertion(args: Namespace, benchmark: Benchmark) -> tuple[Method, di
 
 
 def _frozen_swap(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.swap import frozen_swap
+    from ..baselines.frozen_swap import frozen_swap
 
     pipeline = frozen_swap(args.base, args.image_encoder, *_scenes.device_of(args))
     return _showing(args, pipeline), _facts(args, pipeline, "base", "image_encoder")
 
 
 def _paint_by_example_encoder(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.exemplar import exemplar_in_front
+    from ..baselines.exemplar_token import exemplar_in_front
 
     pipeline = exemplar_in_front(args.base, args.paint_by_example, args.image_encoder, *_scenes.device_of(args))
     return _showing(args, pipeline), _facts(args, pipeline, "base", "paint_by_example", "image_encoder")
 
 
 def _ip_adapter(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.adapter import AdapterPipeline
+    from ..baselines.ip_adapter import AdapterPipeline
 
     pipeline = AdapterPipeline.from_folder(
         args.base, args.ip_adapter, args.ip_adapter_encoder, *_scenes.device_of(args)
@@ -250,7 +250,7 @@ def _ip_adapter(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str
 
 
 def _text(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.text import TextPipeline
+    from ..baselines.told_in_words import TextPipeline
 
     def instruction(case: Case) -> str:
         if not case.instruction:

@@ -36,8 +36,8 @@ def register(subparsers: Any) -> None:
 
 def insert(args: Namespace) -> None:
     """Insert and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..pictures import check_output, open_picture, picture_tensor, pil_pictures, save_picture
-    from ..visual_insertion.scene import check_scene
+    from ..pictures.files import check_output, open_picture, picture_tensor, pil_pictures, save_picture
+    from ..pictures.scene import check_scene
 
     scene, pictured = check_scene(picture_tensor(open_picture(args.scene))), open_picture(args.object)
     mask = open_picture(args.object_mask) if args.object_mask else None

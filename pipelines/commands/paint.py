@@ -44,9 +44,9 @@ def register(subparsers: Any) -> None:
 
 def paint(args: Namespace) -> None:
     """Paint and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..masks import box_mask
-    from ..pictures import check_output, mask_tensor, open_picture, picture_tensor, pil_pictures, save_picture
-    from ..visual_insertion.scene import check_scene
+    from ..pictures.files import check_output, mask_tensor, open_picture, picture_tensor, pil_pictures, save_picture
+    from ..pictures.masks import box_mask
+    from ..pictures.scene import check_scene
 
     scene, exemplar = check_scene(picture_tensor(open_picture(args.scene))), open_picture(args.exemplar)
     exemplar_mask = open_picture(args.exemplar_mask) if args.exemplar_mask else None

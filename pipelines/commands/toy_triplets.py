@@ -25,8 +25,8 @@ def register(subparsers: Any) -> None:
 
 def write(args: Namespace) -> None:
     """Write both folders. Raises OSError for one that cannot be written."""
-    from ..playroom import dataset
-    from ..playroom.folders import write_box_folder, write_folder
+    from ..playroom.world import dataset
+    from ..playroom.world.folders import write_box_folder, write_folder
 
     held = range(dataset.HELD_OUT_SEED, dataset.HELD_OUT_SEED + args.validation)
     for name, seeds in (("train", range(args.count)), ("validation", held)):

@@ -8,8 +8,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from .. import weights
-from ..weights import Report, Weight
+from ..weights import manifest as weights
+from ..weights.manifest import Report, Weight
 
 OK, PROBLEM, MISSING = 0, 1, 2
 

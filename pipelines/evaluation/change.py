@@ -22,7 +22,7 @@ import numpy as np
 from PIL.Image import Image
 from scipy import ndimage
 
-from ..masks import Box
+from ..pictures.masks import Box
 from .cases import mask_box
 
 SMOOTH = 1 / 64  # of the longer side

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..masks import Box
+from ..pictures.masks import Box
 from .cases import mask_box
 from .pixel import to_tensor
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from ..pretrained import load_whole, reading
+from ..weights.pretrained import load_whole, reading
 from .cmmd import centre_square
 
 CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))

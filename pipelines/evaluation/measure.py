@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from ..masks import Box
+from ..pictures.masks import Box
 from . import change, pixel
 from .backbones import Backbones
 from .cases import Case, mask_box

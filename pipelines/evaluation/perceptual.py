@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pretrained import reading
+from ..weights.pretrained import reading
 
 ALEXNET_SHA256 = "7be5be79"  # how it starts
 ALEXNET = f"alexnet-owt-{ALEXNET_SHA256}.pth"  # torchvision's name for it in a torch hub folder

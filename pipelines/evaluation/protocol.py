@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..pictures import open_picture, picture_tensor, pil_pictures, save_picture
+from ..pictures.files import open_picture, picture_tensor, pil_pictures, save_picture
 from .backbones import Backbones
 from .cases import Benchmark
 from .cmmd import cmmd

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..pictures import save_picture
+from ..pictures.files import save_picture
 from .cases import Benchmark, Case
 from .change import calibrate, find_region
 from .intervals import Interval, mean_interval, paired_interval

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..masks import Box, check_mask, clip_box
-from .changes import changes
+from ..pictures.changes import changes
+from ..pictures.masks import Box, check_mask, clip_box
 from .windows import Region, Window, choose, crop_size, part, windows
 
 AREAS = ("changes", "window", "mask")

@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..files import StateDict, describe_non_finite
-from ..layouts import kind_of
-from ..unet_files import CONFIG, STEM, Stored, UNetFiles, open_unet, read_json, unet_folder
+from ..weights.layouts import kind_of
+from ..weights.reading import StateDict, describe_non_finite
+from ..weights.unets import CONFIG, STEM, Stored, UNetFiles, open_unet, read_json, unet_folder
 from .exemplar_encoder import ExemplarEncoder, ExemplarSettings, from_state
 
 CHANNELS = 9  # of the UNet's input: noisy latent, latent of the masked scene, mask

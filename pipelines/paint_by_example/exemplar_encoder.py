@@ -17,7 +17,7 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..files import describe_non_finite, read_weights
+from ..weights.reading import describe_non_finite, read_weights
 
 FORMAT = "visual-insertion/exemplar-encoder"
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..masks import mask_box
-from ..visual_insertion.object_picture import check_mask, check_picture, prepare_object
+from ..pictures.masks import mask_box
+from ..pictures.objects import check_mask, check_picture, prepare_object
 
 
 def crop_to_object(picture: Tensor, mask: Tensor, margin: int = 10) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..masks import check_mask
-from ..visual_insertion.scene import pad_to_multiple
+from ..pictures.masks import check_mask
+from ..pictures.scene import pad_to_multiple
 
 CELL = 8  # px per latent cell
 LATENT_MASKS = ("rounded", "nearest", "touched", "soft")  # how a mask becomes one of latent size

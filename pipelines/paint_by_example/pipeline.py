@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from ..files import StateDict
-from ..pictures import Picture, mask_tensor, picture_tensor, pil_pictures
-from ..pretrained import reading
-from ..samplers import make_scheduler, training_levels
-from ..visual_insertion.pipeline import encoder_pixels
-from ..visual_insertion.scene import check_scene, crop_to
+from ..encoders.vision import encoder_pixels
+from ..pictures.files import Picture, mask_tensor, picture_tensor, pil_pictures
+from ..pictures.scene import check_scene, crop_to
+from ..sampling.schedulers import make_scheduler, training_levels
+from ..weights.pretrained import reading
+from ..weights.reading import StateDict
 from . import exemplar_encoder as exemplars
 from .checkpoints import ENCODER_FILES, check_channels, open_paint_by_example, open_tensors
 from .exemplar_picture import exemplar_pictures

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ..visual_insertion.optimizer_modules import EmbeddingOptimizer, OptimizerSettings, build
-from .triplets import OBJECT_SIZE
+from ..visual_insertion.embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build
+from .world.triplets import OBJECT_SIZE
 
 ENCODER_WIDTH = 128
 ENCODER_TOKENS = (OBJECT_SIZE // 8) ** 2 + 1
@@ -71,3 +74,44 @@ def make_unet() -> UNet2DConditionModel:
         cross_attention_dim=CONTEXT_WIDTH,
         attention_head_dim=4,
     )
+
+
+def make_scheduler() -> EulerDiscreteScheduler:
+    """Stable Diffusion's noise schedule, v-prediction."""
+    return EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="linspace",
+    )
+
+
+def noise_schedule() -> DDIMScheduler:
+    """The schedule of training and previews."""
+    options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+    return cast(DDIMScheduler, DDIMScheduler.from_config(make_scheduler().config, **options))
+
+
+@dataclass(frozen=True)
+class Base:
+    """The shipped networks that every arm shares."""
+
+    folder: Path
+    vae: AutoencoderKL
+    encoder: CLIPVisionModelWithProjection
+
+    @classmethod
+    def load(cls, folder: Path) -> Base:
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
+        return cls(folder, cast(AutoencoderKL, vae).eval(), encoder.eval())
+
+    def unet(self) -> UNet2DConditionModel:
+        """The shipped UNet."""
+        return cast(Any, UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32))
+
+    @torch.no_grad()
+    def see(self, pictures: Tensor, batch: int = 100) -> Tensor:
+        """Vision tokens [N,T,D] of pictures [N,3,64,64] in -1..1, where 0 is the encoder's mean colour."""
+        return torch.cat([self.encoder(pixel_values=part).last_hidden_state for part in pictures.split(batch)])

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import describe_non_finite, read_weights
-from ..pretrained import load_whole
-from ..weights import sha256_of
-from .embedding_optimizer import load, save
-from .optimizer_modules import EmbeddingOptimizer, OptimizerSettings, check_tokens
-from .released import is_released, set_null
-from .text_encoder import empty_prompt
+from ..encoders.text import empty_prompt
+from ..weights.manifest import sha256_of
+from ..weights.pretrained import load_whole
+from ..weights.reading import describe_non_finite, read_weights
+from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, check_tokens
+from .optimizer_files import load, save
+from .released_optimizers import is_released, set_null
 
 
 def make_null(

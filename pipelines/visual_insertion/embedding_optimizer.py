@@ -1,106 +1,217 @@
-"""Embedding optimizers as files, and what they make of pictures: the UNet's cross-attention context.
+"""The family of embedding optimizers: ours, and the three published shapes, with one interface.
 
-One file holds the weights, the null context they were trained with, and the settings as metadata.
+Each maps vision tokens [B,T,encoder_width] to a context [B,context_tokens,context_width] and carries its null, the
+context that stands for no object.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..files import describe_non_finite, read_weights
-from .optimizer_modules import EmbeddingOptimizer, OptimizerSettings, build, check_tokens
-from .released import from_released, is_released
 
-FORMAT = "visual-insertion/embedding-optimizer"
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Shape of an embedding optimizer; `encoder_*`, `detail_*` and `context_*` are what it pairs with."""
 
-
-def metadata(settings: OptimizerSettings, **notes: str) -> dict[str, str]:
-    """safetensors metadata of an embedding optimizer; `notes` such as training data or licence travel with it."""
-    return {"format": FORMAT, "settings": json.dumps(asdict(settings)), **notes}
-
-
-def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
-    """Settings from a file's safetensors metadata. Raises ValueError when it is not an embedding optimizer's."""
-    if not meta or meta.get("format") != FORMAT:
-        raise ValueError(
-            "it carries no embedding optimizer settings. Load a safetensors file that this pack's training wrote; "
-            "tensors alone do not say which encoder and model they pair with."
-        )
-    return OptimizerSettings(**json.loads(meta["settings"]))
+    variant: str  # a key of VARIANTS
+    encoder_width: int  # width of the vision encoder's last hidden state (1024 for ViT-L/14)
+    context_width: int  # width of the UNet's cross-attention context (768 for SD1.5)
+    context_tokens: int  # tokens of the context, the constant start token included (77 for SD1.5)
+    blocks: int = 4
+    heads: int = 8
+    encoder_tokens: int = 257  # two_linear only: the one shape that is bound to a number of vision tokens
+    detail_width: int = 0  # resampler only: width of a second encoder's tokens (1024 for DINOv2-large); 0 for none
 
 
-def save(optimizer: EmbeddingOptimizer, path: Path, dtype: torch.dtype = torch.float32, **notes: str) -> None:
-    """Write the optimizer with its null and settings, whole or not at all."""
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in optimizer.state_dict().items()}
-    part = path.with_name(f".{path.name}.part")
-    try:
-        save_file(state, part, metadata(optimizer.settings, **notes))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+class EmbeddingOptimizer(nn.Module, ABC):
+    """What the variants share. `queries` [N,context_width] ask the vision tokens; None where nothing asks."""
+
+    null: Tensor  # [context_tokens,context_width], what stands for no object
+    queries: nn.Parameter | None
+    spread = 1.0  # standard deviation of queries before training
+
+    def __init__(self, settings: OptimizerSettings):
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("null", torch.zeros(settings.context_tokens, settings.context_width))
+
+    def draw_queries(self, count: int, generator: torch.Generator) -> Tensor:
+        """Noise [count,N,context_width] to take the place of `queries`, as the authors' code does in every forward."""
+        if self.queries is None:
+            raise ValueError(f"The variant {self.settings.variant} asks no queries.")
+        return self.spread * torch.randn((count, *self.queries.shape), generator=generator)
+
+    def asking(self, tokens: Tensor, queries: Tensor | None) -> Tensor:
+        """Queries [B,N,context_width] for the tokens [B,T,context_width] of B pictures: those given, or the learned."""
+        if queries is None and self.queries is not None:
+            queries = self.queries.expand(len(tokens), -1, -1)
+        assert queries is not None
+        return queries.to(tokens)
+
+    @abstractmethod
+    def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
+        """Context [B,context_tokens,context_width] of vision tokens [B,T,encoder_width].
+
+        `details` [B,S,detail_width] are a second encoder's tokens, for optimizers trained with one; `queries`
+        [B,N,context_width] replace the optimizer's own.
+        """
 
 
-def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: bool = False) -> EmbeddingOptimizer:
-    """The embedding optimizer in a file, ours or the authors'.
+def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=heads) for t in (q, k, v))
+    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
 
-    `queries_seed` draws the queries of a released file, which holds none. `nan_to_zero` does what the authors' loader
-    does silently. Raises FileNotFoundError, or ValueError for a corrupt file, another kind of file, missing tensors,
-    NaN or infinite values.
+
+class _CrossAttention(nn.Module):
+    def __init__(self, width: int, heads: int, operations):
+        super().__init__()
+        self.heads = heads
+        self.norm = operations.LayerNorm(width)
+        self.to_q = operations.Linear(width, width, bias=False)
+        self.to_kv = operations.Linear(width, 2 * width, bias=False)
+        self.to_out = operations.Linear(width, width)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        key, value = self.to_kv(features).chunk(2, dim=-1)
+        return x + self.to_out(_attend(self.to_q(self.norm(x)), key, value, self.heads))
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, width: int, operations):
+        super().__init__()
+        self.norm = operations.LayerNorm(width)
+        self.expand = operations.Linear(width, 2 * width)
+        self.contract = operations.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.contract(F.gelu(self.expand(self.norm(x))))
+
+
+class Resampler(EmbeddingOptimizer):
+    """Ours: learned queries read the vision tokens through pre-norm residual blocks.
+
+    Token 0 of the context is the null's own first token: a causal text encoder's start token does not depend on
+    the text, and the UNet uses it as a resting place for attention.
     """
-    state, meta = read_weights(path)
-    bad = describe_non_finite(state)
-    if bad and not nan_to_zero:
-        raise ValueError(
-            f"{path} holds values that are not finite: {bad}. Fetch another copy or train it again; to go on with "
-            "zeros in their place, as the authors' own code does, convert the file with --nan-to-zero."
-        )
-    if bad:
-        state = {name: torch.nan_to_num(tensor, 0.0, 0.0, 0.0) for name, tensor in state.items()}
-    try:
-        if is_released(state):
-            settings, state = from_released(state, queries_seed)
-        else:
-            settings = settings_from_metadata(meta)
-        optimizer = build(settings, operations)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not an embedding optimizer of this pack: {error}") from error
-    try:
-        optimizer.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the tensors its own settings promise: {error}") from error
-    return optimizer.eval()
+
+    def __init__(self, settings: OptimizerSettings, operations: Any = nn):
+        super().__init__(settings)
+        width = settings.context_width
+        self.spread = width**-0.5
+        self.norm_in = operations.LayerNorm(settings.encoder_width)
+        self.project = operations.Linear(settings.encoder_width, width)
+        self.queries = nn.Parameter(torch.randn(settings.context_tokens - 1, width) * self.spread)
+        self.attend = nn.ModuleList(_CrossAttention(width, settings.heads, operations) for _ in range(settings.blocks))
+        self.think = nn.ModuleList(_FeedForward(width, operations) for _ in range(settings.blocks))
+        self.norm_out = operations.LayerNorm(width)
+        if settings.detail_width:
+            self.norm_detail = operations.LayerNorm(settings.detail_width)
+            self.project_detail = operations.Linear(settings.detail_width, width)
+
+    def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
+        tokens = self.project(self.norm_in(features))
+        if self.settings.detail_width and details is not None:
+            tokens = torch.cat([tokens, self.project_detail(self.norm_detail(details))], dim=1)
+        x = self.asking(tokens, queries)
+        for attend, think in zip(self.attend, self.think, strict=True):
+            x = think(attend(x, tokens))
+        start = self.null[:1].to(x).expand(len(x), -1, -1)
+        return torch.cat([start, self.norm_out(x)], dim=1)
 
 
-def object_context(
-    optimizer: EmbeddingOptimizer,
-    features: Tensor,
-    strength: float = 1.0,
-    views: str = "average",
-    details: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Contexts (object, null) for the vision tokens [V,T,D] of V pictures, and a second encoder's `details` [V,S,E].
+def _in_turn(layers: Any, x: Tensor) -> Tensor:
+    """Fully connected layers with ReLU between them."""
+    for layer in layers[:-1]:
+        x = F.relu(layer(x))
+    return layers[-1](x)
 
-    `views`: "average" and "concatenate" make one object of all pictures, [1,N,C] or [1,V*N,C]; "separate" keeps
-    [V,N,C], one object per picture. `strength` moves from the null (0) to the object (1) and beyond.
-    Raises ValueError when the tokens are not those of the encoders the optimizer was trained with.
+
+class PooledMLP(EmbeddingOptimizer):
+    """Published: project, pool by attention with noise as queries, then `blocks` fully connected layers with ReLU.
+
+    The authors draw the queries anew in every forward, so no two runs are alike; here they belong to the weights,
+    and whoever wants the noise gives `queries`.
     """
-    check_tokens(optimizer.settings, features, details)
-    context = optimizer(features, details)
-    if views == "average":
-        context = context.mean(0, keepdim=True)
-    elif views == "concatenate":
-        context = rearrange(context, "v n c -> 1 (v n) c")
-    elif views != "separate":
-        raise ValueError(f"Unknown way to join views '{views}'; use average, concatenate or separate.")
-    repeats = context.shape[1] // optimizer.settings.context_tokens
-    null = optimizer.null.to(context).repeat(repeats, 1).expand_as(context)
-    return torch.lerp(null, context, strength), null
+
+    def __init__(self, settings: OptimizerSettings, operations: Any = nn):
+        super().__init__(settings)
+        width = settings.context_width
+        self.project = operations.Linear(settings.encoder_width, width)
+        self.to_q = operations.Linear(width, width)
+        self.to_kv = operations.Linear(width, 2 * width)
+        self.to_out = operations.Linear(width, width)
+        self.layers = nn.ModuleList(operations.Linear(width, width) for _ in range(settings.blocks))
+        self.queries = nn.Parameter(torch.randn(settings.context_tokens, width))
+
+    def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
+        tokens = self.project(features)
+        key, value = self.to_kv(tokens).chunk(2, dim=-1)
+        pooled = _attend(self.to_q(self.asking(tokens, queries)), key, value, self.settings.heads)
+        return _in_turn(self.layers, self.to_out(pooled))
+
+
+class TwoLinear(EmbeddingOptimizer):
+    """Published, the first version: project, two fully connected layers with ReLU, one linear map over the tokens."""
+
+    def __init__(self, settings: OptimizerSettings, operations: Any = nn):
+        super().__init__(settings)
+        width = settings.context_width
+        self.project = operations.Linear(settings.encoder_width, width)
+        self.layers = nn.ModuleList(operations.Linear(width, width) for _ in range(settings.blocks))
+        self.register_parameter("queries", None)
+        self.mix = operations.Linear(settings.encoder_tokens, settings.context_tokens)
+
+    def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
+        return self.mix(_in_turn(self.layers, self.project(features)).transpose(1, 2)).transpose(1, 2)
+
+
+VARIANTS: dict[str, Callable[..., EmbeddingOptimizer]] = {
+    "resampler": Resampler,
+    "two_linear": TwoLinear,
+    "pooled_mlp2": PooledMLP,
+    "pooled_mlp4": PooledMLP,
+}
+
+
+def build(settings: OptimizerSettings, operations: Any = nn) -> EmbeddingOptimizer:
+    """An embedding optimizer of this shape. Raises ValueError for an unknown variant."""
+    if settings.variant not in VARIANTS:
+        raise ValueError(f"Unknown embedding optimizer variant '{settings.variant}'; known: {', '.join(VARIANTS)}.")
+    return VARIANTS[settings.variant](settings, operations)
+
+
+def check_tokens(settings: OptimizerSettings, features: Tensor, details: Tensor | None = None) -> None:
+    """Raise ValueError when vision tokens [B,T,D] or `details` [B,S,E] are not of the encoders it was trained with."""
+    if features.shape[-1] != settings.encoder_width:
+        raise ValueError(
+            f"This embedding optimizer reads vision tokens of width {settings.encoder_width}, but the vision encoder "
+            f"gives width {features.shape[-1]}. Load the CLIP vision model it was trained with "
+            "(width 1024 is ViT-L/14; the playroom models bring their own)."
+        )
+    if settings.variant == "two_linear" and features.shape[1] != settings.encoder_tokens:
+        raise ValueError(
+            f"This embedding optimizer (two_linear) reads exactly {settings.encoder_tokens} vision tokens, but the "
+            f"encoder gives {features.shape[1]}. Load the CLIP vision model it was trained with."
+        )
+    if settings.detail_width and details is None:
+        raise ValueError(
+            f"This embedding optimizer was trained with a second encoder of width {settings.detail_width} (1024 is "
+            "DINOv2-large). Encode the same pictures with it as well and connect the result to 'detail_output'."
+        )
+    if details is not None and details.shape[-1] != settings.detail_width:
+        wanted = f"width {settings.detail_width}" if settings.detail_width else "none"
+        raise ValueError(
+            f"The second encoder gives tokens of width {details.shape[-1]}; this embedding optimizer wants {wanted}."
+        )
+    if details is not None and len(details) != len(features):
+        raise ValueError(
+            f"The second encoder saw {len(details)} pictures, the first {len(features)}: give both the same pictures."
+        )

@@ -8,76 +8,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from ..pictures import Picture, mask_tensor, picture_tensor
-from . import embedding_optimizer as optimizers
-from .guidance import Guidance
-from .object_picture import prepare_object
-from .sampling import (
-    DEFAULT,
-    Callback,
-    GuidedPix2Pix,
-    Insertion,
-    check_folder,
-    guidance_in,
-    load_pix2pix,
-    present,
-)
-from .vision_encoder import Encoder, load_encoder
+from ..encoders.vision import Encoder, as_views, find_encoder, load_encoder, vision_tokens
+from ..pictures.files import Picture
+from ..sampling.guidance import Guidance
+from ..sampling.pix2pix import DEFAULT, Callback, GuidedPix2Pix, Insertion, check_folder, guidance_in, load_pix2pix
+from ..weights.pretrained import present
+from . import optimizer_files as optimizers
 
 # What the encoder sees.
-
-
-def encoder_pixels(picture: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pictures [B,H,W,3] as the vision encoder's input [B,3,size,size]: resized to a square, 8 bit, normalised."""
-    pixels = picture.movedim(-1, 1)
-    if pixels.shape[-2:] != (size, size):
-        pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
-    pixels = (pixels * 255).clamp(0, 255).round() / 255
-    shift, scale = (torch.tensor(values).to(pixels).view(3, 1, 1) for values in (mean, std))
-    return (pixels - shift) / scale
-
-
-def as_views(
-    objects: Picture | Sequence[Picture], masks: Picture | Sequence[Picture | None] | None
-) -> tuple[Sequence[Picture], Sequence[Picture | None]]:
-    """Pictures and masks of an object, one mask or None for each picture. Raises ValueError when they do not pair."""
-    objects = objects if isinstance(objects, Sequence) else [objects]
-    masks = masks if isinstance(masks, Sequence) else [masks] * len(objects)
-    if not objects or len(masks) != len(objects):
-        raise ValueError(f"{len(masks)} masks do not pair up with {len(objects)} pictures of the object.")
-    return objects, masks
-
-
-def encoder_input(
-    encoder: Encoder,
-    pictures: Sequence[Picture],
-    masks: Sequence[Picture | None],
-    framing: str,
-    background: str,
-) -> Tensor:
-    """The pictures and their masks as an encoder wants to see them, [V,3,size,size]."""
-    mean, std = encoder.mean, encoder.std
-    prepared = (
-        prepare_object(picture_tensor(picture), None if mask is None else mask_tensor(mask), framing, background, mean)
-        for picture, mask in zip(pictures, masks, strict=True)
-    )
-    return torch.cat([encoder_pixels(picture, encoder.size, mean, std) for picture in prepared])
-
-
-def vision_tokens(
-    encoder: Encoder,
-    pictures: Sequence[Picture],
-    masks: Sequence[Picture | None],
-    framing: str,
-    background: str,
-) -> Tensor:
-    """What an encoder sees of the pictures and their masks, [V,T,D]."""
-    return encoder.tokens(encoder_input(encoder, pictures, masks, framing, background))
 
 
 class VisualInsertionPipeline(GuidedPix2Pix):
@@ -225,15 +167,3 @@ class VisualInsertionPipeline(GuidedPix2Pix):
             latents=latents,
             callback=callback,
         )
-
-
-def find_encoder(folder: Path, image_encoder: str | Path | None = None) -> tuple[Path, Path]:
-    """The folders of a vision encoder and of its preprocessor_config.json, by default those of the model in `folder`.
-
-    Raises FileNotFoundError naming what is missing.
-    """
-    needed = "a CLIP vision encoder with its preprocessor_config.json"
-    encoder = present(Path(image_encoder or folder / "image_encoder") / "config.json", needed).parent
-    name = "preprocessor_config.json"
-    pixels = next((place for place in (encoder, folder / "feature_extractor") if (place / name).is_file()), encoder)
-    return encoder, present(pixels / name, needed).parent

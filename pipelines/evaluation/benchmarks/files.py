@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ...pictures import open_picture
+from ...pictures.files import open_picture
 
 
 class Rows:

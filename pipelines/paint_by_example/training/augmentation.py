@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import functional as V
 
 
 @dataclass(frozen=True)
@@ -21,16 +20,6 @@ class Augmentation:
     elastic: float = 0.3  # share
     bend: float = 0.06  # of the side: typical displacement of an elastic one
     light: float = 0.0  # share of brightness and contrast, either way
-
-
-def crop_exemplar(picture: Tensor, box: tuple[float, float, float, float], size: int, margin: float = 10) -> Tensor:
-    """The box of a picture [3,H,W] and `margin` px around it, squashed to [3,size,size] as the reference does."""
-    height, width = picture.shape[-2:]
-    x0, y0 = max(0, round(box[0] - margin)), max(0, round(box[1] - margin))
-    x1, y1 = min(width, round(box[2] + margin)), min(height, round(box[3] + margin))
-    down, across = max(1, y1 - y0), max(1, x1 - x0)
-    bicubic = V.InterpolationMode.BICUBIC
-    return V.resized_crop(picture, y0, x0, down, across, [size, size], bicubic, antialias=True)
 
 
 def augment_exemplars(pictures: Tensor, settings: Augmentation, generator: Generator) -> Tensor:

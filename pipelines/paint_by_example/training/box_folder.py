@@ -21,8 +21,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ...pictures import open_picture
-from ...visual_insertion.training.triplet_folder import METADATA
+from ...pictures.files import open_picture
+from ...triplets.folder import METADATA
 
 READERS = min(8, os.cpu_count() or 1)  # threads
 SLACK = 1.0  # px that a box may reach outside the picture, because somebody rounded

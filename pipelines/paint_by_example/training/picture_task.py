@@ -8,9 +8,9 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
+from ...encoders.vision import Encoder
 from ...training.denoising import EVEN, Weighting
 from ...training.task import Batch
-from ...visual_insertion.vision_encoder import Encoder
 from ..inpainting import latent_mask, masked_scene
 from ..pipeline import PaintByExamplePipeline
 from .pictures import Pictures

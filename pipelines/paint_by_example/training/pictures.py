@@ -16,10 +16,11 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as V
 
-from ...masks import Box, arbitrary_mask, box_mask, extended_box
+from ...pictures.masks import Box, arbitrary_mask, box_mask, extended_box
+from ...pictures.objects import crop_exemplar
 from ...training.task import Batch
 from ..inpainting import CELL, LATENT_MASKS
-from .augmentation import Augmentation, augment_exemplars, crop_exemplar
+from .augmentation import Augmentation, augment_exemplars
 from .box_folder import READERS, BoxedPicture
 
 

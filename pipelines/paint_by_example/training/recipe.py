@@ -16,9 +16,9 @@ from .augmentation import Augmentation
 from .box_folder import Progress, read_folder
 from .config import TrainingConfig
 from .export import save_folder
+from .initial_model import load_start
 from .picture_task import PictureTask
 from .pictures import Pictures, PictureSettings
-from .start import load_start
 
 MODEL_FOLDER = "paint_by_example"
 STILL = Augmentation(flip=0, rotate=0, blur=0, elastic=0)  # for exemplars of held-out pictures

@@ -15,9 +15,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
+from ...training.columns import Column
 from ...training.denoising import EVEN, IdentityHead, Weighting, denoising_losses, squared_error, with_identity
 from ...training.task import Batch, Modules, Task
-from ...visual_insertion.training.triplets import Column
 from ..exemplar_encoder import ExemplarEncoder
 from ..inpainting import guided, nine_channels
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ...pictures import pil_pictures
+from ...pictures.files import pil_pictures
 from ...training.task import Batch
 from ...visual_insertion.training.validation import MEASURED, SHOWN, TIMES
 from ..inpainting import masked_scene

@@ -21,7 +21,7 @@ class ModelFolders:
 
 @dataclass(frozen=True)
 class TrainingData:
-    train: Path  # a folder with metadata.jsonl, see triplet_folder
+    train: Path  # a folder with metadata.jsonl, see triplets.folder
     validation: Path | None = None
     cache: Path | None = None  # where encodings go; default: `cache` in the run's folder
     pictures: PictureSettings = field(default_factory=PictureSettings)

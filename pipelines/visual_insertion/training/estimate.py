@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ...training.estimate import Estimate, measure
 from .config import TrainingConfig
+from .encoded_triplets import EncodedTriplets
 from .recipe import Recipe
-from .triplets import EncodedTriplets
 
 
 def estimate(config: TrainingConfig) -> Estimate:

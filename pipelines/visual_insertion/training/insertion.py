@@ -14,11 +14,11 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
+from ...sampling.guidance import BRANCHES, Guidance, Scales, combine
 from ...training.denoising import EVEN, IdentityHead, Weighting, denoising_losses, squared_error, with_identity
 from ...training.task import Batch, Modules, Task
-from ..guidance import BRANCHES, Guidance, Scales, combine
-from ..optimizer_modules import EmbeddingOptimizer
-from .triplets import EncodedTriplets
+from ..embedding_optimizer import EmbeddingOptimizer
+from .encoded_triplets import EncodedTriplets
 
 
 class ObjectPictures(Protocol):

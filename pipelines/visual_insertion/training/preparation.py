@@ -15,12 +15,13 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...files import fingerprint
-from ..object_picture import prepare_object
-from ..vision_encoder import Encoder
+from ...encoders.vision import Encoder
+from ...pictures.objects import prepare_object
+from ...training.columns import Shards
+from ...triplets.folder import Triplets, read_folder, read_index, read_picture
+from ...weights.reading import fingerprint
 from .augmentation import Augmentation, augment_object, vary_pair
-from .triplet_folder import Triplets, read_folder, read_index, read_picture
-from .triplets import EncodedTriplets, Shards
+from .encoded_triplets import EncodedTriplets
 
 SHARD = 256  # triplets per file
 BATCH = 16  # triplets encoded at once

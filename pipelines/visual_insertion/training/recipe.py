@@ -13,20 +13,20 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from ...encoders.text import empty_prompt
+from ...encoders.vision import Encoder, load_encoder
+from ...training.base_models import halve_frozen, load_part, train_part
 from ...training.engine import Result, fit
 from ...training.trainer import processes
-from .. import embedding_optimizer as optimizers
-from ..optimizer_modules import OptimizerSettings, build
-from ..released import set_null
-from ..text_encoder import empty_prompt
-from ..unet_patch import save_patch
-from ..vision_encoder import Encoder, load_encoder
-from .base_models import halve_frozen, load_part, train_part
+from ...triplets.folder import read_folder
+from ...weights.unet_patch import save_patch
+from .. import optimizer_files as optimizers
+from ..embedding_optimizer import OptimizerSettings, build
+from ..released_optimizers import set_null
 from .config import TrainingConfig
+from .encoded_triplets import EncodedTriplets
 from .insertion import AsReleased, InsertionTask
 from .preparation import Objects, PictureSettings, Preparation, Progress
-from .triplet_folder import read_folder
-from .triplets import EncodedTriplets
 from .validation import HeldOut, metrics, sheet
 
 OPTIMIZER_FILE, PATCH_FILE = "embedding_optimizer.safetensors", "unet_attn2.safetensors"

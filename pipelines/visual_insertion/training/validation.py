@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ...encoders.vision import Encoder
+from ...sampling.guidance import Guidance
+from ...training.columns import Column
 from ...training.task import Modules
-from ..guidance import Guidance
-from ..vision_encoder import Encoder
+from .encoded_triplets import EncodedTriplets
 from .insertion import preview
 from .preparation import Objects
-from .triplets import Column, EncodedTriplets
 
 TIMES = (100, 300, 500, 700, 900)  # of 1000
 GUIDANCE = Guidance(object_scale=5.0, scene_scale=1.5)  # of the sheet

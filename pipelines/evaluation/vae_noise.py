@@ -1,0 +1,36 @@
+"""What a VAE alone makes of a picture: the noise that every result of a latent model carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from ..pictures.files import pil_pictures
+from ..weights.pretrained import reading
+from .pixel import to_tensor
+
+
+def load_restoration(folder: Path, device: Any = "cpu") -> Callable[[Image.Image], Image.Image]:
+    """Encoding and decoding by the AutoencoderKL in a diffusers folder. Raises FileNotFoundError, ValueError."""
+    from diffusers import AutoencoderKL
+
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder / 'config.json'} is missing. Needed is a diffusers VAE folder.")
+    with reading(f"The VAE in {folder}"):
+        vae: Any = AutoencoderKL.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    vae.requires_grad_(False).eval().to(device)
+    cell = 2 ** (len(vae.config.block_out_channels) - 1)  # px
+
+    @torch.no_grad()
+    def restore(picture: Image.Image) -> Image.Image:
+        width, height = picture.size
+        pixels = F.pad(to_tensor(picture)[None], (0, -width % cell, 0, -height % cell), mode="replicate")
+        decoded = vae.decode(vae.encode((2 * pixels - 1).to(device)).latent_dist.mode()).sample
+        return pil_pictures((decoded[:, :, :height, :width] / 2 + 0.5).clamp(0, 1).movedim(1, -1))[0]
+
+    return restore

@@ -1,0 +1,142 @@
+"""The object's picture before the vision encoder sees it: alpha, background, framing.
+
+Pictures are [B,H,W,C] in 0..1, masks [B,H,W] in 0..1 with 1 on the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as V
+
+FRAMINGS = ("squash", "pad", "crop")
+BACKGROUNDS = ("keep", "mean", "white", "grey")
+MIN_PIXELS = 16  # a smaller object is noise to any encoder
+NO_MASK = (64, 64)  # LoadImage gives an all-zero mask of this size for a file without alpha
+
+
+def check_picture(picture: Tensor) -> Tensor:
+    """Pictures [B,H,W,C] with 3 or 4 channels; one channel is repeated to three.
+
+    Raises ValueError for another shape, no pixels or too few, NaN or infinity.
+    """
+    if picture.ndim != 4 or picture.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"The object must be pictures [B,H,W,C] with 1, 3 or 4 channels; got {tuple(picture.shape)}.")
+    count, height, width, channels = picture.shape
+    if not count or height * width < MIN_PIXELS:
+        raise ValueError(
+            f"The object's picture is too small: {count} x {width}x{height} px; "
+            f"at least {MIN_PIXELS} pixels are needed."
+        )
+    if not torch.isfinite(picture).all():
+        raise ValueError("The object's picture holds values that are not finite (NaN, infinity).")
+    return picture.expand(-1, -1, -1, 3) if channels == 1 else picture
+
+
+def check_mask(mask: Tensor | None, picture: Tensor) -> Tensor | None:
+    """The mask [B,H,W] or [H,W] of pictures [B,H,W,C], or None for none.
+
+    The all-zero 64x64 mask that LoadImage gives for a file without alpha counts as none. Raises
+    ValueError for a mask of another size or count than the pictures, an empty one, NaN or infinity.
+    """
+    if mask is None:
+        return None
+    mask = mask if mask.ndim == 3 else mask[None]
+    if mask.shape[-2:] == NO_MASK and not mask.any():
+        return None
+    count, height, width = picture.shape[:3]
+    if mask.shape[-2:] != (height, width):
+        raise ValueError(
+            f"The object's mask is {mask.shape[-1]}x{mask.shape[-2]} px, its picture "
+            f"{width}x{height} px. Give a mask of the picture's size."
+        )
+    if len(mask) not in (1, count):
+        raise ValueError(f"{len(mask)} masks do not pair up with {count} pictures of the object.")
+    if not torch.isfinite(mask).all():
+        raise ValueError("The object's mask holds values that are not finite (NaN, infinity).")
+    _check_extent(mask, "mask")
+    return mask.clamp(0, 1)
+
+
+def _check_extent(opacity: Tensor, name: str) -> None:
+    """Raise ValueError when an object of opacity [B,H,W] has almost no pixels."""
+    for index, pixels in enumerate((opacity > 0).flatten(1).sum(1).tolist()):
+        if pixels < MIN_PIXELS:
+            raise ValueError(
+                f"The {name} of the object's picture {index} covers {pixels} pixels; "
+                f"at least {MIN_PIXELS} are needed to see an object."
+            )
+
+
+def frame(picture: Tensor, framing: str, colour: Tensor) -> Tensor:
+    """Pictures [B,H,W,3] in the encoder's square frame; `colour` [3] fills what padding adds.
+
+    "squash" leaves the picture as it is: the encoder's own resize makes it square, as in training.
+    "pad" adds margins, "crop" cuts them off, both around the centre. Raises ValueError for others.
+    """
+    height, width = picture.shape[1:3]
+    if framing == "squash":
+        return picture
+    if framing == "pad":
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        padded = colour.to(picture).expand(len(picture), side, side, 3).clone()
+        padded[:, top : top + height, left : left + width] = picture
+        return padded
+    if framing == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return picture[:, top : top + side, left : left + side]
+    raise ValueError(f"Unknown framing '{framing}'; use {', '.join(FRAMINGS)}.")
+
+
+def prepare_object(
+    picture: Tensor,
+    mask: Tensor | None = None,
+    framing: str = "squash",
+    background: str = "keep",
+    mean_colour: Sequence[float] = (0.5, 0.5, 0.5),
+) -> Tensor:
+    """Pictures of an object [B,H,W,1|3|4] -> what the encoder is shown, [B,H',W',3], 0..1.
+
+    `background` is what takes the place of everything outside `mask`, of transparent pixels and of
+    padding: "mean" (`mean_colour`, the encoder's zero), "white" or "grey" (0.5). "keep" leaves the
+    picture's own background and uses the mean colour where there is none. Without a mask the alpha
+    channel is the mask. Hiding the background is what AnyDoor gains from (arXiv 2307.09481).
+
+    Raises ValueError for an unknown setting, a background to hide but nothing that says where it
+    is, and whatever `check_picture` and `check_mask` refuse.
+    """
+    if background not in BACKGROUNDS:
+        raise ValueError(f"Unknown background '{background}'; use {', '.join(BACKGROUNDS)}.")
+    picture = check_picture(picture)
+    mask = check_mask(mask, picture)
+    fixed = {"white": [1.0] * 3, "grey": [0.5] * 3}
+    colour = torch.tensor(fixed.get(background, list(mean_colour))).to(picture)
+    opacity = None
+    if picture.shape[-1] == 4:
+        opacity = picture[..., 3].clamp(0, 1)
+        _check_extent(opacity, "alpha channel")
+        picture = picture[..., :3]
+    if mask is not None and background != "keep":
+        opacity = mask.to(picture) if opacity is None else opacity * mask.to(picture)
+    if opacity is not None:
+        picture = torch.lerp(colour, picture, opacity[..., None].expand_as(picture))
+    elif background != "keep" and framing != "pad":
+        raise ValueError(
+            f"background = {background} hides what is around the object, but neither a mask nor an "
+            "alpha channel says where the object is. Give a mask, or use background = keep."
+        )
+    return frame(picture, framing, colour)
+
+
+def crop_exemplar(picture: Tensor, box: tuple[float, float, float, float], size: int, margin: float = 10) -> Tensor:
+    """The box of a picture [3,H,W] and `margin` px around it, squashed to [3,size,size] as the reference does."""
+    height, width = picture.shape[-2:]
+    x0, y0 = max(0, round(box[0] - margin)), max(0, round(box[1] - margin))
+    x1, y1 = min(width, round(box[2] + margin)), min(height, round(box[3] + margin))
+    down, across = max(1, y1 - y0), max(1, x1 - x0)
+    bicubic = V.InterpolationMode.BICUBIC
+    return V.resized_crop(picture, y0, x0, down, across, [size, size], bicubic, antialias=True)

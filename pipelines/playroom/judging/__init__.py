@@ -1,0 +1,1 @@
+"""What happened in a picture of the playroom, judged against its ground truth."""

@@ -1,0 +1,75 @@
+"""The playroom's held-out triplets as a benchmark, its oracle's findings as metrics of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...evaluation.cases import Benchmark, Case
+from ...evaluation.metrics import Metric
+from ..world import words
+from ..world.dataset import TEST_SEEDS, render_arrays
+from . import oracle
+from .judge import load_judge
+
+ABOUT = (
+    "Toys in rendered rooms that no shipped model was trained on. The object pictures show the toy from another side, "
+    "under another light. The oracle's columns compare with the truth of the rendering; it looks for what changed "
+    "against the scene and, where a VAE is given, its version of the scene (the command gives the shipped one)."
+)
+JUDGED = (
+    Metric("oracle_inserted", "1 where the oracle finds an object", "higher"),
+    Metric("oracle_identity", "mean agreement of shape, pattern and colour, 0 where nothing is found", "higher"),
+    Metric("oracle_supported", "1 where what was found stands on floor or table", "higher"),
+    Metric("oracle_background", "dB to the scene outside what was found and its shadow", "higher"),
+)
+
+
+ADJECTIVES = {"plain": "plain", "stripes": "striped", "dots": "dotted"}
+
+
+def name_toy(shape: int, pattern: int, colour: np.ndarray) -> str:
+    """Such as "a striped red ball"; the arguments are `words.caption`'s."""
+    texture, hue, thing = words.caption(shape, pattern, colour).split()
+    return f"a {ADJECTIVES[texture]} {hue} {thing}"
+
+
+def nearest(result: np.ndarray, scene: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """The scene to look for changes against, uint8 [N,H,W,3]: in each pixel what `result` is nearer to.
+
+    A method may leave pixels as they were or send them through the VAE; neither is a change.
+    """
+    distance = [np.abs(result.astype(int) - old).sum(-1, keepdims=True) for old in (scene, restored)]
+    return np.where(distance[0] <= distance[1], scene, restored)
+
+
+def playroom(judge_file: Path, seeds: range = TEST_SEEDS) -> Benchmark:
+    """The triplets of these seeds. Raises FileNotFoundError where the trained judge is missing."""
+    if not judge_file.is_file():
+        raise FileNotFoundError(f"{judge_file} is missing: the judge of shapes and patterns, part of the pack.")
+    judge = load_judge(judge_file)
+    names = tuple(str(seed) for seed in seeds)
+
+    def read(index: int) -> Case:
+        truth = render_arrays(seeds[index : index + 1], views=1)
+        scene, target, pictured = (
+            Image.fromarray(a) for a in (truth["scene"][0], truth["target"][0], truth["objects"][0, 0])
+        )
+        toy = name_toy(truth["shape"][0], truth["pattern"][0], truth["colour"][0])
+        mask = truth["object_mask"][0]
+        return Case(names[index], scene, (pictured,), target, mask, (), f"add {toy}", f"{toy} in a room")
+
+    def findings(case: Case, result: Image.Image, restored: Image.Image | None) -> dict[str, float]:
+        truth = render_arrays(range(int(case.name), int(case.name) + 1), views=1)
+        new, scene, vae = (np.asarray(picture)[None] for picture in (result, case.scene, restored or case.scene))
+        table = oracle.score(new, nearest(new, scene, vae), truth, judge)
+        return {
+            "oracle_inserted": float(table["inserted"][0]),
+            "oracle_identity": float(oracle.identity(table)[0]),
+            "oracle_supported": float(table["supported"][0]),
+            "oracle_background": float(table["background"][0]),
+        }
+
+    return Benchmark("playroom", ABOUT, names, read, JUDGED, findings)

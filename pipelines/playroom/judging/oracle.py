@@ -1,0 +1,151 @@
+"""What happened in a picture, judged against the playroom's ground truth.
+
+The rules, so that a figure can be repeated:
+
+* change: mean absolute RGB difference to the scene as the VAE gives it back, blurred 3x3, above 22 of 255;
+* inserted: the largest connected change, shadow left out, has at least 150 px;
+* shadow: changed pixels that are a darker version of the scene (all channels scaled by one factor, within 12 of 255);
+* effect: the box around the largest change grown by 12 px; everything else is background;
+* colour: mean RGB of the inserted object, against that of the true object in the true picture, both eroded 2 px;
+* supported: the object's lowest rows end on floor or table, within 2 px;
+* shape, pattern: what a judge trained apart sees in the object's box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from scipy import ndimage
+
+from ..world.dataset import Arrays
+from .judge import Judge, name_toys
+
+CHANGE = 22.0  # of 255
+SMALLEST = 150  # px
+SHADOW_RESIDUE = 12.0  # of 255
+EFFECT_MARGIN = 12  # px
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The object found in one picture."""
+
+    mask: np.ndarray  # [H,W] bool, shadow left out
+    box: tuple[int, int, int, int]  # x0, y0, x1, y1
+    effect: np.ndarray  # [H,W] bool, shadow included
+
+
+def _shadow(result: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """[H,W] bool: pixels of float pictures 0..255 that are the scene, only darker."""
+    factor = (result * scene).sum(-1) / np.maximum((scene * scene).sum(-1), 1)
+    residue = np.abs(result - factor[..., None] * scene).max(-1)
+    return (factor < 1) & (factor > 0.35) & (residue < SHADOW_RESIDUE)
+
+
+def _largest(mask: Any) -> np.ndarray | None:
+    labels, count = cast(Any, ndimage.label(mask))
+    if not count:
+        return None
+    sizes = np.bincount(labels.ravel())[1:]
+    return labels == int(sizes.argmax()) + 1
+
+
+def find(result: np.ndarray, restored_scene: np.ndarray) -> Finding | None:
+    """The object in `result` against the VAE's own version of the scene, both uint8 [H,W,3]; None if there is none."""
+    new, old = result.astype(np.float32), restored_scene.astype(np.float32)
+    changed = np.asarray(ndimage.uniform_filter(np.abs(new - old).mean(-1), 3)) > CHANGE
+    whole = _largest(changed)
+    if whole is None:
+        return None
+    solid: Any = ndimage.binary_opening(changed & ~_shadow(new, old))
+    mask = _largest(solid & ndimage.binary_dilation(whole, iterations=2))
+    if mask is None or mask.sum() < SMALLEST:
+        return None
+    rows, columns = np.nonzero(mask)
+    box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+    rows, columns = np.nonzero(whole | mask)
+    m = EFFECT_MARGIN
+    effect = np.zeros_like(mask)
+    effect[max(0, rows.min() - m) : rows.max() + 1 + m, max(0, columns.min() - m) : columns.max() + 1 + m] = True
+    return Finding(mask, box, effect)
+
+
+def mean_colour(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """[3] mean RGB 0..255 inside `mask`, its rim of 2 px left out where that leaves anything."""
+    core: Any = ndimage.binary_erosion(mask, iterations=2)
+    return picture[core if core.sum() > 20 else mask].astype(np.float64).mean(0)
+
+
+def is_supported(finding: Finding, support: np.ndarray) -> bool:
+    """Whether the object stands on `support` [H,W] bool."""
+    x0, _, _, bottom = finding.box
+    lowest = finding.mask[max(0, bottom - 4) : bottom]
+    column = int(np.nonzero(lowest.any(0))[0].mean())
+    reach = np.asarray(ndimage.binary_dilation(support, iterations=2))
+    return bool(reach[min(bottom - 1, support.shape[0] - 1), column])
+
+
+def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
+    """dB between uint8 pictures inside `mask`; NaN where that is empty."""
+    if not mask.any():
+        return float("nan")
+    error = (a.astype(np.float64) - b)[mask]
+    return float(10 * np.log10(255**2 / max(float((error**2).mean()), 1e-6)))
+
+
+def score(results: np.ndarray, restored_scenes: np.ndarray, truth: Arrays, judge: Judge) -> dict[str, np.ndarray]:
+    """Scores of each picture: arrays [N], NaN where nothing was inserted and the score needs an object.
+
+    `results` and `restored_scenes` are uint8 [N,128,128,3]; `truth` holds scene, target, object_mask, support,
+    shape, pattern of the same N triplets.
+    """
+    count = len(results)
+    names = ("colour", "shuffled", "supported", "shape", "pattern", "background", "background_vae")
+    table = {name: np.full(count, np.nan) for name in names} | {"inserted": np.zeros(count)}
+    true_colours = [mean_colour(truth["target"][i], truth["object_mask"][i]) for i in range(count)]
+    boxes, found = [], []
+    for i in range(count):
+        finding = find(results[i], restored_scenes[i])
+        outside = ~finding.effect if finding else np.ones(results[i].shape[:2], bool)
+        table["background"][i] = psnr(results[i], truth["scene"][i], outside)
+        table["background_vae"][i] = psnr(restored_scenes[i], truth["scene"][i], outside)
+        if finding is None:
+            continue
+        found.append(i)
+        boxes.append(finding.box)
+        colour = mean_colour(results[i], finding.mask)
+        table["inserted"][i] = 1
+        table["colour"][i] = np.linalg.norm(colour - true_colours[i])
+        table["shuffled"][i] = np.linalg.norm(colour - true_colours[(i + 7) % count])
+        table["supported"][i] = is_supported(finding, truth["support"][i])
+    if found:
+        shape, pattern = name_toys(judge, results[found], np.array(boxes))
+        table["shape"][found] = shape == truth["shape"][found]
+        table["pattern"][found] = pattern == truth["pattern"][found]
+    return table
+
+
+def identity(table: dict[str, np.ndarray]) -> np.ndarray:
+    """[N] in 0..1: the mean of shape, pattern and colour agreement; 0 where nothing was inserted.
+
+    Colour agreement is 1 at the true colour and 0 at an RGB distance of 100 (of 255) or more.
+    """
+    colour = (1 - table["colour"] / 100).clip(0)
+    return np.nan_to_num((table["shape"] + table["pattern"] + colour) / 3)
+
+
+def summary(table: dict[str, np.ndarray]) -> dict[str, float]:
+    """The figures of `docs/figures/it_runs.json` from scores of any number of pictures."""
+    mean = {name: float(np.nanmean(values)) for name, values in table.items()}
+    return {
+        "inserted_rate": mean["inserted"],
+        "colour_distance": mean["colour"],
+        "colour_ratio": mean["colour"] / mean["shuffled"],
+        "shape_accuracy": mean["shape"],
+        "pattern_accuracy": mean["pattern"],
+        "supported_rate": mean["supported"],
+        "background_psnr_db": mean["background"],
+        "background_psnr_share_of_vae": mean["background"] / mean["background_vae"],
+    }

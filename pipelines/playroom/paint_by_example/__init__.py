@@ -1,0 +1,1 @@
+"""The toy models of Paint by Example."""

@@ -1,0 +1,36 @@
+"""What is known of a toy, and a head that reads it off a context, so that training does not forget it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .models import CONTEXT_TOKENS, CONTEXT_WIDTH
+from .world.dataset import Arrays
+from .world.toys import PATTERNS, SHAPES
+
+
+class ToyHead(nn.Module):
+    """Reads a toy's identity off its context, so that training does not forget it; thrown away afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = [len(SHAPES), len(PATTERNS), 3, 3]
+        self.read = nn.Linear(CONTEXT_TOKENS * CONTEXT_WIDTH, sum(self.sizes))
+
+    def loss(self, context: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`labels`: shape [B], pattern [B], colour [B,3], accent [B,3]."""
+        shape, pattern, colour, accent = self.read(context.flatten(1)).float().split(self.sizes, dim=1)
+        patterned = (labels["pattern"] > 0).float()[:, None]
+        parts = {
+            "shape": F.cross_entropy(shape, labels["shape"]),
+            "pattern": F.cross_entropy(pattern, labels["pattern"]),
+            "colour": F.mse_loss(colour, labels["colour"]),
+            "accent": (patterned * (accent - labels["accent"]).square()).mean(),
+        }
+        return parts | {"identity": parts["shape"] + parts["pattern"] + 8 * parts["colour"] + 3 * parts["accent"]}
+
+
+def label_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(arrays[name]) for name in ("shape", "pattern", "colour", "accent")}

@@ -1,0 +1,1 @@
+"""The toy models of visually guided insertion, and the ablation that explains them."""

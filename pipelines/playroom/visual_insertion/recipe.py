@@ -1,0 +1,176 @@
+"""The playroom's models from nothing: one recipe in stages, each resumable, on a CPU or a GPU.
+
+    render -> vae -> vision -> judge -> encode -> insertion -> decoder -> export
+
+A second call goes on where the first one stopped; finished stages are read back. `--scale 0.01` runs the whole
+recipe in minutes, to see that it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ...sampling.guidance import Guidance
+from ...training.denoising import Weighting
+from ...training.engine import fit
+from ...training.task import Modules, Task
+from ...training.trainer import Settings
+from ...visual_insertion.training.encoded_triplets import EncodedTriplets
+from ...visual_insertion.training.insertion import InsertionTask, preview
+from ..judging.judge import JudgeTask, save_judge
+from ..models import make_unet, noise_schedule
+from ..pictures import decode_latents, encode_pictures, grid, to_pictures, to_signed
+from ..progress import follow
+from ..world import dataset
+from .encoded_triplets import encode, encode_objects
+from .export import preview_factors, save_models
+from .tasks import VaeTask, VisionTask, whiten
+
+GUIDANCE = Guidance(object_scale=2.5, scene_scale=1.2)  # the playroom's shipped scales
+SHEET_CASES = 24
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything. A step is 12 crops (VAE, decoder), 48 or 64 toys (vision, judge), 32 triplets."""
+
+    triplets: int = 12_500
+    views: int = 4
+    vae: int = 2000
+    vision: int = 2000
+    judge: int = 1100
+    insertion: int = 6500
+    decoder: int = 900
+    seed: int = 0
+
+    def scaled(self, factor: float) -> Recipe:
+        def shrink(count: int, least: int) -> int:
+            return max(least, round(count * factor))
+
+        steps = {name: shrink(getattr(self, name), 10) for name in ("vae", "vision", "judge", "insertion", "decoder")}
+        return replace(self, triplets=shrink(self.triplets, dataset.SHARD), **steps)
+
+
+class Workshop:
+    """The stages and what they leave in `folder`."""
+
+    def __init__(self, recipe: Recipe, folder: Path, device: str):
+        self.recipe, self.folder, self.device = recipe, folder, device
+        self.seconds: dict[str, float] = {}
+
+    def render(self, seeds: range) -> list[Path]:
+        started = time.monotonic()
+        with tqdm(desc=f"render {len(seeds)} triplets", unit="shard") as bar:
+            shards = dataset.render(self.folder / "triplets", seeds, self.recipe.views, progress=follow(bar))
+        self.seconds["render"] = self.seconds.get("render", 0) + time.monotonic() - started
+        return shards
+
+    def train(self, name: str, make: Callable[[], Task], steps: int, rate: float, **settings) -> Modules:
+        torch.manual_seed(self.recipe.seed)  # here, so that stages read back do not change the next one
+        bar = tqdm(desc=name, total=steps, unit="step")
+
+        def report(line: str) -> None:
+            bar.set_postfix_str(line, refresh=False)
+            words = line.split()
+            if words[0] == "step":
+                bar.update(int(words[1]) - bar.n)
+
+        common = {"warmup": min(100, steps // 10), "seed": self.recipe.seed, "device": self.device}
+        common["validate_every"] = max(100, steps // 10)
+        plan = Settings(steps, rate, **{**common, **settings})
+        result = fit(make(), plan, self.folder / name, report)
+        bar.close()
+        self.seconds[name] = result.seconds
+        return result.modules
+
+
+def insertion_task(data: EncodedTriplets, start: Modules, vae, held_out: dataset.Arrays, device: str) -> InsertionTask:
+    """The UNet from nothing and the embedding optimizer from where the vision stage left it, on encoded triplets."""
+    scenes = encode_pictures(vae, held_out["scene"][:SHEET_CASES])
+    features = encode_objects(start["vision_encoder"], held_out["objects"][:SHEET_CASES, :1])[:, 0].float()
+
+    def sheet(modules):
+        optimizer = modules["embedding_optimizer"]
+        context = optimizer(features.to(device))
+        latent = preview(modules["unet"], context, optimizer.null, scenes.to(device), noise_schedule(), GUIDANCE)
+        columns = [held_out["scene"], held_out["objects"][:, 0], held_out["target"]]
+        pictures = to_pictures(decode_latents(vae, latent.cpu()))
+        return grid([*(column[:SHEET_CASES] for column in columns), pictures], across=3)
+
+    return InsertionTask(
+        make_unet(),
+        start["embedding_optimizer"],
+        data,
+        noise_schedule(),
+        batch=32,
+        weighting=Weighting(region=3.0),
+        head=start["head"],
+        rates={"embedding_optimizer": 0.4, "head": 0.4},
+        draw_sheet=sheet,
+    )
+
+
+def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
+    """Run the recipe in `folder` and write the models to `output`."""
+    shop = Workshop(recipe, folder, device)
+    shards = shop.render(range(recipe.triplets))
+    held = dataset.load(shop.render(dataset.VALIDATION_SEEDS), ("scene", "target", "objects", "box"))
+    pictures = dataset.load(shards, ("target", "box", "shape", "pattern"))
+    toys = dataset.load(shards, ("objects", "shape", "pattern", "colour", "accent"))
+
+    seen = shop.train("vision", lambda: VisionTask(toys, held), recipe.vision, 8e-4, weight_decay=0.02)
+    judge = shop.train("judge", lambda: JudgeTask(pictures), recipe.judge, 2e-3, ema=0.99, precision="fp32")
+    vae_settings = {"ema": 0.995, "weight_decay": 1e-4}
+    vae = shop.train("vae", lambda: VaeTask(pictures, held, recipe.vae), recipe.vae, 1.5e-3, **vae_settings)[
+        "vae"
+    ].cpu()
+    whiten(vae, encode_pictures(vae, pictures["target"][: dataset.SHARD]))
+
+    encoder = seen["vision_encoder"].cpu()
+    with tqdm(desc="encode", unit="shard") as bar:
+        data = encode(shards, folder / "encoded", vae, encoder, follow(bar))
+    trained = shop.train(
+        "insertion", lambda: insertion_task(data, seen, vae, held, device), recipe.insertion, 1e-3, ema=0.999
+    )
+    finished = vae.to(device)
+    polished = shop.train(
+        "decoder", lambda: VaeTask(pictures, held, recipe.decoder, vae=finished), recipe.decoder, 1e-3, **vae_settings
+    )
+    vae = polished["vae"].cpu()
+
+    sample = pictures["target"][:256]
+    facts = {
+        **preview_factors(encode_pictures(vae, sample), to_signed(sample)),
+        "guidance": {"object_scale": GUIDANCE.object_scale, "scene_scale": GUIDANCE.scene_scale},
+        "recipe": asdict(recipe),
+        "seconds": {name: round(value) for name, value in shop.seconds.items()},
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}",
+    }
+    save_models(output, vae, encoder, trained["embedding_optimizer"].cpu(), trained["unet"].cpu(), facts)
+    save_judge(judge["judge"].cpu(), output / "judge.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("output/playroom"), help="checkpoints, sheets and logs")
+    parser.add_argument("--output", type=Path, help="where the models go; default FOLDER/models")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's triplets and steps")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    recipe = Recipe(seed=options.seed)
+    if options.scale != 1:
+        recipe = recipe.scaled(options.scale)
+    build(recipe, options.folder, options.output or options.folder / "models", options.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What the playroom teaches before the UNet: a VAE to see pictures, a vision encoder to know toys."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+
+from ...training.task import Batch, Task
+from ..models import make_embedding_optimizer, make_vae, make_vision_encoder
+from ..pictures import decode_latents, encode_mode, grid, to_pictures, to_signed
+from ..toy_head import ToyHead, label_tensors
+from ..world.dataset import Arrays
+
+BASIS_PICTURES = 600  # from which the patch basis is computed
+LATENT_NOISE = 0.07  # the decoder learns to forgive errors of this size in a unit-variance latent
+
+
+class PatchBasis:
+    """The four strongest principal components of 8x8 patches: a linear VAE that needs no training.
+
+    It is the teacher of the first steps. From random weights and an L1 loss the VAE stays on a grey plateau.
+    """
+
+    def __init__(self, pictures: Tensor):
+        patches = F.pixel_unshuffle(pictures, 8).movedim(1, -1).reshape(-1, 192)
+        self.mean = patches.mean(0)
+        _, _, components = torch.linalg.svd(patches - self.mean, full_matrices=False)
+        scores = (patches - self.mean) @ components[:4].T
+        self.weight = (components[:4] / scores.std(0)[:, None]).view(4, 192, 1, 1)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """[B,3,H,W] -> unit-variance latents [B,4,H/8,W/8]."""
+        return F.conv2d(F.pixel_unshuffle(pictures, 8) - self.mean.view(1, -1, 1, 1), self.weight)
+
+
+class VaeTask(Task):
+    """Reconstruct crops around toys; for the first quarter, in the latents of the patch basis.
+
+    Given a finished `vae`, only its decoder learns on: latents made before stay valid.
+    """
+
+    crop = 64  # px
+    batch = 12
+
+    def __init__(self, training: Arrays, validation: Arrays, steps: int, vae: AutoencoderKL | None = None):
+        self.pictures, self.boxes = training["target"], training["box"]
+        self.held_out = validation["target"][:16]
+        self.anchored_steps = 0 if vae else steps // 4
+        self.basis = PatchBasis(to_signed(self.pictures[:BASIS_PICTURES]))
+        self.vae = vae or make_vae()
+        if vae:
+            vae.encoder.requires_grad_(False)
+            cast(nn.Module, vae.quant_conv).requires_grad_(False)
+
+    def modules(self):
+        return {"vae": self.vae}
+
+    def _crops(self, generator: torch.Generator) -> Tensor:
+        room = self.pictures.shape[1] - self.crop
+        indices = torch.randint(len(self.pictures), (self.batch,), generator=generator).tolist()
+        anywhere = torch.randint(room + 1, (self.batch, 2), generator=generator)
+        near_toy = torch.rand(self.batch, generator=generator) < 0.6
+        shift = torch.randint(-28, 29, (self.batch, 2), generator=generator)
+        crops = []
+        for i, index in enumerate(indices):
+            box = self.boxes[index]
+            centre = torch.tensor([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]).long() - self.crop // 2
+            x, y = (centre + shift[i] if near_toy[i] else anywhere[i]).clamp(0, room).tolist()
+            crops.append(self.pictures[index, y : y + self.crop, x : x + self.crop])
+        return to_signed(np.stack(crops))
+
+    def draw(self, step: int, generator: torch.Generator) -> Batch:
+        crops = self._crops(generator)
+        side = self.crop // 8
+        noise = torch.randn((self.batch, self.vae.config["latent_channels"], side, side), generator=generator)
+        anchor = {"anchor": self.basis.encode(crops)} if step < self.anchored_steps else {}
+        return {"pictures": crops, "noise": noise, **anchor}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch["pictures"]
+        latent = encode_mode(self.vae, x).float()
+        losses: dict[str, Tensor] = {}
+        if "anchor" in batch:
+            losses["anchor"] = F.mse_loss(latent, batch["anchor"])
+        shaken = batch.get("anchor", latent) + LATENT_NOISE * batch["noise"]
+        y = decode_latents(self.vae, shaken).float()
+        losses["mse"] = F.mse_loss(y, x)
+        edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (-1, -2))
+        losses["loss"] = 4 * losses["mse"] + 0.5 * (y - x).abs().mean() + 0.4 * edges
+        losses["loss"] = losses["loss"] + losses.get("anchor", 0) + 1e-3 * latent.square().mean()
+        return losses
+
+    def sheet(self, modules) -> Image.Image:
+        vae = modules["vae"]
+        restored = decode_latents(vae, encode_mode(vae, to_signed(self.held_out).to(vae.device)))
+        return grid([self.held_out, to_pictures(restored)], across=4)
+
+
+@torch.no_grad()
+def whiten(vae: AutoencoderKL, latents: Tensor) -> None:
+    """Fold mean and spread of `latents` [N,4,h,w] into the 1x1 convolutions around them: they get unit variance."""
+    mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    into, out = cast(Any, vae.quant_conv), cast(Any, vae.post_quant_conv)
+    into.weight[:4] /= spread.view(-1, 1, 1, 1)
+    into.bias[:4] = (into.bias[:4] - mean) / spread
+    into.weight[4:] = 0  # the log variance is never used: a sample is the mode
+    into.bias[4:] = -30
+    out.bias += out.weight[:, :, 0, 0] @ mean
+    out.weight *= spread.view(1, -1, 1, 1)
+
+
+class VisionTask(Task):
+    """Name shape, pattern and colours of a toy from its picture, through the context the UNet will read."""
+
+    def __init__(self, training: Arrays, validation: Arrays, batch: int = 48):
+        self.objects, self.labels = training["objects"], label_tensors(training)
+        self.batch = batch
+        self.encoder, self.optimizer, self.head = make_vision_encoder(), make_embedding_optimizer(), ToyHead()
+
+    def modules(self):
+        return {"vision_encoder": self.encoder, "embedding_optimizer": self.optimizer, "head": self.head}
+
+    def draw(self, step: int, generator: torch.Generator) -> Batch:
+        return {
+            "index": torch.randint(len(self.objects), (self.batch,), generator=generator),
+            "view": torch.randint(self.objects.shape[1], (self.batch,), generator=generator),
+        }
+
+    def fetch(self, share: Batch) -> Batch:
+        index, view = share["index"], share["view"]
+        labels = {name: values[index] for name, values in self.labels.items()}
+        return {"pixels": to_signed(self.objects[index.numpy(), view.numpy()]), **labels}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        context = self.optimizer(self.encoder(pixel_values=batch["pixels"]).last_hidden_state)
+        parts = self.head.loss(context, batch)
+        return {"loss": parts["identity"], **parts}

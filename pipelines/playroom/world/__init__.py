@@ -1,0 +1,1 @@
+"""The procedural world: toys in rooms, their triplets, and the words for them."""

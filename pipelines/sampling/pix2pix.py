@@ -1,0 +1,250 @@
+"""Sampling on an InstructPix2Pix UNet without ComfyUI, whatever tells it about the object.
+
+Three things are ours, everything else is diffusers': the guidance sits inside the UNet (`GuidedUNet`), the Euler
+schedulers follow the host's noise levels (`make_scheduler`), and seeds draw the noise the host draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from torch import Tensor, nn
+
+from ..pictures.files import Picture, picture_tensor, pil_pictures
+from ..pictures.scene import check_scene, crop_to, pad_to_multiple
+from ..weights.layouts import kind_of
+from ..weights.pretrained import present, reading
+from .guidance import Branch, Guidance, combine, needed_branches, scales_at
+from .schedulers import make_scheduler, percent_to_sigma, training_levels
+
+Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
+
+DEFAULT = Guidance()
+
+
+class GuidedUNet(nn.Module):
+    """To diffusers' pipeline a UNet that needs no guidance; inside, the branches that count and `combine`.
+
+    diffusers' own guidance is the same formula, but always three branches, without intervals and rescale, and off at
+    an object scale of 1 or less. The branches are combined as denoised latents, like in the host: the spread that a
+    rescale measures depends on it. Sampling stays in float32 whatever the UNet's own precision.
+    """
+
+    dtype = torch.float32
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        null: Tensor,
+        guidance: Guidance,
+        prediction_type: str,
+        levels: Tensor,
+        sigma_of: Callable[[Tensor], float],
+        embeds: tuple[Tensor, Tensor] | None = None,
+    ):
+        """`null` [B,N,D]; `embeds` (object, null) [B,V,...] are an IP-Adapter's, for a UNet that has one."""
+        super().__init__()
+        self.unet, self.config, self.device = unet, unet.config, unet.device
+        self.null, self.guidance, self.velocity = null, guidance, prediction_type == "v_prediction"
+        self.levels, self.sigma_of, self.embeds = levels, sigma_of, embeds
+        self.evaluations = 0  # one per branch and step
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict=False, **kwargs):
+        """Noisy and scene latents [B,2C,h,w], a timestep, object contexts [B,N,D] -> guided output ([B,C,h,w],)."""
+        sigma = self.sigma_of(timestep)
+        scales = scales_at(self.guidance, sigma, partial(percent_to_sigma, self.levels))
+        branches = needed_branches(self.guidance, scales)
+        noisy, scene = sample.chunk(2, dim=1)
+        scenes = [torch.zeros_like(scene) if branch == "empty" else scene for branch in branches]
+        contexts = [encoder_hidden_states if branch == "full" else self.null for branch in branches]
+        inputs = torch.cat([torch.cat([noisy, shown], 1) for shown in scenes]).to(self.unet.dtype)
+        contexts = torch.cat(contexts).to(self.unet.dtype)
+        if self.embeds:
+            shown, hidden = (one.expand(len(noisy), *one.shape[1:]) for one in self.embeds)
+            seen = torch.cat([shown if branch == "full" else hidden for branch in branches])
+            kwargs["added_cond_kwargs"] = {"image_embeds": [seen.to(inputs)]}
+        outputs = self.unet(inputs, timestep, encoder_hidden_states=contexts, **kwargs, return_dict=False)[0].float()
+        self.evaluations += len(branches)
+
+        signal = (1 + sigma**2) ** -0.5  # noisy = signal * clean + signal * sigma * noise
+        of_noisy, of_clean = (signal, 1.0) if self.velocity else (1.0, signal)
+        predictions: dict[Branch, Tensor] = {
+            branch: (of_noisy * noisy - signal * sigma * output) / of_clean
+            for branch, output in zip(branches, outputs.chunk(len(branches)), strict=True)
+        }
+        clean = combine(self.guidance, scales, predictions)
+        return ((of_noisy * noisy - of_clean * clean) / (signal * sigma),)
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """What one call gives."""
+
+    images: Tensor  # [B,H,W,3] float32 on the CPU, 0..1, the scene's own size
+    latents: Tensor  # [B,C,h,w] float32 before decoding, of the padded scene; unscaled, like the host's LATENT
+    unet_evaluations: int  # one per branch and step
+
+    def pictures(self) -> list[Image.Image]:
+        """The images as 8-bit pictures."""
+        return pil_pictures(self.images)
+
+
+class GuidedPix2Pix:
+    """diffusers' InstructPix2Pix with our guidance, noise levels and noise.
+
+    `pipeline` is diffusers' own: load LoRAs there, move it, look at it.
+    """
+
+    def __init__(self, pipeline: StableDiffusionInstructPix2PixPipeline, guidance: Guidance = DEFAULT):
+        """`guidance` is the default of every call. Raises ValueError for models of another kind."""
+        check_pix2pix(pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels)
+        if pipeline.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise ValueError(f"Prediction type '{pipeline.scheduler.config.prediction_type}' is not known here.")
+        self.pipeline, self.guidance = pipeline, guidance
+        self.levels = training_levels(pipeline.scheduler)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All that a result depends on."""
+        return [self.pipeline.unet, self.pipeline.vae]
+
+    @property
+    def native_size(self) -> int:
+        """Side of the pictures the UNet was trained on, px; 512 where its config does not say."""
+        return (self.pipeline.unet.config.sample_size or 64) * self.pipeline.vae_scale_factor
+
+    @torch.no_grad()
+    def sample(
+        self,
+        scene: Picture,
+        context: Tensor,
+        null: Tensor,
+        guidance: Guidance | None = None,
+        *,
+        steps: int = 20,
+        seed: int = 0,
+        sampler: str = "euler_ancestral",
+        sigmas: Tensor | None = None,
+        latents: Tensor | None = None,
+        embeds: tuple[Tensor, Tensor] | None = None,
+        callback: Callback | None = None,
+    ) -> Insertion:
+        """Insert what `context` [B,N,D] says into a scene of any size; `null` [B,N,D] says nothing.
+
+        `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for
+        `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws. `embeds`, (object, null)
+        [B,V,...], are for a UNet with an IP-Adapter. `callback(done, total, latents)` may raise to cancel. Batches
+        pair up: one of either, or equally many.
+
+        Raises ValueError for unusable scenes or settings, and batches that do not pair up.
+        """
+        config = self.pipeline.scheduler.config
+        scheduler, steps, sigma_of = make_scheduler(sampler, config, self.levels, steps, sigmas)
+        scene = check_scene(picture_tensor(scene))
+        count = max(len(scene), len(context))
+        if {len(scene), len(context)} - {1, count}:
+            raise ValueError(f"{len(scene)} scenes and {len(context)} objects do not pair up.")
+
+        vae, device = self.pipeline.vae, self.pipeline.unet.device
+        cell = self.pipeline.vae_scale_factor  # px per latent cell
+        padded = pad_to_multiple(scene, cell).movedim(-1, 1)
+        shown = vae.encode((2 * padded - 1).to(device, vae.dtype)).latent_dist.mode().float()
+        shown = shown.expand(count, -1, -1, -1)
+        if latents is None:
+            latents = torch.randn(shown.shape, generator=torch.Generator().manual_seed(seed))
+        if latents.shape != shown.shape:
+            raise ValueError(f"The noise is {tuple(latents.shape)}, the scene's latent {tuple(shown.shape)}.")
+
+        unet = GuidedUNet(
+            self.pipeline.unet,
+            null.expand(count, -1, -1).to(device, torch.float32),
+            guidance or self.guidance,
+            config.prediction_type,
+            self.levels,
+            sigma_of,
+            embeds,
+        )
+        guided = _pix2pix(unet=unet, vae=vae, scheduler=scheduler)
+        guided.set_progress_bar_config(disable=True)
+
+        def report(_, step, __, tensors):
+            if callback:
+                callback(step + 1, steps, tensors["latents"])
+            return {}
+
+        # The host draws a step's noise on the run's device, on a CPU from the next seed.
+        fresh = torch.Generator(device).manual_seed(seed + (device.type == "cpu"))
+        sampled = guided(
+            image=shown,
+            prompt_embeds=context.expand(count, -1, -1).float(),
+            guidance_scale=1.0,  # off: GuidedUNet does it
+            num_inference_steps=steps,
+            latents=latents.to(device, torch.float32),
+            generator=fresh,
+            callback_on_step_end=report,
+            output_type="latent",
+        ).images
+        sampled = sampled / vae.config.scaling_factor
+        images = vae.decode(sampled.to(vae.dtype)).sample.float().div(2).add(0.5).clamp(0, 1)
+        images = crop_to(images.movedim(1, -1), scene.shape[1], scene.shape[2], cell)
+        return Insertion(images.cpu(), sampled.cpu(), unet.evaluations)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise FileNotFoundError unless a folder has the configs that `load_pix2pix` needs, ValueError unless they fit."""
+    needed = "a diffusers InstructPix2Pix folder (unet, vae, scheduler)"
+    names = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
+    unet, vae, _ = (json.loads(present(folder / name, needed).read_text("utf-8")) for name in names)
+    check_pix2pix(unet["in_channels"], vae["latent_channels"])
+
+
+def load_pix2pix(
+    folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> StableDiffusionInstructPix2PixPipeline:
+    """diffusers' pipeline of a folder's unet, vae and scheduler.
+
+    Raises FileNotFoundError naming what is missing, ValueError for unreadable weights or another kind of UNet.
+    """
+    check_folder(folder)  # before gigabytes are read
+    with reading(f"The models in {folder}"):
+        models = dict(
+            unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype),
+            vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype),
+            scheduler=EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler"),
+        )
+    return _pix2pix(**models).to(device)
+
+
+def guidance_in(folder: Path) -> Guidance:
+    """The guidance that a folder's playroom.json recommends, or the default."""
+    facts = folder / "playroom.json"
+    return Guidance(**json.loads(facts.read_text("utf-8"))["guidance"]) if facts.is_file() else DEFAULT
+
+
+def check_pix2pix(channels: int, latent_channels: int) -> None:
+    """Raise ValueError unless a UNet of so many input channels takes a scene beside the noise."""
+    if channels != 2 * latent_channels:
+        raise ValueError(
+            f"The UNet takes {channels} input channels, which is {kind_of(channels)}; an "
+            f"InstructPix2Pix UNet takes {2 * latent_channels} (noise and scene). Use paint-by-inpaint/add-base, "
+            "instruct-pix2pix, or the playroom models."
+        )
+
+
+def _pix2pix(**models: Any) -> Any:
+    """diffusers' pipeline of these models, without a text encoder."""
+    absent: dict[str, Any] = dict(text_encoder=None, tokenizer=None, safety_checker=None, feature_extractor=None)
+    return StableDiffusionInstructPix2PixPipeline(**models, **absent, requires_safety_checker=False)

@@ -1,0 +1,51 @@
+"""What a training run starts from: frozen encoders, the base model's null, and the part of its UNet that learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from ..weights.pretrained import reading
+from ..weights.unet_patch import select_parameters
+
+
+def load_part(kind: Any, folder: Path) -> Any:
+    """A diffusers model of this class in float32, from full or 16 bit files. Raises ValueError naming the folder."""
+    with reading(f"The {kind.__name__} in {folder}"):
+        try:
+            return kind.from_pretrained(folder, torch_dtype=torch.float32)
+        except OSError:  # no file of the plain name
+            return kind.from_pretrained(folder, torch_dtype=torch.float32, variant="fp16")
+
+
+def train_part(
+    unet: UNet2DConditionModel, parts: str, tensors: int | None, parameters: int | None
+) -> dict[str, Tensor]:
+    """Freeze the UNet but for `parts` of its cross-attention ("none", "kv", "attn2"); copies of those by name.
+
+    Raises ValueError when nothing matches, or not as many `tensors` and `parameters` as were expected.
+    """
+    unet.requires_grad_(False)
+    chosen = {} if parts == "none" else select_parameters(unet, cast(Any, parts))
+    found = (len(chosen), sum(p.numel() for p in chosen.values()))
+    for count, wanted, what in zip(found, (tensors, parameters), ("tensors", "parameters"), strict=True):
+        if wanted is not None and count != wanted:
+            raise ValueError(
+                f"unet.train = {parts} matches {count:,} {what} of this UNet, not the {wanted:,} expected. It is "
+                "another model than the recipe was written for; if that is meant, correct unet.tensors and parameters."
+            )
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    return {name: parameter.detach().clone() for name, parameter in chosen.items()}
+
+
+def halve_frozen(network: nn.Module) -> None:
+    """Keep what autocast would round anyway in bfloat16: frozen linear layers and convolutions. Halves their memory."""
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.Linear | nn.Conv2d) and not any(p.requires_grad for p in own):
+            module.bfloat16()

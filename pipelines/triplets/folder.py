@@ -1,0 +1,112 @@
+"""Triplets in a folder: scene, scene with the object, and pictures of the object; as picture files or as shards.
+
+Picture files are laid out as the image folder of Hugging Face datasets: a `metadata.jsonl` with one object per line and
+pictures beside it. `scene_file_name`, `target_file_name` and `object_file_names` (several views) are needed;
+`object_mask_file_names` (white on the object) and `id` are optional. Parquet shards are those of this room.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from .settings import BUILD
+
+if TYPE_CHECKING:
+    from .reader import StoredPicture, StoredTriplet
+
+METADATA = "metadata.jsonl"
+
+
+@dataclass(frozen=True)
+class TripletFiles:
+    """Paths of one triplet; `masks` is empty or pairs up with `objects`."""
+
+    name: str
+    scene: Path
+    target: Path
+    objects: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+
+
+Triplets = Sequence["TripletFiles | StoredTriplet"]
+
+
+def read_folder(folder: Path) -> Triplets:
+    """The triplets of a folder; those in shards are read when they are asked for.
+
+    Raises FileNotFoundError for a missing `metadata.jsonl` or missing pictures, ValueError for a line that is not a
+    triplet; both name the file and the line. For shards see `.reader.StoredTriplets`.
+    """
+    index = folder / METADATA
+    if not index.is_file():
+        if any(folder.glob("*.parquet")) or (folder.parent / BUILD).is_file():
+            from .reader import StoredTriplets
+
+            return StoredTriplets(folder)
+        raise FileNotFoundError(
+            f"{index} does not exist. A folder of triplets needs it, one JSON object per line, or parquet shards as "
+            "build-dataset makes them."
+        )
+    triplets, missing = [], []
+    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        triplet = _parse(line, folder, f"{index}, line {number}")
+        triplets.append(triplet)
+        every = (triplet.scene, triplet.target, *triplet.objects, *triplet.masks)
+        missing += [f"{path} (line {number})" for path in every if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} pictures of {index} are missing, such as {', '.join(missing[:3])}.")
+    if not triplets:
+        raise ValueError(f"{index} holds no triplet.")
+    return triplets
+
+
+def read_index(folder: Path) -> bytes:
+    """What changes when the triplets of a folder do."""
+    if (folder / METADATA).is_file():
+        return (folder / METADATA).read_bytes()
+    built = folder.parent / BUILD  # with the settings that made the shards
+    facts = [(shard.name, shard.stat().st_size) for shard in sorted(folder.glob("*.parquet"))]
+    return repr((facts, built.read_bytes() if built.is_file() else b"")).encode()
+
+
+def _parse(line: str, folder: Path, where: str) -> TripletFiles:
+    try:
+        row = json.loads(line)
+        objects, masks = row["object_file_names"], row.get("object_mask_file_names") or []
+        scene, target = folder / row["scene_file_name"], folder / row["target_file_name"]
+        if not isinstance(objects, list) or not objects or len(masks) not in (0, len(objects)):
+            raise ValueError("'object_file_names' must be a list of at least one name, with as many masks or none")
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{where} is not a triplet: {reason}.") from error
+    paths = (tuple(folder / name for name in names) for names in (objects, masks))
+    return TripletFiles(str(row.get("id", row["target_file_name"])), scene, target, *paths)
+
+
+def read_picture(path: Path | StoredPicture, mode: str | None = "RGB") -> Tensor:
+    """A stored picture as [C,H,W] float32, 0..1, orientation applied; no mode is RGB, and RGBA where it has alpha.
+
+    Raises ValueError naming a broken file.
+    """
+    stored = path if isinstance(path, Path) else path.open()
+    try:
+        with Image.open(stored) as file:
+            upright = ImageOps.exif_transpose(file)
+            mode = mode or ("RGBA" if upright.has_transparency_data else "RGB")
+            picture = np.asarray(upright.convert(mode), dtype=np.float32)
+    except Exception as error:  # Pillow raises many kinds: struct.error and TypeError for malformed EXIF, for example
+        raise ValueError(
+            f"{path} is not a readable picture: {error}. Take its triplet out, or fetch it anew."
+        ) from error
+    return torch.from_numpy(picture.reshape(*picture.shape[:2], -1) / 255).movedim(-1, 0)

@@ -1,0 +1,106 @@
+"""Embedding optimizers as files, and what they make of pictures: the UNet's cross-attention context.
+
+One file holds the weights, the null context they were trained with, and the settings as metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..weights.reading import describe_non_finite, read_weights
+from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build, check_tokens
+from .released_optimizers import from_released, is_released
+
+FORMAT = "visual-insertion/embedding-optimizer"
+
+
+def metadata(settings: OptimizerSettings, **notes: str) -> dict[str, str]:
+    """safetensors metadata of an embedding optimizer; `notes` such as training data or licence travel with it."""
+    return {"format": FORMAT, "settings": json.dumps(asdict(settings)), **notes}
+
+
+def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
+    """Settings from a file's safetensors metadata. Raises ValueError when it is not an embedding optimizer's."""
+    if not meta or meta.get("format") != FORMAT:
+        raise ValueError(
+            "it carries no embedding optimizer settings. Load a safetensors file that this pack's training wrote; "
+            "tensors alone do not say which encoder and model they pair with."
+        )
+    return OptimizerSettings(**json.loads(meta["settings"]))
+
+
+def save(optimizer: EmbeddingOptimizer, path: Path, dtype: torch.dtype = torch.float32, **notes: str) -> None:
+    """Write the optimizer with its null and settings, whole or not at all."""
+    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in optimizer.state_dict().items()}
+    part = path.with_name(f".{path.name}.part")
+    try:
+        save_file(state, part, metadata(optimizer.settings, **notes))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: bool = False) -> EmbeddingOptimizer:
+    """The embedding optimizer in a file, ours or the authors'.
+
+    `queries_seed` draws the queries of a released file, which holds none. `nan_to_zero` does what the authors' loader
+    does silently. Raises FileNotFoundError, or ValueError for a corrupt file, another kind of file, missing tensors,
+    NaN or infinite values.
+    """
+    state, meta = read_weights(path)
+    bad = describe_non_finite(state)
+    if bad and not nan_to_zero:
+        raise ValueError(
+            f"{path} holds values that are not finite: {bad}. Fetch another copy or train it again; to go on with "
+            "zeros in their place, as the authors' own code does, convert the file with --nan-to-zero."
+        )
+    if bad:
+        state = {name: torch.nan_to_num(tensor, 0.0, 0.0, 0.0) for name, tensor in state.items()}
+    try:
+        if is_released(state):
+            settings, state = from_released(state, queries_seed)
+        else:
+            settings = settings_from_metadata(meta)
+        optimizer = build(settings, operations)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is not an embedding optimizer of this pack: {error}") from error
+    try:
+        optimizer.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold the tensors its own settings promise: {error}") from error
+    return optimizer.eval()
+
+
+def object_context(
+    optimizer: EmbeddingOptimizer,
+    features: Tensor,
+    strength: float = 1.0,
+    views: str = "average",
+    details: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Contexts (object, null) for the vision tokens [V,T,D] of V pictures, and a second encoder's `details` [V,S,E].
+
+    `views`: "average" and "concatenate" make one object of all pictures, [1,N,C] or [1,V*N,C]; "separate" keeps
+    [V,N,C], one object per picture. `strength` moves from the null (0) to the object (1) and beyond.
+    Raises ValueError when the tokens are not those of the encoders the optimizer was trained with.
+    """
+    check_tokens(optimizer.settings, features, details)
+    context = optimizer(features, details)
+    if views == "average":
+        context = context.mean(0, keepdim=True)
+    elif views == "concatenate":
+        context = rearrange(context, "v n c -> 1 (v n) c")
+    elif views != "separate":
+        raise ValueError(f"Unknown way to join views '{views}'; use average, concatenate or separate.")
+    repeats = context.shape[1] // optimizer.settings.context_tokens
+    null = optimizer.null.to(context).repeat(repeats, 1).expand_as(context)
+    return torch.lerp(null, context, strength), null

@@ -1,0 +1,92 @@
+"""The authors' released embedding optimizers (`emb_opt.pt`): their tensors under our names, and their nulls.
+
+Three shapes were published. Queries are not in the files (they are noise, drawn anew in every forward), and no null
+is: training, inference and the base model each use another one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..weights.reading import StateDict
+from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings
+
+CONTEXT_TOKENS = 77
+NULLS = ("stored", "zeros", "blank picture", "empty prompt")
+"""What may stand for no object. "stored": what the file holds; a released file holds none and gets zeros.
+
+"zeros": the authors' inference. "blank picture": their training, the context of an all-zero encoder input.
+"empty prompt": the base model's, a text encoder's output for "".
+"""
+
+
+def is_released(state: StateDict) -> bool:
+    """Whether these are the tensors of one of the authors' embedding optimizers."""
+    return {"attention_pooling.in_proj_weight", "projection_layer.weight"} <= state.keys() or {
+        "seq_projection.weight",
+        "projection.weight",
+    } <= state.keys()
+
+
+def from_released(state: StateDict, seed: int = 0) -> tuple[OptimizerSettings, StateDict]:
+    """Settings and tensors, under our names, of a released file; queries are drawn once, from `seed`.
+
+    Raises KeyError for a missing tensor, ValueError for a shape that was never published.
+    """
+    if "seq_projection.weight" in state:
+        return _two_linear(state)
+    width, encoder_width = state["projection_layer.weight"].shape
+    layers = sum(f"mlp_fc{n}.weight" in state for n in range(1, 5))
+    settings = OptimizerSettings(f"pooled_mlp{layers}", encoder_width, width, CONTEXT_TOKENS, blocks=layers, heads=8)
+    generator = torch.Generator().manual_seed(seed)
+    renamed = {"queries": torch.randn((CONTEXT_TOKENS, width), generator=generator), "null": _zeros(settings)}
+    for part in ("weight", "bias"):
+        query, key_value = state[f"attention_pooling.in_proj_{part}"].split([width, 2 * width])
+        renamed |= {f"to_q.{part}": query, f"to_kv.{part}": key_value}
+        renamed[f"project.{part}"] = state[f"projection_layer.{part}"]
+        renamed[f"to_out.{part}"] = state[f"attention_pooling.out_proj.{part}"]
+        renamed |= {f"layers.{n}.{part}": state[f"mlp_fc{n + 1}.{part}"] for n in range(layers)}
+    return settings, renamed
+
+
+def _two_linear(state: StateDict) -> tuple[OptimizerSettings, StateDict]:
+    width, encoder_width = state["projection.weight"].shape
+    tokens, encoder_tokens = state["seq_projection.weight"].shape
+    settings = OptimizerSettings(
+        "two_linear", encoder_width, width, tokens, blocks=2, heads=1, encoder_tokens=encoder_tokens
+    )
+    names = {"project": "projection", "layers.0": "fc1", "layers.1": "fc2", "mix": "seq_projection"}
+    renamed = {f"{our}.{part}": state[f"{their}.{part}"] for our, their in names.items() for part in ("weight", "bias")}
+    return settings, renamed | {"null": _zeros(settings)}
+
+
+def _zeros(settings: OptimizerSettings) -> Tensor:
+    return torch.zeros(settings.context_tokens, settings.context_width)
+
+
+@torch.no_grad()
+def set_null(optimizer: EmbeddingOptimizer, choice: str, source: Tensor | None = None) -> None:
+    """Put one of NULLS in the place of the optimizer's null.
+
+    `source`: for "blank picture" the vision tokens [1,T,encoder_width] of an all-zero encoder input (the mean colour
+    in every pixel, where the encoder subtracts one); for "empty prompt" the text encoder's output
+    [1,context_tokens,context_width]. Raises ValueError when it is missing or does not fit.
+    """
+    if choice not in NULLS:
+        raise ValueError(f"Unknown null '{choice}'; known: {', '.join(NULLS)}.")
+    if choice == "stored":
+        return
+    if choice == "zeros":
+        optimizer.null.zero_()
+        return
+    if source is None:
+        needed = "a CLIP vision model" if choice == "blank picture" else "a text encoder"
+        raise ValueError(f"The null '{choice}' is made with {needed}; connect or name one.")
+    null = optimizer(source.to(optimizer.null)) if choice == "blank picture" else source
+    if null.shape != (1, *optimizer.null.shape):
+        raise ValueError(
+            f"The null '{choice}' would be {tuple(null.shape[1:])}, but this optimizer's contexts are "
+            f"{tuple(optimizer.null.shape)}: the encoder belongs to another model."
+        )
+    optimizer.null.copy_(null[0])

@@ -1,4 +1,4 @@
-"""The slides' story measured on the playroom, one change at a time; see pipelines/playroom/visual_insertion/ablation.py.
+"""The slides' story measured on the playroom, one change at a time; see playroom/visual_insertion/ablation.py.
 
 Trains every arm at equal steps with several seeds, inserts the test split's objects, and compares case by case. What is
 finished is read back, so a call that was stopped goes on. Figures go to docs/figures/evaluation.json and flagship.json,

@@ -26,7 +26,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..pipelines.training.base_models import halve_frozen, train_part
 from ..pipelines.training.trainer import Settings, Trainer
-from ..pipelines.visual_insertion.embedding_optimizer import OptimizerSettings, build
+from ..pipelines.visual_insertion.optimizer_files import OptimizerSettings, build
 from ..pipelines.visual_insertion.training.encoded_triplets import EncodedTriplets
 from ..pipelines.visual_insertion.training.insertion import InsertionTask
 from .figures import ROOT, record

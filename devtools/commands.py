@@ -66,7 +66,7 @@ def bench(arguments: list[str]) -> int:
 def train_playroom(arguments: list[str]) -> int:
     """train the small models that ship with the pack; resumes where it stopped"""
     environment = prepare("train")
-    return run(environment, str(LAUNCHER), "pipelines.playroom.recipe", *arguments)
+    return run(environment, str(LAUNCHER), "pipelines.playroom.visual_insertion.recipe", *arguments)
 
 
 def lint(arguments: list[str]) -> int:

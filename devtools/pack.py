@@ -4,7 +4,7 @@ The root itself never goes on sys.path: our `nodes/` would hide the host's `node
 the checkout is then a submodule, e.g. `visual_insertion_pack.pipelines.playroom`. As a script it
 runs the `main()` of one of them:
 
-    python devtools/pack.py pipelines.playroom.recipe --help
+    python devtools/pack.py pipelines.playroom.visual_insertion.recipe --help
 """
 
 from __future__ import annotations

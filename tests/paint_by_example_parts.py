@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from visual_insertion_pack.pipelines.layouts import to_ldm
 from visual_insertion_pack.pipelines.paint_by_example import checkpoints
+from visual_insertion_pack.pipelines.weights.layouts import to_ldm
 
 UNET = dict(
     in_channels=9,

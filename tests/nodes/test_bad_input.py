@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from visual_insertion_pack.devtools import demo
-from visual_insertion_pack.pipelines.files import read_weights
-from visual_insertion_pack.pipelines.layouts import to_ldm
 from visual_insertion_pack.pipelines.paint_by_example import exemplar_encoder
-from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
+from visual_insertion_pack.pipelines.weights.layouts import to_ldm
+from visual_insertion_pack.pipelines.weights.reading import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "bad_input.md"

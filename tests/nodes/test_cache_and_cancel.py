@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from visual_insertion_pack.devtools import host
-from visual_insertion_pack.pipelines.playroom.dataset import HELD_OUT_SEED
-from visual_insertion_pack.pipelines.playroom.triplets import make_triplet
+from visual_insertion_pack.pipelines.playroom.world.dataset import HELD_OUT_SEED
+from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
 
 MODELS, SCENE, OBJECT, ENCODE, OPTIMIZE = "models", "scene", "object", "encode", "optimize"
 GUIDE, SAMPLE, DECODE, SAVE = "guide", "sample", "decode", "save"

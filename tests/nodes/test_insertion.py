@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from visual_insertion_pack.benchmarks import bench_playroom
-from visual_insertion_pack.pipelines.playroom import dataset, oracle
-from visual_insertion_pack.pipelines.playroom.judge import load_judge
+from visual_insertion_pack.pipelines.playroom.judging import oracle
+from visual_insertion_pack.pipelines.playroom.judging.judge import load_judge
+from visual_insertion_pack.pipelines.playroom.world import dataset
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from visual_insertion_pack.pipelines.playroom import dataset, oracle
+from visual_insertion_pack.pipelines.playroom.judging import oracle
+from visual_insertion_pack.pipelines.playroom.world import dataset
 
 ROOMS, SIDE = 4, 256  # a scene of 4 x 4 rooms, 1024 px
 SAMPLING = dict(seed=1, steps=12, sampler_name="euler_ancestral", scheduler="normal", denoise=1.0)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from visual_insertion_pack.pipelines import samplers
-from visual_insertion_pack.pipelines.visual_insertion.guidance import Guidance
+from visual_insertion_pack.pipelines.sampling import schedulers as samplers
+from visual_insertion_pack.pipelines.sampling.guidance import Guidance
 from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 
 MODELS = Path(__file__).resolve().parents[2] / "playroom_models"

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from visual_insertion_pack.pipelines.__main__ import main
-from visual_insertion_pack.pipelines.files import read_weights
-from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
-from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline, vision_tokens
+from visual_insertion_pack.pipelines.encoders.vision import vision_tokens
+from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+from visual_insertion_pack.pipelines.weights.reading import read_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 START, END = 49406, 49407  # of CLIP's vocabulary

@@ -88,8 +88,8 @@ def write_models(base):
     from comfy.ldm.models.autoencoder import AutoencoderKL
     from diffusers import UNet2DConditionModel
 
-    from visual_insertion_pack.pipelines.layouts import to_ldm
     from visual_insertion_pack.pipelines.paint_by_example import checkpoints
+    from visual_insertion_pack.pipelines.weights.layouts import to_ldm
     from visual_insertion_pack.tests import paint_by_example_parts as parts
     from visual_insertion_pack.tests import sd15
 

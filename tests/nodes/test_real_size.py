@@ -80,7 +80,7 @@ def base(comfy, tmp_path_factory):
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
     from visual_insertion_pack.nodes.host.unets import host_unet_config
-    from visual_insertion_pack.pipelines.layouts import averaged_name, to_diffusers
+    from visual_insertion_pack.pipelines.weights.layouts import averaged_name, to_diffusers
     from visual_insertion_pack.tests import sd15
 
     base = tmp_path_factory.mktemp("real_size")
@@ -150,7 +150,7 @@ class FlatVae:
 def main():
     """Load layouts one after the other, run one step of each at 128x128, print what it took and leave the latents."""
     from ...devtools.inprocess import InProcess
-    from ...pipelines.visual_insertion import embedding_optimizer as optimizers
+    from ...pipelines.visual_insertion import optimizer_files as optimizers
 
     home, base = map(Path, sys.argv[1:3])
     comfy = InProcess(home, base)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from visual_insertion_pack.pipelines.playroom.dataset import HELD_OUT_SEED
-from visual_insertion_pack.pipelines.playroom.triplets import make_triplet
+from visual_insertion_pack.pipelines.playroom.world.dataset import HELD_OUT_SEED
+from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
 
 STEPS = 4
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from visual_insertion_pack.pipelines import layouts, unet_files
 from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.weights import layouts
+from visual_insertion_pack.pipelines.weights import unets as unet_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = dict(

@@ -93,7 +93,7 @@ def input_folder(comfy, tmp_path, monkeypatch):
 
 
 def test_a_picture_of_the_same_name_stays(input_folder):
-    from visual_insertion_pack.nodes.host.samples import offer_samples
+    from visual_insertion_pack.nodes.sample_pictures import offer_samples
 
     input_folder.mkdir()
     own = input_folder / "visual_insertion_scene.png"
@@ -104,7 +104,7 @@ def test_a_picture_of_the_same_name_stays(input_folder):
 
 
 def test_an_input_folder_that_cannot_be_written_is_reported(input_folder, caplog):
-    from visual_insertion_pack.nodes.host.samples import offer_samples
+    from visual_insertion_pack.nodes.sample_pictures import offer_samples
 
     offer_samples()
     assert "cannot be put into the input folder" in caplog.text

@@ -34,8 +34,8 @@ from ..pictures import decode_latents, encode_pictures, to_pictures, to_signed
 from ..world import dataset, words
 from ..world.triplets import OBJECT_SIZE
 from .encoded_triplets import encode
-from .word_encoder import WordEncoder
 from .recipe import GUIDANCE
+from .word_encoder import WordEncoder
 
 BATCH = 32
 SAMPLING_BATCH = 64

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from visual_insertion_pack.pipelines import layouts
+from visual_insertion_pack.pipelines.weights import layouts
 
 BLOCKS = {True: ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D"), False: ("DownBlock2D", "UpBlock2D")}
 SHAPES = {  # (layers per block, which levels attend, transformers in each, linear projections)

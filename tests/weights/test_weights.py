@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from visual_insertion_pack.pipelines import weights
+from visual_insertion_pack.pipelines.weights import manifest as weights
 
 CONTENT = b"weights " * 1000
 

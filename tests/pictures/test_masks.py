@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import polygon2mask
 
-from visual_insertion_pack.pipelines.masks import (
+from visual_insertion_pack.pipelines.pictures.masks import (
     arbitrary_mask,
     box_mask,
     clip_box,

@@ -6,8 +6,8 @@ from PIL import Image
 
 from visual_insertion_pack.devtools.pack import ROOT
 from visual_insertion_pack.pipelines.evaluation import change
-from visual_insertion_pack.pipelines.evaluation.restoration import load_restoration
-from visual_insertion_pack.pipelines.playroom.benchmark import playroom
+from visual_insertion_pack.pipelines.evaluation.vae_noise import load_restoration
+from visual_insertion_pack.pipelines.playroom.judging.benchmark import playroom
 
 CASES = 6
 

@@ -24,8 +24,8 @@ from visual_insertion_pack.pipelines.evaluation import (
 from visual_insertion_pack.pipelines.evaluation.backbones import Backbones, load_backbones
 from visual_insertion_pack.pipelines.evaluation.measure import measure_case
 from visual_insertion_pack.pipelines.evaluation.methods import METHODS, paste, unchanged
-from visual_insertion_pack.pipelines.evaluation.restoration import load_restoration
-from visual_insertion_pack.pipelines.playroom import benchmark as playroom_benchmark
+from visual_insertion_pack.pipelines.evaluation.vae_noise import load_restoration
+from visual_insertion_pack.pipelines.playroom.judging import benchmark as playroom_benchmark
 from visual_insertion_pack.tests import evaluation_parts as parts
 
 TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "shuffled_object")

@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import train
-from visual_insertion_pack.pipelines.playroom.dataset import HELD_OUT_SEED
-from visual_insertion_pack.pipelines.playroom.folders import write_folder
-from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.playroom.world.dataset import HELD_OUT_SEED
+from visual_insertion_pack.pipelines.playroom.world.folders import write_folder
+from visual_insertion_pack.pipelines.training.base_models import train_part
+from visual_insertion_pack.pipelines.triplets.folder import read_folder
+from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.visual_insertion.training import augmentation
-from visual_insertion_pack.pipelines.visual_insertion.training.base_models import train_part
-from visual_insertion_pack.pipelines.visual_insertion.training.triplet_folder import read_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     *("run.steps=4", "run.log_every=2", "run.warmup=1", "run.precision=fp32", "batch=4"),
     *("run.validate_every=0", "data.validation=null"),

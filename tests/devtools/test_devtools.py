@@ -13,7 +13,7 @@ from PIL import Image
 from visual_insertion_pack.devtools import commands, pictures
 from visual_insertion_pack.devtools import environment as real_environment
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
-from visual_insertion_pack.pipelines.visual_insertion.released import set_null
+from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.released_optimizers import set_null
 
 
 def settings(variant="resampler", **others):

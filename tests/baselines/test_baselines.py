@@ -12,26 +12,23 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from visual_insertion_pack.pipelines.__main__ import main
-from visual_insertion_pack.pipelines.baselines import swap
-from visual_insertion_pack.pipelines.baselines.adapter import AdapterPipeline
-from visual_insertion_pack.pipelines.baselines.exemplar import exemplar_in_front
-from visual_insertion_pack.pipelines.baselines.null import base_null
-from visual_insertion_pack.pipelines.baselines.text import TextPipeline
+from visual_insertion_pack.pipelines.baselines import frozen_swap as swap
+from visual_insertion_pack.pipelines.baselines.base_null import base_null
+from visual_insertion_pack.pipelines.baselines.exemplar_token import exemplar_in_front
+from visual_insertion_pack.pipelines.baselines.ip_adapter import AdapterPipeline
+from visual_insertion_pack.pipelines.baselines.told_in_words import TextPipeline
 from visual_insertion_pack.pipelines.commands.evaluate import METHODS
+from visual_insertion_pack.pipelines.encoders.vision import encoder_pixels, load_encoder, vision_tokens
 from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
-from visual_insertion_pack.pipelines.playroom import benchmark, toys
-from visual_insertion_pack.pipelines.playroom.words import HUES
-from visual_insertion_pack.pipelines.visual_insertion.guidance import Guidance
-from visual_insertion_pack.pipelines.visual_insertion.optimizer_modules import OptimizerSettings
-from visual_insertion_pack.pipelines.visual_insertion.pipeline import (
-    VisualInsertionPipeline,
-    encoder_pixels,
-    vision_tokens,
-)
-from visual_insertion_pack.pipelines.visual_insertion.vision_encoder import load_encoder
+from visual_insertion_pack.pipelines.playroom.judging import benchmark
+from visual_insertion_pack.pipelines.playroom.world import toys
+from visual_insertion_pack.pipelines.playroom.world.words import HUES
+from visual_insertion_pack.pipelines.sampling.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.embedding_optimizer import OptimizerSettings
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 from visual_insertion_pack.tests import evaluation_parts, paint_by_example_parts
 
-MODELS = Path(__file__).resolve().parents[1] / "playroom_models"
+MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 WIDTH = 48  # of the base's contexts, and of the small Paint by Example's
 WORDS = 24  # tokens of its text encoder
 SHOWN = 40  # width of the IP-Adapter's image vectors, as ViT-H's 1024 differs from ViT-L's 768

@@ -9,9 +9,12 @@ import torch
 
 from visual_insertion_pack.benchmarks import bench_ablation
 from visual_insertion_pack.devtools.pack import ROOT
-from visual_insertion_pack.pipelines.playroom import ablation, dataset, models, words
+from visual_insertion_pack.pipelines.playroom import models
+from visual_insertion_pack.pipelines.playroom.visual_insertion import ablation
+from visual_insertion_pack.pipelines.playroom.visual_insertion.word_encoder import WordEncoder
+from visual_insertion_pack.pipelines.playroom.world import dataset, words
 
-MODELS = Path(__file__).resolve().parents[1] / "playroom_models"
+MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 
 
 # words
@@ -33,7 +36,7 @@ def test_a_toy_is_named_by_pattern_hue_and_shape():
 
 def test_contexts_of_words_differ_but_for_the_start_and_the_filling():
     torch.manual_seed(0)
-    encoder = words.WordEncoder()
+    encoder = WordEncoder()
     empty, one, other = encoder(
         torch.cat([words.EMPTY, torch.tensor([[[1.0], [4.0], [12.0]], [[1.0], [5.0], [12.0]]])])
     )

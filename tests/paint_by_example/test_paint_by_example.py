@@ -10,11 +10,11 @@ import torch
 from PIL import Image, ImageFilter
 from safetensors.torch import load_file, save_file
 
-from visual_insertion_pack.pipelines import masks
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import paint
 from visual_insertion_pack.pipelines.paint_by_example import checkpoints, exemplar_encoder, inpainting, pipeline
 from visual_insertion_pack.pipelines.paint_by_example.exemplar_picture import exemplar_pictures
+from visual_insertion_pack.pipelines.pictures import masks
 from visual_insertion_pack.tests import paint_by_example_parts as parts
 
 RELATIVE = 1e-4

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import huggingface_hub
 import pytest
 
-from visual_insertion_pack.pipelines import hub as hub_module
-from visual_insertion_pack.pipelines import weights
+from visual_insertion_pack.pipelines.weights import hub as hub_module
+from visual_insertion_pack.pipelines.weights import manifest as weights
 
 mends_itself = pytest.mark.skipif(
     huggingface_hub.__version__.startswith("0."),

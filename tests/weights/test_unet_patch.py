@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from visual_insertion_pack.pipelines.__main__ import main
-from visual_insertion_pack.pipelines.layouts import to_ldm
-from visual_insertion_pack.pipelines.visual_insertion import unet_patch
+from visual_insertion_pack.pipelines.weights import unet_patch
+from visual_insertion_pack.pipelines.weights.layouts import to_ldm
 
 SMALL = dict(
     block_out_channels=[32, 64],

@@ -23,22 +23,22 @@ from PIL import Image
 from visual_insertion_pack.benchmarks import bench_builder
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import build_dataset
-from visual_insertion_pack.pipelines.visual_insertion import object_picture
-from visual_insertion_pack.pipelines.visual_insertion.dataset import build
-from visual_insertion_pack.pipelines.visual_insertion.dataset.plan import make_plan
-from visual_insertion_pack.pipelines.visual_insertion.dataset.row import (
+from visual_insertion_pack.pipelines.pictures import objects as object_picture
+from visual_insertion_pack.pipelines.triplets import build
+from visual_insertion_pack.pipelines.triplets import folder as triplet_folder
+from visual_insertion_pack.pipelines.triplets.plan import make_plan
+from visual_insertion_pack.pipelines.triplets.row import (
     MIN_PIXELS,
     RowError,
     cut_released,
     cut_with_mask,
     in_validation,
 )
-from visual_insertion_pack.pipelines.visual_insertion.dataset.settings import BACKGROUNDS, BuildSettings
-from visual_insertion_pack.pipelines.visual_insertion.dataset.sources import look
-from visual_insertion_pack.pipelines.visual_insertion.dataset.threads import Threads
-from visual_insertion_pack.pipelines.visual_insertion.training import triplet_folder
+from visual_insertion_pack.pipelines.triplets.settings import BACKGROUNDS, BuildSettings
+from visual_insertion_pack.pipelines.triplets.sources import look
+from visual_insertion_pack.pipelines.triplets.threads import Threads
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FIRST = 40  # number of the first row of `sources`
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from visual_insertion_pack.benchmarks import bench_training
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GB = 1e9
 MEMORY, DISK = 9 * GB, 4 * GB  # what a run may take at its peak; what the files take, and some
 

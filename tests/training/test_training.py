@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from visual_insertion_pack.pipelines.playroom import dataset, models, recipe, tasks
+from visual_insertion_pack.pipelines.playroom import models
+from visual_insertion_pack.pipelines.playroom.visual_insertion import recipe, tasks
+from visual_insertion_pack.pipelines.playroom.world import dataset
 from visual_insertion_pack.pipelines.training import engine
 from visual_insertion_pack.pipelines.training.task import Task
-from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.visual_insertion.training import insertion
-from visual_insertion_pack.pipelines.visual_insertion.training.triplets import EncodedTriplets
+from visual_insertion_pack.pipelines.visual_insertion.training.encoded_triplets import EncodedTriplets
 
 
 @pytest.fixture

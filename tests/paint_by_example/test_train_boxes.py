@@ -21,6 +21,7 @@ from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExa
 from visual_insertion_pack.pipelines.paint_by_example.training.augmentation import Augmentation
 from visual_insertion_pack.pipelines.paint_by_example.training.box_folder import read_folder
 from visual_insertion_pack.pipelines.paint_by_example.training.config import ModelFolders
+from visual_insertion_pack.pipelines.paint_by_example.training.initial_model import load_start
 from visual_insertion_pack.pipelines.paint_by_example.training.picture_task import FrozenEncoders
 from visual_insertion_pack.pipelines.paint_by_example.training.pictures import (
     Pictures,
@@ -29,12 +30,11 @@ from visual_insertion_pack.pipelines.paint_by_example.training.pictures import (
     draw_square,
 )
 from visual_insertion_pack.pipelines.paint_by_example.training.recipe import STILL, Recipe
-from visual_insertion_pack.pipelines.paint_by_example.training.start import load_start
 from visual_insertion_pack.pipelines.paint_by_example.training.task import inpainting_unet
 from visual_insertion_pack.pipelines.training import engine, trainer
 from visual_insertion_pack.tests import paint_by_example_parts
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     *("run.steps=2", "run.log_every=1", "run.warmup=1", "run.precision=fp32", "run.validate_every=0", "batch=2"),
     *("data.validation=null", "data.pictures.size=64"),

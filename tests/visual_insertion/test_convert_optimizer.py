@@ -11,8 +11,8 @@ from torch import nn
 
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands.convert import RELEASED_NULLS
-from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer
-from visual_insertion_pack.pipelines.visual_insertion.released import NULLS
+from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.released_optimizers import NULLS
 
 WIDTH, ENCODER_WIDTH = 32, 24
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from visual_insertion_pack.pipelines.visual_insertion.object_picture import prepare_object
+from visual_insertion_pack.pipelines.pictures.objects import prepare_object
 
 MEAN = (0.48, 0.46, 0.41)
 

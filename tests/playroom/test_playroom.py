@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from visual_insertion_pack.devtools.pack import ROOT
-from visual_insertion_pack.pipelines.playroom import dataset, oracle, toys
-from visual_insertion_pack.pipelines.playroom.judge import load_judge
-from visual_insertion_pack.pipelines.playroom.triplets import make_triplet
+from visual_insertion_pack.pipelines.playroom.judging import oracle
+from visual_insertion_pack.pipelines.playroom.judging.judge import load_judge
+from visual_insertion_pack.pipelines.playroom.world import dataset, toys
+from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,18 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from visual_insertion_pack.pipelines import samplers
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import _scenes
 from visual_insertion_pack.pipelines.commands.insert import SAMPLERS
-from visual_insertion_pack.pipelines.visual_insertion import embedding_optimizer, object_picture
-from visual_insertion_pack.pipelines.visual_insertion.guidance import Guidance
-from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline, picture_tensor
-from visual_insertion_pack.pipelines.visual_insertion.scene import pad_to_multiple
+from visual_insertion_pack.pipelines.pictures import objects as object_picture
+from visual_insertion_pack.pipelines.pictures.files import picture_tensor
+from visual_insertion_pack.pipelines.pictures.scene import pad_to_multiple
+from visual_insertion_pack.pipelines.sampling import schedulers as samplers
+from visual_insertion_pack.pipelines.sampling.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 
-MODELS = Path(__file__).resolve().parents[1] / "playroom_models"
+MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 
 
 @pytest.fixture(scope="module")

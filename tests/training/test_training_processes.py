@@ -19,11 +19,11 @@ from torch import nn
 
 from visual_insertion_pack.benchmarks import bench_exactness
 from visual_insertion_pack.pipelines.training import engine
+from visual_insertion_pack.pipelines.training.columns import Shards
 from visual_insertion_pack.pipelines.training.log import Log
 from visual_insertion_pack.pipelines.training.task import Task
 from visual_insertion_pack.pipelines.training.trainer import cut
 from visual_insertion_pack.pipelines.visual_insertion.training import insertion
-from visual_insertion_pack.pipelines.visual_insertion.training.triplets import Shards
 
 CHANNELS = (32, 32, 32)
 STEPS = 20

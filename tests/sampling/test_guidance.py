@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visual_insertion_pack.pipelines.visual_insertion.guidance import (
+from visual_insertion_pack.pipelines.sampling.guidance import (
     BRANCHES,
     Guidance,
     Scales,

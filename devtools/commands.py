@@ -1,4 +1,4 @@
-"""The commands of dev.py. Each sets up what it needs, then runs it there."""
+"""The commands of dev.py. Each sets up what it needs, then runs it there; its docstring is what `--help` says of it."""
 
 from __future__ import annotations
 
@@ -53,14 +53,15 @@ def serve(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     """every benchmark, or those named first; the options after them go to each"""
-    there = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
-    named = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
-    wanted = [f"bench_{name.removeprefix('bench_')}" for name in named] or there
-    if unknown := set(wanted) - set(there):
-        raise SetupError(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(there)}")
+    names = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
+    options = arguments[len(names) :]
+    every = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
+    benchmarks = [f"bench_{name.removeprefix('bench_')}" for name in names] or every
+    unknown = sorted(set(benchmarks) - set(every))
+    if unknown:
+        raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(every)}")
     environment = prepare(*EXTRAS)
-    options = arguments[len(named) :]
-    return max(run(environment, str(LAUNCHER), f"benchmarks.{name}", *options) for name in wanted)
+    return max(run(environment, str(LAUNCHER), f"benchmarks.{name}", *options) for name in benchmarks)
 
 
 def train_playroom(arguments: list[str]) -> int:

@@ -11,21 +11,21 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from .environment import find_host
-from .host import Host, HostError, has_gpu
-from .pack import ROOT, Modules, load_pack
-from .pictures import PictureError, changed, png, read_picture, sheet, shrink
+from ..pipelines.weights import load_manifest, model_folders, verify
+from .environment import ROOT, find_host
+from .host import Graph, Host, HostError, Json, has_gpu
+from .pictures import CHANGED_RULE, PictureError, changed, png, read_picture, sample_path, sheet, shrink
 
 GRAPHS = ROOT / "example_workflows" / "api"
 MODELS = ROOT / "playroom_models"
-SAMPLES = MODELS / "samples"
 
 WORKFLOWS = {"playroom": "insert_object", "real": "insert_object_real"}
 LONGEST_SIDE = {"playroom": 128, "real": 768}  # the models have seen nothing larger
@@ -83,22 +83,19 @@ def demo(options: argparse.Namespace) -> int:
     home = find_host()
     assert home, "dev.py sets up the host before it starts the demo"
     graph = read_graph(options.workflow or WORKFLOWS[options.models])
-    if options.models == "real" and (absent := missing_weights(graph, home)):
+    absent = missing_weights(graph, home) if options.models == "real" else []
+    if absent:
         print("These weights are needed and were not found:\n")
         print("\n\n".join(absent))
         return 2
     for option, names in INPUTS.items():
-        if (value := getattr(options, option)) is not None:
+        value = getattr(options, option)
+        if value is not None:
             set_inputs(graph, names, value)
 
     clock = Clock()
-    cpu = options.cpu or not has_gpu()
-    toys = options.models == "playroom"
-    # Toys gain nothing from a second thread and lose everything when another program has the core.
-    variables = {"OMP_NUM_THREADS": "1"} if toys and cpu else {}
-    print(f"Starting ComfyUI on {'the CPU' if cpu else 'the GPU'} ...", flush=True)
     with clock("boot"):
-        host = Host(home, models=home / "models", port=options.port, cpu=cpu, variables=variables)
+        host = start_host(home, options)
     try:
         with clock("pictures"):
             scene, pictures = prepare_pictures(graph, options)
@@ -110,17 +107,17 @@ def demo(options: argparse.Namespace) -> int:
         with clock("run"):
             entry = host.run(graph, Progress(graph))
         with clock("save"):
-            saved = host.view(saved_image(graph, entry))
-            result = Image.open(io.BytesIO(saved)).convert("RGB")
+            result_file = host.view(saved_image(graph, entry))
+            result = Image.open(io.BytesIO(result_file)).convert("RGB")
             mask = changed(scene, result)
-            thing = pictures[find_picture_node(graph, "Object")]
-            named = {"scene": scene, "object": thing, "result": result, "mask": mask}
-            files = {f"{name}.png": png(picture) for name, picture in named.items()}
-            files["result.png"] = saved  # as the host wrote it: dropped on the canvas it is a graph
-            files["sheet.png"] = png(sheet(named))
+            object_picture = pictures[find_picture_node(graph, "Object")]
+            columns = {"scene": scene, "object": object_picture, "result": result, "mask": mask}
+            files = {f"{name}.png": png(picture) for name, picture in columns.items()}
+            files["result.png"] = result_file  # as the host wrote it: dropped on the canvas it is a graph
+            files["sheet.png"] = png(sheet(columns))
             write(options.output, files)
-        report = describe(options, graph, entry, host, clock)
-        report["changed_share"] = round(sum(mask.histogram()[128:]) / (mask.width * mask.height), 4)
+        report = describe(options, graph, entry=entry, host=host, clock=clock)
+        report["changed_share"] = round(mask.histogram()[255] / (mask.width * mask.height), 4)
         write(options.output, {"report.json": (json.dumps(report, indent=2) + "\n").encode()})
         tell(options, report, [*files, "report.json"])
         if options.keep_serving:
@@ -132,6 +129,14 @@ def demo(options: argparse.Namespace) -> int:
     finally:
         host.stop()
     return 0
+
+
+def start_host(home: Path, options: argparse.Namespace) -> Host:
+    cpu = options.cpu or not has_gpu()
+    # Toys gain nothing from a second thread and lose everything when another program has the core.
+    variables = {"OMP_NUM_THREADS": "1"} if cpu and options.models == "playroom" else {}
+    print(f"Starting ComfyUI on {'the CPU' if cpu else 'the GPU'} ...", flush=True)
+    return Host(home, models=home / "models", port=options.port, cpu=cpu, variables=variables)
 
 
 class Clock:
@@ -151,86 +156,97 @@ class Clock:
 # the graph
 
 
-def read_graph(name: str) -> dict[str, Any]:
+def read_graph(name: str) -> Graph:
     try:
         return json.loads((GRAPHS / f"{name}.json").read_text("utf-8"))
     except FileNotFoundError:
-        there = ", ".join(workflows()) or "none"
-        raise DemoError(f"there is no workflow '{name}'; there are: {there}") from None
+        names = ", ".join(workflows()) or "none"
+        raise DemoError(f"there is no workflow '{name}'; there are: {names}") from None
 
 
-def set_inputs(graph: dict[str, Any], names: tuple[str, ...], value: float) -> None:
-    found = False
-    for node in graph.values():
-        for name in names:
-            if name in node["inputs"] and not isinstance(node["inputs"][name], list):
-                node["inputs"][name] = value
-                found = True
-    if not found:
+def set_inputs(graph: Graph, names: Sequence[str], value: float) -> None:
+    places = list(value_inputs(graph, names))
+    for inputs, name in places:
+        inputs[name] = value
+    if not places:
         raise DemoError(f"this workflow has no {' or '.join(names)} to set")
 
 
-def title(node: dict[str, Any]) -> str:
+def value_inputs(graph: Graph, names: Sequence[str]) -> Iterator[tuple[Json, str]]:
+    """Where inputs of these names hold a value, not a link: the inputs of a node, and the name."""
+    for node in graph.values():
+        for name in names:
+            if name in node["inputs"] and not isinstance(node["inputs"][name], list):
+                yield node["inputs"], name
+
+
+def title(node: Json) -> str:
     return node.get("_meta", {}).get("title", node["class_type"])
 
 
-def find_picture_node(graph: dict[str, Any], wanted: str) -> str:
+def find_picture_node(graph: Graph, name: str) -> str:
     for number, node in graph.items():
-        if node["class_type"] == "LoadImage" and title(node) == wanted:
+        if node["class_type"] == "LoadImage" and title(node) == name:
             return number
-    raise DemoError(f"this workflow has no LoadImage titled '{wanted}'")
+    raise DemoError(f"this workflow has no LoadImage titled '{name}'")
 
 
-def saved_image(graph: dict[str, Any], entry: dict[str, Any]) -> dict[str, str]:
+def saved_image(graph: Graph, entry: Json) -> dict[str, str]:
     """The first picture of the last SaveImage node."""
-    outputs = [entry["outputs"][n] for n in graph if graph[n]["class_type"] == "SaveImage"]
+    outputs = [entry["outputs"][number] for number in graph if graph[number]["class_type"] == "SaveImage"]
     if not outputs:
         raise DemoError("this workflow has no SaveImage")
     return outputs[-1]["images"][0]
 
 
-def missing_weights(graph: dict[str, Any], home: Path) -> list[str]:
+def missing_weights(graph: Graph, home: Path) -> list[str]:
     """For each weight file that the graph names and the host has not: what it is, how to get it.
 
     Sizes are checked, hashes are not: `weights verify` does that, in minutes.
     """
-    weights = Modules(load_pack()).pipelines.weights
     extra = home / "extra_model_paths.yaml"
-    folders = weights.model_folders(home / "models", extra if extra.is_file() else None)
-    named = {value for node in graph.values() for value in node["inputs"].values() if is_text(value)}
-    needed = [weight for weight in weights.load_manifest().values() if weight.file in named]
-    reports = [weights.verify(weight, folders, check_hash=False) for weight in needed]
+    folders = model_folders(home / "models", extra if extra.is_file() else None)
+    names = set(texts(graph))
+    weights = [weight for weight in load_manifest().values() if weight.file in names]
+    reports = [verify(weight, folders, check_hash=False) for weight in weights]
     return [f"{report.id}: {report.detail}" for report in reports if not report.usable]
 
 
-def is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def texts(graph: Graph) -> list[str]:
+    """The inputs of all nodes that are texts, among them names of files."""
+    values = chain.from_iterable(node["inputs"].values() for node in graph.values())
+    return [value for value in values if isinstance(value, str)]
 
 
 # pictures
 
 
-def prepare_pictures(graph: dict[str, Any], options: argparse.Namespace) -> tuple[Image.Image, dict[str, Image.Image]]:
+def prepare_pictures(graph: Graph, options: argparse.Namespace) -> tuple[Image.Image, dict[str, Image.Image]]:
     """The scene, and what each LoadImage node gets: the user's pictures, or our samples."""
-    scene, thing = (find_picture_node(graph, wanted) for wanted in ("Scene", "Object"))
-    given = {scene: options.scene, thing: options.object}
-    cuts = any(node["class_type"] == "LocalRegionCrop" for node in graph.values())
+    scene = find_picture_node(graph, "Scene")
+    files = {scene: options.scene, find_picture_node(graph, "Object"): options.object}
+    is_cut_out = any(node["class_type"] == "LocalRegionCrop" for node in graph.values())
     pictures = {}
     for number, node in graph.items():
         if node["class_type"] == "LoadImage":
-            sample = SAMPLES / Path(node["inputs"]["image"]).name.removeprefix("visual_insertion_")
-            if given.get(number) or sample.is_file():
-                picture = read_picture(given.get(number) or sample)
+            sample = sample_path(node["inputs"]["image"])
+            if files.get(number):
+                picture = read_picture(files[number])
+            elif sample.is_file():
+                picture = read_picture(sample)
             else:
                 picture = draw_sample(len(pictures), is_scene=number == scene)
-            keep = number == scene and cuts  # its region is cut out at the model's size
-            pictures[number] = picture if keep else shrink(picture, LONGEST_SIDE[options.models])
+            if number != scene or not is_cut_out:  # what is cut out of a scene gets the model's size later
+                picture = shrink(picture, LONGEST_SIDE[options.models])
+            pictures[number] = picture
     return pictures[scene], pictures
 
 
 def draw_sample(seed: int, is_scene: bool) -> Image.Image:
     """A scene or an object out of the playroom, where no sample lies in its folder."""
-    triplet = Modules(load_pack()).pipelines.playroom.triplets.make_triplet(seed, views=1)
+    from ..pipelines.playroom.triplets import make_triplet
+
+    triplet = make_triplet(seed, views=1)
     return Image.fromarray(triplet.scene if is_scene else triplet.objects[0])
 
 
@@ -249,8 +265,9 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 class Progress:
     """Prints the server's own messages: which node runs, and its steps."""
 
-    def __init__(self, graph: dict[str, Any], write: Callable[[str], Any] = sys.stdout.write):
-        self.graph, self.write = graph, write
+    def __init__(self, graph: Graph, write: Callable[[str], object] = sys.stdout.write):
+        self.graph = graph
+        self.write = write
         self.live = sys.stdout.isatty()
         self.open = False  # whether the current line is a bar
         self.quarter = 0  # of the steps, the last one told
@@ -270,33 +287,28 @@ class Progress:
             done = round(30 * value / total)
             self.write(f"\r    [{'#' * done}{'.' * (30 - done)}] {value}/{total} steps")
             self.open = True
-        elif (quarter := 4 * value // total) > self.quarter:
+            return
+        quarter = 4 * value // total
+        if quarter > self.quarter:
             self.write(f"    {value}/{total} steps\n")
             self.quarter = quarter
 
     def _end(self) -> None:
         if self.open:
             self.write("\n")
-        self.open, self.quarter = False, 0
+        self.open = False
+        self.quarter = 0
 
 
-def describe(
-    options: argparse.Namespace,
-    graph: dict[str, Any],
-    entry: dict[str, Any],
-    host: Host,
-    clock: Clock,
-) -> dict[str, Any]:
+def describe(options: argparse.Namespace, graph: Graph, *, entry: Json, host: Host, clock: Clock) -> Json:
     """The contents of report.json."""
     system = host.get("/system_stats")
-    values = {
-        option: value
-        for option, names in INPUTS.items()
-        for node in graph.values()
-        for name, value in node["inputs"].items()
-        if name in names and not isinstance(value, list)
-    }
-    counts = [sum(o["unet_evaluations"]) for o in entry["outputs"].values() if "unet_evaluations" in o]
+    values = {}
+    for option, names in INPUTS.items():
+        for inputs, name in value_inputs(graph, names):
+            values[option] = inputs[name]
+    outputs = entry["outputs"].values()
+    counts = [sum(output["unet_evaluations"]) for output in outputs if "unet_evaluations" in output]
     return {
         "workflow": options.workflow or WORKFLOWS[options.models],
         **values,
@@ -309,7 +321,7 @@ def describe(
         "device": system["devices"][0]["name"],
         "models": options.models,
         "model_files": model_versions() if options.models == "playroom" else weight_names(graph),
-        "mask_rule": " ".join((changed.__doc__ or "").split("The rule: ")[1].split()),
+        "mask_rule": CHANGED_RULE,
     }
 
 
@@ -321,12 +333,11 @@ def model_versions() -> dict[str, str]:
     }
 
 
-def weight_names(graph: dict[str, Any]) -> list[str]:
-    values = [value for node in graph.values() for value in node["inputs"].values()]
-    return sorted({value for value in values if is_text(value) and value.endswith(".safetensors")})
+def weight_names(graph: Graph) -> list[str]:
+    return sorted({text for text in texts(graph) if text.endswith(".safetensors")})
 
 
-def tell(options: argparse.Namespace, report: dict[str, Any], files: list[str]) -> None:
+def tell(options: argparse.Namespace, report: Json, files: list[str]) -> None:
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in report["seconds"].items())
     print(f"\nDone in {report['seconds_total']:.1f} s ({stages}). It is in {options.output}:")
     print("  " + ", ".join(files))

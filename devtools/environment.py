@@ -21,6 +21,7 @@ import venv
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,16 +56,14 @@ def say(text: str) -> None:
 
 def prepare(*extras: str) -> Environment:
     """Set up what is missing for the host and these extras of pyproject.toml."""
-    given = given_host()
+    host = given_host()
     requirements = {extra: extra_requirements(extra) for extra in extras}
-    if given:
-        wanted = [*TORCH, *host_requirements(given)]
-        if not missing([*wanted, *sum(requirements.values(), [])]):
-            return Environment(Path(sys.executable), given)
+    if host and not missing([*TORCH, *host_requirements(host), *chain.from_iterable(requirements.values())]):
+        return Environment(Path(sys.executable), host)
     try:
         DEV.mkdir(exist_ok=True)
         python = make_venv()
-        host = given or find_host() or fetch_host(python)
+        host = find_host() or fetch_host(python)
         install(python, "PyTorch and the requirements of ComfyUI", host_requirements(host))
         for extra, lines in requirements.items():
             install(python, f"our extra '{extra}'", lines)
@@ -77,7 +76,8 @@ def prepare(*extras: str) -> Environment:
 
 def given_host() -> Path | None:
     """The ComfyUI that COMFYUI_PATH names, if it is set."""
-    if not (path := os.environ.get("COMFYUI_PATH")):
+    path = os.environ.get("COMFYUI_PATH")
+    if not path:
         return None
     if not (Path(path) / "main.py").is_file():
         raise SetupError(f"COMFYUI_PATH is {path}, but there is no main.py in it")
@@ -91,30 +91,30 @@ def find_host() -> Path | None:
 
 def host_requirements(host: Path) -> list[str]:
     lines = (host / "requirements.txt").read_text("utf-8").splitlines()
-    return [line for text in lines if (line := text.split("#")[0].strip())]
+    return list(filter(None, (line.split("#")[0].strip() for line in lines)))
 
 
 def extra_requirements(extra: str) -> list[str]:
     """One list of [project.optional-dependencies]; Python 3.10 brings no TOML reader."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     table = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
-    found = re.search(rf"^{extra} = (\[.*?^\])", table, re.MULTILINE | re.DOTALL)
-    assert found, f"pyproject.toml has no extra '{extra}'"
-    return ast.literal_eval(found[1])
+    match = re.search(rf"^{extra} = (\[.*?^\])", table, re.MULTILINE | re.DOTALL)
+    assert match, f"pyproject.toml has no extra '{extra}'"
+    return ast.literal_eval(match[1])
 
 
 def missing(requirements: Sequence[str]) -> list[str]:
     """The requirements of which this interpreter has no version at all."""
+    return [requirement for requirement in requirements if not is_installed(requirement)]
 
-    def absent(requirement: str) -> bool:
-        found = re.match(r"[\w.-]+", requirement)
-        try:
-            importlib.metadata.distribution(found[0] if found else requirement)
-        except importlib.metadata.PackageNotFoundError:
-            return True
+
+def is_installed(requirement: str) -> bool:
+    name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
         return False
-
-    return [requirement for requirement in requirements if absent(requirement)]
+    return True
 
 
 def make_venv() -> Path:
@@ -136,8 +136,9 @@ def make_venv() -> Path:
 
 def install(python: Path, what: str, requirements: Sequence[str]) -> None:
     """pip install once for this list; the builds of PyTorch are pinned in every step."""
-    wanted = [*TORCH, *requirements]
-    digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
+    pinned = [*TORCH, *requirements]
+    listing = "\n".join(pinned)
+    digest = hashlib.sha256(listing.encode()).hexdigest()[:16]
     stamp = VENV / f"installed-{digest}.stamp"
     if stamp.is_file():
         return
@@ -146,14 +147,14 @@ def install(python: Path, what: str, requirements: Sequence[str]) -> None:
     finds_torch = "import sys, importlib.util as u; sys.exit(not u.find_spec('torch'))"
     if free < TORCH_GIGABYTES and not succeeds([python, "-c", finds_torch]):
         raise SetupError(f"PyTorch needs about {TORCH_GIGABYTES} GB of disk under {DEV}, {free:.1f} GB are free")
-    pip(python, "install", *wanted)
-    stamp.write_text("\n".join(wanted) + "\n", "utf-8")
+    pip(python, "install", *pinned)
+    stamp.write_text(listing + "\n", "utf-8")
 
 
 def pip(python: Path, *arguments: str) -> None:
     """Run pip, pass on what it says (less what is there already), explain its failure."""
     command = [python, "-m", "pip", "--disable-pip-version-check", *arguments]
-    last: deque[str] = deque(maxlen=30)
+    last_lines: deque[str] = deque(maxlen=30)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
@@ -161,13 +162,13 @@ def pip(python: Path, *arguments: str) -> None:
         for line in process.stdout:
             if not line.startswith("Requirement already satisfied"):
                 print("   ", line, end="", flush=True)
-                last.append(line)
+                last_lines.append(line)
     if process.returncode == 0:
         return
-    said = "".join(last)
-    if "No space left" in said:
+    output = "".join(last_lines)
+    if "No space left" in output:
         raise SetupError("the disk is full; free some space, then run again")
-    if re.search(r"connection|resolution|timed out|proxy", said, re.IGNORECASE):
+    if re.search(r"connection|resolution|timed out|proxy", output, re.IGNORECASE):
         raise SetupError("pip reached no package index; connect to the network, then run again")
     raise SetupError(
         f"pip failed, see above (Python {sys.version.split()[0]} on {sys.platform}); "

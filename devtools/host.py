@@ -26,10 +26,12 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
-ROOT = Path(__file__).resolve().parents[1]
+from .environment import ROOT
+
 MOUNT = "visual-insertion"  # our folder under custom_nodes
 
-Graph = Mapping[str, Any]  # a workflow in API format
+Json = dict[str, Any]
+Graph = Mapping[str, Json]  # a workflow in API format
 OnEvent = Callable[[str, Any], None]  # type and data of a message; previews come as bytes
 
 _open = build_opener(ProxyHandler({})).open  # a proxy has no business on the loopback
@@ -42,19 +44,19 @@ class HostError(RuntimeError):
 class Refused(HostError):
     """The graph did not pass validation; `reply` is what the server answered."""
 
-    def __init__(self, reply: dict):
+    def __init__(self, reply: Json):
         self.reply = reply
         lines = [(reply.get("error") or {}).get("message") or "the graph was refused"]
-        for node, found in (reply.get("node_errors") or {}).items():
-            for error in found["errors"]:
-                lines.append(f"{found['class_type']} (node {node}): {error['message']}: {error['details']}")
+        for number, node in (reply.get("node_errors") or {}).items():
+            for error in node["errors"]:
+                lines.append(f"{node['class_type']} (node {number}): {error['message']}: {error['details']}")
         super().__init__("\n".join(lines))
 
 
 class RunFailed(HostError):
     """A node raised, or the run was interrupted; `entry` is the history, `data` the last event."""
 
-    def __init__(self, entry: dict):
+    def __init__(self, entry: Json):
         self.entry = entry
         self.event, self.data = entry["status"]["messages"][-1]
         reason = self.data.get("exception_message", "interrupted").strip()
@@ -83,10 +85,11 @@ def has_gpu() -> bool:
     """Whether the host can run on a GPU: NVIDIA's or Apple's. Does not import torch."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
-    if not (command := shutil.which("nvidia-smi")):
+    command = shutil.which("nvidia-smi")
+    if not command:
         return False
-    listed = subprocess.run([command, "-L"], capture_output=True, text=True)
-    return listed.returncode == 0 and "GPU" in listed.stdout
+    gpus = subprocess.run([command, "-L"], capture_output=True, text=True)
+    return gpus.returncode == 0 and "GPU" in gpus.stdout
 
 
 class Host:
@@ -119,18 +122,10 @@ class Host:
             (self.base / name).mkdir(parents=True, exist_ok=True)
         self._link("models", models)
         self._link(f"custom_nodes/{MOUNT}", pack)
-        command = [
-            *(str(python), str(home / "main.py"), "--port", str(self.port)),
-            *("--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"),
-            *("--disable-api-nodes", "--preview-method", "latent2rgb"),
-            *(["--cpu"] if cpu else []),
-            *flags,
-            *(
-                "--disable-all-custom-nodes",
-                "--whitelist-custom-nodes",
-                MOUNT,
-            ),  # takes all the rest
-        ]
+        command = [str(python), str(home / "main.py"), "--port", str(self.port), "--base-directory", str(self.base)]
+        command += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--preview-method", "latent2rgb"]
+        command += ["--cpu", *flags] if cpu else flags
+        command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", MOUNT]  # last: it takes all the rest
         environment = {**os.environ, **(variables or {})}
         environment.pop("PYTHONSAFEPATH", None)  # main.py imports its neighbours
         self._log = None if show_log else self.base / "log.txt"
@@ -189,7 +184,8 @@ class Host:
         return self._log.read_text("utf-8", "replace") if self._log else ""
 
     def _must_live(self) -> None:
-        if (code := self.process.poll()) is not None:
+        code = self.process.poll()
+        if code is not None:
             raise HostError(f"ComfyUI ended with code {code}:\n{self.log()[-4000:]}")
 
     # talking
@@ -206,7 +202,7 @@ class Host:
         reply = self._fetch(path, json.dumps(body or {}).encode())
         return json.loads(reply) if reply else None
 
-    def object_info(self, node: str = "") -> dict[str, Any]:
+    def object_info(self, node: str = "") -> Json:
         """Description of every node, or of one."""
         return self.get(f"/object_info/{node}")[node] if node else self.get("/object_info")
 
@@ -240,16 +236,18 @@ class Host:
             raise Refused(reply)
         return reply["prompt_id"]
 
-    def result(self, prompt: str) -> dict[str, Any]:
+    def result(self, prompt: str) -> Json:
         """Wait for a queued run; its entry in the history."""
-        while prompt not in (history := self.get(f"/history/{prompt}")):
+        history = self.get(f"/history/{prompt}")
+        while prompt not in history:
             self._must_live()
             time.sleep(0.02)
+            history = self.get(f"/history/{prompt}")
         if history[prompt]["status"]["status_str"] != "success":
             raise RunFailed(history[prompt])
         return history[prompt]
 
-    def run(self, graph: Graph, on_event: OnEvent | None = None) -> dict[str, Any]:
+    def run(self, graph: Graph, on_event: OnEvent | None = None) -> Json:
         """Queue a graph and wait, handing on the server's messages; its entry in the history."""
         if on_event is None:
             return self.result(self.queue(graph))

@@ -22,7 +22,8 @@ class InProcess:
         for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
             (base / name).mkdir(parents=True, exist_ok=True)
         sys.path.insert(0, str(home))
-        arguments, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", str(base)]
+        arguments = sys.argv
+        sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
         try:
             import_module("comfy.options").enable_args_parsing()
             import_module("comfy.cli_args")

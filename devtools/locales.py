@@ -11,29 +11,31 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .environment import find_host
+from .environment import ROOT, find_host
 from .inprocess import InProcess
-from .pack import ROOT, Modules, load_pack
 
 ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
 
 
 def our_nodes() -> list[Any]:
     """The node classes of the pack; ComfyUI must be booted (inprocess.py)."""
-    return asyncio.run(Modules(load_pack()).nodes.VisualInsertionExtension().get_node_list())
+    from ..nodes import VisualInsertionExtension
+
+    return asyncio.run(VisualInsertionExtension().get_node_list())
 
 
 def node_definitions() -> str:
     """The content of nodeDefs.json."""
     definitions = {}
-    for schema in (node.GET_SCHEMA() for node in our_nodes()):
+    for node in our_nodes():
+        schema = node.GET_SCHEMA()
+        inputs = {item.id: {"name": item.display_name or item.id, "tooltip": item.tooltip} for item in schema.inputs}
+        outputs = {str(index): {"name": item.display_name} for index, item in enumerate(schema.outputs)}
         definitions[schema.node_id] = {
             "display_name": schema.display_name,
             "description": schema.description,
-            "inputs": {
-                item.id: {"name": item.display_name or item.id, "tooltip": item.tooltip} for item in schema.inputs
-            },
-            "outputs": {str(index): {"name": item.display_name} for index, item in enumerate(schema.outputs)},
+            "inputs": inputs,
+            "outputs": outputs,
         }
     return json.dumps(definitions, indent=2, ensure_ascii=False) + "\n"
 

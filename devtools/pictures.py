@@ -1,4 +1,4 @@
-"""Pictures of the demo: read any photograph, find what changed, lay out the sheet."""
+"""Pictures of the demo: find a sample, read any photograph, find what changed, lay out the sheet."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
 
+from .environment import ROOT
+
+SAMPLES = ROOT / "playroom_models" / "samples"
+SAMPLE_PREFIX = "visual_insertion_"  # of a sample's copy in the host's input folder
+
 CHANGED = 24  # of 255; what a VAE does to an untouched pixel stays below
+CHANGED_RULE = (
+    "the largest absolute difference of the three channels, smoothed by a Gaussian of 1/128 of the longest side, above"
+    f" {CHANGED} of 255. A result of another size is first brought to the scene's."
+)
 
 
 class PictureError(Exception):
     """One sentence for the user: which file, and what is wrong with it."""
+
+
+def sample_path(name: str) -> Path:
+    """The sample behind the name of an input picture; whether there is one is another question."""
+    return SAMPLES / Path(name).name.removeprefix(SAMPLE_PREFIX)
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -35,11 +49,9 @@ def read_picture(path: Path) -> Image.Image:
 
 def shrink(picture: Image.Image, longest: int) -> Image.Image:
     """At most this long, in proportion; smaller pictures stay as they are."""
-    factor = longest / max(picture.size)
-    if factor >= 1:
-        return picture
-    size = tuple(max(1, round(side * factor)) for side in picture.size)
-    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    small = picture.copy()
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=None)
+    return small
 
 
 def png(picture: Image.Image) -> bytes:
@@ -49,11 +61,7 @@ def png(picture: Image.Image) -> bytes:
 
 
 def changed(scene: Image.Image, result: Image.Image) -> Image.Image:
-    """White where the result differs from the scene.
-
-    The rule: the largest absolute difference of the three channels, smoothed by a Gaussian of 1/128
-    of the longest side, above 24 of 255. A result of another size is first brought to the scene's.
-    """
+    """White where the result differs from the scene, by CHANGED_RULE."""
     if result.size != scene.size:
         result = result.resize(scene.size, Image.Resampling.LANCZOS)
     red, green, blue = ImageChops.difference(scene, result).split()
@@ -64,15 +72,12 @@ def changed(scene: Image.Image, result: Image.Image) -> Image.Image:
 
 def sheet(pictures: dict[str, Image.Image]) -> Image.Image:
     """The pictures side by side, each with its name below."""
-    cell, line = 320, 28
+    cell = 320
+    line = 28
     page = Image.new("RGB", (cell * len(pictures), cell + line), "white")
     draw = ImageDraw.Draw(page)
     for column, (name, picture) in enumerate(pictures.items()):
-        factor = (cell - 16) / max(picture.size)
-        enlarged = picture.convert("RGB").resize(
-            (max(1, round(picture.width * factor)), max(1, round(picture.height * factor))),
-            Image.Resampling.LANCZOS,
-        )
+        enlarged = ImageOps.contain(picture.convert("RGB"), (cell - 16, cell - 16), Image.Resampling.LANCZOS)
         left = column * cell + (cell - enlarged.width) // 2
         page.paste(enlarged, (left, (cell - enlarged.height) // 2))
         middle = (column * cell + cell // 2, cell + line // 2 - 4)

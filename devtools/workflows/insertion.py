@@ -1,0 +1,262 @@
+"""Workflows that put an object into a scene: no mask, no prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .graph import BLUE, CYAN, GREEN, VIOLET, Node, Workflow, read_note
+from .sample_pictures import IN_THE_MIDDLE_ROOM
+from .stages import SEED, cut_out, finish, load, pictures, put_back, save
+
+SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
+SECOND_PASS = 0.25  # denoise
+PLAYROOM_SCALES = {"object_scale": 2.5, "scene_scale": 1.2}
+REAL_SCALES = {"object_scale": 7.5, "scene_scale": 1.5}
+
+# Ids in the manifest.
+AROUND = ("clip-vit-large-patch14", "embedding-optimizer-original")
+REAL_WEIGHTS = ("instruct-pix2pix", *AROUND)
+PAINT_BY_INPAINT_WEIGHTS = ("paint-by-inpaint-add-base-unet", "vae-ft-mse", *AROUND)
+
+Tokens = Node | tuple[list, list]  # the positive and the negative conditioning
+
+
+# stages
+
+
+@dataclass
+class Models:
+    model: list
+    vae: list
+    clip_vision: list
+    embedding_optimizer: list
+    clip: list | None = None
+
+
+def playroom(workflow: Workflow) -> Models:
+    """The toys; the note says what to take for photographs."""
+    workflow.note += "\n\n" + read_note("endings/insertion_toys")
+    workflow.group("Models", VIOLET, below=True)
+    toys = workflow.add("PlayroomModels")
+    return Models(model=toys[0], vae=toys[1], clip_vision=toys[2], embedding_optimizer=toys[3])
+
+
+def real(workflow: Workflow) -> Models:
+    checkpoint, clip_vision, embedding_optimizer = load(workflow, REAL_WEIGHTS)
+    return Models(
+        model=checkpoint[0],
+        clip=checkpoint[1],
+        vae=checkpoint[2],
+        clip_vision=clip_vision[0],
+        embedding_optimizer=embedding_optimizer[0],
+    )
+
+
+def paint_by_inpaint(workflow: Workflow) -> Models:
+    unet, vae, clip_vision, embedding_optimizer = load(workflow, PAINT_BY_INPAINT_WEIGHTS)
+    return Models(unet[0], vae[0], clip_vision[0], embedding_optimizer[0])
+
+
+def encode(workflow: Workflow, models: Models, picture: Node) -> Node:
+    """The object in a picture as tokens."""
+    features = workflow.add("ObjectImageEncode", clip_vision=models.clip_vision, image=picture[0])
+    return optimize(workflow, models, features)
+
+
+def optimize(workflow: Workflow, models: Models, features: Node) -> Node:
+    optimizer = models.embedding_optimizer
+    return workflow.add("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=features[0])
+
+
+def guide(workflow: Workflow, scales: Mapping[str, float] = PLAYROOM_SCALES) -> Node:
+    workflow.group("Guidance", GREEN, below=True)
+    return workflow.add("GuidanceControl", **scales)
+
+
+def conditions(models: Models, scene: Node, tokens: Tokens, guidance: Node) -> dict[str, list]:
+    """What our sampler and our guider both want."""
+    return {
+        "model": models.model,
+        "vae": models.vae,
+        "scene": scene[0],
+        "positive": tokens[0],
+        "negative": tokens[1],
+        "guidance": guidance[0],
+    }
+
+
+def insert(
+    workflow: Workflow, models: Models, *, scene: Node, tokens: Tokens, guidance: Node, seed: int = SEED
+) -> Node:
+    """The scene with the object in it, by our sampler."""
+    inputs = conditions(models, scene, tokens, guidance)
+    latent = workflow.add("ImageConditionedPix2PixSampler", **inputs, seed=seed, **SAMPLING, denoise=1.0)
+    return workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=scene[0])
+
+
+def sample(workflow: Workflow, models: Models, *, guider: Node, latent: list, denoise: float = 1.0) -> Node:
+    """A latent by the host's own sampling."""
+    noise = workflow.add("RandomNoise", noise_seed=SEED)
+    sampler = workflow.add("KSamplerSelect", sampler_name=SAMPLING["sampler_name"])
+    schedule = {"scheduler": SAMPLING["scheduler"], "steps": SAMPLING["steps"]}
+    sigmas = workflow.add("BasicScheduler", model=models.model, **schedule, denoise=denoise)
+    return workflow.add(
+        "SamplerCustomAdvanced",
+        noise=noise[0],
+        guider=guider[0],
+        sampler=sampler[0],
+        sigmas=sigmas[0],
+        latent_image=latent,
+    )
+
+
+# workflows
+
+
+def insert_object() -> Workflow:
+    return one_object("insert_object", PLAYROOM_SCALES, playroom)
+
+
+def insert_object_real() -> Workflow:
+    return one_object("insert_object_real", REAL_SCALES, real, enlarge=1.0)
+
+
+def insert_object_paint_by_inpaint() -> Workflow:
+    return one_object("insert_object_paint_by_inpaint", REAL_SCALES, paint_by_inpaint, enlarge=1.0)
+
+
+def one_object(
+    name: str, scales: Mapping[str, float], load_models: Callable[[Workflow], Models], enlarge: float = 3.0
+) -> Workflow:
+    workflow = Workflow(name)
+    models = load_models(workflow)
+    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
+    workflow.group("Object", GREEN)
+    tokens = encode(workflow, models, picture)
+    guidance = guide(workflow, scales)
+    workflow.group("Insertion", BLUE)
+    result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    finish(workflow, scene, result, enlarge)
+    return workflow
+
+
+def insert_object_stock_nodes() -> Workflow:
+    workflow = Workflow("insert_object_stock_nodes")
+    models = playroom(workflow)
+    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
+    workflow.group("Object", GREEN)
+    features = workflow.add("CLIPVisionEncode", clip_vision=models.clip_vision, image=picture[0], crop="none")
+    tokens = optimize(workflow, models, features)
+    workflow.group("Three branches", GREEN, below=True)
+    both = workflow.add(
+        "InstructPixToPixConditioning", positive=tokens[0], negative=tokens[1], vae=models.vae, pixels=scene[0]
+    )
+    guider = workflow.add(
+        "DualCFGGuider",
+        model=models.model,
+        cond1=both[0],
+        cond2=both[1],
+        negative=tokens[1],
+        cfg_conds=PLAYROOM_SCALES["object_scale"],
+        cfg_cond2_negative=PLAYROOM_SCALES["scene_scale"],
+        style="regular",
+    )
+    workflow.group("Sampling", BLUE)
+    latent = sample(workflow, models, guider=guider, latent=both[2])
+    finish(workflow, scene, workflow.add("VAEDecode", samples=latent[0], vae=models.vae))
+    return workflow
+
+
+def insert_two_objects() -> Workflow:
+    workflow = Workflow("insert_two_objects")
+    models = playroom(workflow)
+    guidance = guide(workflow)
+    scene, *objects = pictures(workflow, {"Scene": "scene", "Object": "object", "Second object": "object2"})
+    result = scene
+    for number, title in enumerate(("First object", "Second object")):
+        workflow.group(title, BLUE)
+        tokens = encode(workflow, models, objects[number])
+        result = insert(workflow, models, scene=result, tokens=tokens, guidance=guidance, seed=SEED + number)
+    finish(workflow, scene, result)
+    return workflow
+
+
+def insert_and_upscale() -> Workflow:
+    workflow = Workflow("insert_and_upscale")
+    models = playroom(workflow)
+    guidance = guide(workflow)
+    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
+    workflow.group("Insertion", BLUE)
+    tokens = encode(workflow, models, picture)
+    small = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    workflow.group("Twice the size", VIOLET)
+    double = {"upscale_method": "lanczos", "scale_by": 2.0}
+    large_scene = workflow.add("ImageScaleBy", "Enlarge the scene", image=scene[0], **double)
+    large = workflow.add("ImageScaleBy", "Enlarge the result", image=small[0], **double)
+    latent = workflow.add("VAEEncode", pixels=large[0], vae=models.vae)
+    guider = workflow.add("ImageConditionedPix2PixGuider", **conditions(models, large_scene, tokens, guidance))
+    workflow.group("Second pass", BLUE)
+    latent = sample(workflow, models, guider=guider, latent=latent[0], denoise=SECOND_PASS)
+    sharp = workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=large_scene[0])
+    workflow.group("Result", CYAN)
+    workflow.add("PreviewImage", "Enlarged only", images=large[0])
+    save(workflow, sharp)
+    return workflow
+
+
+def insert_object_two_views() -> Workflow:
+    workflow = Workflow("insert_object_two_views")
+    models = playroom(workflow)
+    guidance = guide(workflow)
+    samples = {"Scene": "scene", "One view": "object", "Another view": "object_other_view"}
+    scene, one, other = pictures(workflow, samples)
+    workflow.group("Object", GREEN)
+    views = workflow.add("BatchImagesNode", **{"images.image0": one[0], "images.image1": other[0]})
+    tokens = encode(workflow, models, views)
+    workflow.group("Insertion", BLUE)
+    finish(workflow, scene, insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance))
+    return workflow
+
+
+def insert_in_local_region() -> Workflow:
+    workflow = Workflow("insert_in_local_region")
+    models = playroom(workflow)
+    guidance = guide(workflow)
+    scene, picture = pictures(workflow, {"Scene": "dollhouse", "Object": "object"})
+    workflow.group("Object", GREEN)
+    tokens = encode(workflow, models, picture)
+    cut = cut_out(workflow, scene, below=True, expansion=0.5, working_size=128, **IN_THE_MIDDLE_ROOM)
+    workflow.group("Insertion", BLUE)
+    edited = insert(workflow, models, scene=cut, tokens=tokens, guidance=guidance)
+    finish(workflow, scene, put_back(workflow, cut, edited), enlarge=1.0)
+    return workflow
+
+
+def insert_object_with_text() -> Workflow:
+    workflow = Workflow("insert_object_with_text")
+    models = real(workflow)
+    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
+    workflow.group("Object", GREEN)
+    tokens = encode(workflow, models, picture)
+    workflow.group("Text", GREEN, below=True)
+    text = workflow.add("CLIPTextEncode", clip=models.clip, text="put it on the table")
+    both = workflow.add("ConditioningConcat", "Object and text", conditioning_to=tokens[0], conditioning_from=text[0])
+    guidance = guide(workflow, REAL_SCALES)
+    workflow.group("Insertion", BLUE)
+    result = insert(workflow, models, scene=scene, tokens=(both[0], tokens[1]), guidance=guidance)
+    finish(workflow, scene, result, enlarge=1.0)
+    return workflow
+
+
+WORKFLOWS = (
+    insert_object,
+    insert_object_stock_nodes,
+    insert_two_objects,
+    insert_and_upscale,
+    insert_object_two_views,
+    insert_in_local_region,
+    insert_object_real,
+    insert_object_with_text,
+    insert_object_paint_by_inpaint,
+)

@@ -1,0 +1,104 @@
+"""Workflows of Paint by Example: the object is painted into a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .graph import BLUE, GREEN, VIOLET, Node, Workflow, read_note
+from .sample_pictures import IN_THE_ROOM_BELOW, ON_THE_TABLE
+from .stages import SEED, cut_out, finish, load, pictures, put_back
+
+DDIM = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
+PLAYROOM_SAMPLING = {**DDIM, "steps": 20, "cfg": 3.0}
+REAL_SAMPLING = {**DDIM, "steps": 50, "cfg": 5.0}  # as published
+REAL_WEIGHTS = ("paint-by-example",)  # ids in the manifest
+
+
+# stages
+
+
+def playroom(workflow: Workflow) -> Node:
+    """The toys, with the outputs of the loader for real weights; the note says what to take for photographs."""
+    workflow.note += "\n\n" + read_note("endings/painting_toys")
+    workflow.group("Models", VIOLET, below=True)
+    return workflow.add("PaintByExamplePlayroomModels")
+
+
+def real(workflow: Workflow) -> Node:
+    (loader,) = load(workflow, REAL_WEIGHTS)
+    return loader
+
+
+def jagged_mask(workflow: Workflow, scene: Node, box: Mapping[str, int], **settings: float) -> Node:
+    """The shape around a box, and a look at it."""
+    workflow.group("Mask", GREEN)
+    filled = workflow.add("BoxToMask", image=scene[0], **box)
+    mask = workflow.add("ArbitraryMask", image=scene[0], seed=SEED, mask=filled[0], **settings)
+    workflow.add("MaskPreview", "Mask", mask=mask[0])
+    return mask
+
+
+def paint(
+    workflow: Workflow, loader: Node, *, scene: Node, exemplar: Node, mask: list, sampling: Mapping[str, str | float]
+) -> Node:
+    """The object in the mask, by the host's own sampler; the rest of the scene has been through the VAE."""
+    model = loader[0]
+    vae = loader[1]
+    workflow.group("Object", GREEN)
+    encoders = {"clip_vision": loader[2], "exemplar_encoder": loader[3]}
+    tokens = workflow.add("PaintByExampleEncode", **encoders, image=exemplar[0])
+    workflow.group("Scene with a hole", GREEN, below=True)
+    conditions = {"positive": tokens[0], "negative": tokens[1], "vae": vae, "image": scene[0], "mask": mask}
+    conditioned = workflow.add("PaintByExampleConditioning", **conditions)
+    workflow.group("Painting", BLUE)
+    inputs = {"model": model, "positive": conditioned[0], "negative": conditioned[1], "latent_image": conditioned[2]}
+    latent = workflow.add("KSampler", **inputs, seed=SEED, **sampling)
+    return workflow.add("SceneDecode", latent=latent[0], vae=vae, scene=scene[0])
+
+
+# workflows
+
+
+def paint_by_example() -> Workflow:
+    workflow = Workflow("paint_by_example")
+    loader = playroom(workflow)
+    scene, exemplar = pictures(workflow, {"Scene": "scene", "Object": "object"})
+    mask = jagged_mask(workflow, scene, ON_THE_TABLE, jitter=1)
+    painted = paint(workflow, loader, scene=scene, exemplar=exemplar, mask=mask[0], sampling=PLAYROOM_SAMPLING)
+    workflow.group("Put back", VIOLET)
+    sharp = workflow.add("MaskToImage", mask=mask[0])
+    blurred = workflow.add("ImageBlur", "Soft edge", image=sharp[0], blur_radius=4, sigma=2.0)
+    soft = workflow.add("ImageToMask", image=blurred[0], channel="red")
+    result = workflow.add("ImageCompositeMasked", destination=scene[0], source=painted[0], mask=soft[0])
+    finish(workflow, scene, result)
+    return workflow
+
+
+def paint_by_example_local_region() -> Workflow:
+    name = "paint_by_example_local_region"
+    return paint_locally(name, playroom, sampling=PLAYROOM_SAMPLING, working_size=128, jitter=2)
+
+
+def paint_by_example_real() -> Workflow:
+    return paint_locally("paint_by_example_real", real, sampling=REAL_SAMPLING, working_size=512, jitter=5)
+
+
+def paint_locally(
+    name: str,
+    load_models: Callable[[Workflow], Node],
+    *,
+    sampling: Mapping[str, str | float],
+    working_size: int,
+    jitter: int,
+) -> Workflow:
+    workflow = Workflow(name)
+    loader = load_models(workflow)
+    scene, exemplar = pictures(workflow, {"Scene": "dollhouse", "Object": "object"})
+    mask = jagged_mask(workflow, scene, IN_THE_ROOM_BELOW, extension=0.1, jitter=jitter)
+    cut = cut_out(workflow, scene, expansion=0.5, working_size=working_size, mask=mask[0])
+    painted = paint(workflow, loader, scene=cut, exemplar=exemplar, mask=cut[1], sampling=sampling)
+    finish(workflow, scene, put_back(workflow, cut, painted, area="mask"), enlarge=1.0)
+    return workflow
+
+
+WORKFLOWS = (paint_by_example, paint_by_example_local_region, paint_by_example_real)

@@ -1,0 +1,52 @@
+"""The pictures that the workflows start with, drawn in the playroom; always the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from ...pipelines.playroom.triplets import make_triplet, object_picture
+
+# Seeds of triplets that no model was trained on.
+SCENE = 900_001_871
+OBJECT = 900_001_625
+SECOND_OBJECT = 900_001_605
+OTHER_VIEW = 0  # of the first object
+
+ROOMS_PER_SIDE = 3  # of the dollhouse, with the sample scene in its middle
+ROOM = 256  # px, the side of one
+
+# Where an object may go, px.
+ON_THE_TABLE = {"x": 40, "y": 30, "width": 50, "height": 50}  # of the scene
+IN_THE_MIDDLE_ROOM = {"x": 320, "y": 320, "width": 128, "height": 128}  # of the dollhouse
+IN_THE_ROOM_BELOW = {"x": 316, "y": 580, "width": 104, "height": 100}
+
+
+def samples() -> dict[str, Image.Image]:
+    """Every sample by its name."""
+    return {
+        "scene": draw_scene(SCENE),
+        "object": draw_object(OBJECT, view=OBJECT),
+        "object2": draw_object(SECOND_OBJECT, view=SECOND_OBJECT),
+        "object_other_view": draw_object(OBJECT, view=OTHER_VIEW),
+        "dollhouse": draw_dollhouse(),
+    }
+
+
+def draw_scene(seed: int) -> Image.Image:
+    return Image.fromarray(make_triplet(seed).scene)
+
+
+def draw_object(seed: int, view: int) -> Image.Image:
+    toy = make_triplet(seed).toy
+    return Image.fromarray(object_picture(np.random.default_rng(view), toy, size=256))
+
+
+def draw_dollhouse() -> Image.Image:
+    house = Image.new("RGB", (ROOMS_PER_SIDE * ROOM, ROOMS_PER_SIDE * ROOM))
+    first_seed = SCENE - ROOMS_PER_SIDE**2 // 2
+    for number in range(ROOMS_PER_SIDE**2):
+        row, column = divmod(number, ROOMS_PER_SIDE)
+        room = draw_scene(first_seed + number).resize((ROOM, ROOM), Image.Resampling.LANCZOS)
+        house.paste(room, (column * ROOM, row * ROOM))
+    return house

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..pipelines.weights import load_manifest, model_folders, verify
+from ..pipelines.weights.manifest import load_manifest, model_folders, verify
 from .environment import ROOT, find_host
 from .host import Graph, Host, HostError, Json, has_gpu
 from .pictures import CHANGED_RULE, PictureError, changed, png, read_picture, sample_path, sheet, shrink
@@ -244,7 +244,7 @@ def prepare_pictures(graph: Graph, options: argparse.Namespace) -> tuple[Image.I
 
 def draw_sample(seed: int, is_scene: bool) -> Image.Image:
     """A scene or an object out of the playroom, where no sample lies in its folder."""
-    from ..pipelines.playroom.triplets import make_triplet
+    from ..pipelines.playroom.world.triplets import make_triplet
 
     triplet = make_triplet(seed, views=1)
     return Image.fromarray(triplet.scene if is_scene else triplet.objects[0])

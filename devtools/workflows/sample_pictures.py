@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ...pipelines.playroom.triplets import make_triplet, object_picture
+from ...pipelines.playroom.world.triplets import make_triplet, object_picture
 
 # Seeds of triplets that no model was trained on.
 SCENE = 900_001_871

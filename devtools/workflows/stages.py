@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...pipelines.weights import Weight, load_manifest
+from ...pipelines.weights.manifest import Weight, load_manifest
 from ..pictures import SAMPLE_PREFIX
 from .graph import BROWN, CYAN, VIOLET, Node, Workflow
 

@@ -10,6 +10,7 @@ import node_helpers
 import torch
 
 from ...pipelines.sampling.guidance import Guidance, combine, needed_branches, scales_at
+from ...pipelines.sampling.kept_scene import restore_kept
 
 CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance branch -> the host's name for it
 
@@ -44,8 +45,8 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         samples = super().sample(noise, latent_image, sampler, sigmas, denoise_mask, **kwargs)
         if denoise_mask is None or sigmas[-1:].any():
             return samples
-        kept = comfy.sampler_helpers.prepare_mask(denoise_mask, samples.shape, samples.device) == 0
-        return torch.where(kept, latent_image.to(samples), samples)  # the last step rounds what it should leave alone
+        mask = comfy.sampler_helpers.prepare_mask(denoise_mask, samples.shape, samples.device)
+        return restore_kept(samples, latent_image, mask)
 
     def predict_noise(self, x, timestep, model_options, seed=None):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma

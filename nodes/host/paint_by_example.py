@@ -29,7 +29,8 @@ from ...pipelines.paint_by_example.checkpoints import (
     open_paint_by_example,
 )
 from ...pipelines.paint_by_example.exemplar_picture import exemplar_pictures
-from ...pipelines.paint_by_example.inpainting import binary_mask, latent_mask, masked_scene, pad_scene, paired
+from ...pipelines.paint_by_example.inpainting import binary_mask, latent_mask, masked_scene, pad_scene
+from ...pipelines.pictures.batches import paired
 from ...pipelines.pictures.scene import check_scene
 from ...pipelines.weights.unets import UNetFiles, open_unet, read_json, unet_folder
 from . import unets

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import node_helpers
 import torch
-import torch.nn.functional as F
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
 from torch import Tensor
 
-from ...pipelines.pictures.masks import check_mask
+from ...pipelines.pictures.batches import paired
+from ...pipelines.pictures.masks import check_mask, touched_cells
 from ...pipelines.pictures.scene import check_scene, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
 from .guider import ThreeBranchGuider, check_context, check_latent, check_pix2pix_model
@@ -21,18 +21,7 @@ def _count(scene: Tensor, mask: Tensor | None, **conditionings) -> int:
     counts = {"scenes": len(scene), "masks": 1 if mask is None else len(mask)}
     for name, conditioning in conditionings.items():
         counts[name] = max(len(context) for context, _ in conditioning)
-    if len(set(counts.values()) - {1}) > 1:
-        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
-        raise ValueError(
-            f"The batches do not pair up: {found}. Give one of either, or equally many. "
-            "Several pictures of one object are joined with views = average or concatenate."
-        )
-    return max(counts.values())
-
-
-def _cells(mask: Tensor) -> Tensor:
-    """Noise mask [B,1,h,w] of a mask [B,H,W]: as free as the freest pixel of a cell, so that no stroke is too thin."""
-    return F.max_pool2d(pad_to_multiple(mask[..., None], LATENT_CELL).movedim(-1, 1), LATENT_CELL)
+    return paired("Several pictures of one object are joined with views = average or concatenate.", **counts)
 
 
 def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | None, mask=None, keep_scene=False):
@@ -58,7 +47,7 @@ def prepare(model, vae, scene: Tensor, positive, negative, guidance: Guidance | 
     )
     latent = {"samples": encoded if keep_scene or mask is not None else torch.zeros_like(encoded)}
     if mask is not None:
-        latent["noise_mask"] = _cells(mask)
+        latent["noise_mask"] = touched_cells(mask, LATENT_CELL)
     return guider, latent
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models"
 # Spelt out again, so that --help does not load torch; a test compares them with the pipelines'.
@@ -23,12 +22,17 @@ def add_scene(parser: ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the result, of the scene's size")
 
 
-def add_sampling(parser: ArgumentParser, steps: int, samplers: tuple[str, ...]) -> None:
-    """Add the options of sampling, and those of how an object's picture is shown to the encoder."""
+def add_sampling(parser: ArgumentParser, steps: int | None, samplers: tuple[str, ...]) -> None:
+    """Add the options of sampling, and those of how an object's picture is shown to the encoder.
+
+    The first of the samplers is the default; without `steps` both are left to the method.
+    """
+    left_to_method = "default: the method's own"
     add = parser.add_argument
     add("--seed", type=int, default=0, help="another seed, another result (default %(default)s)")
-    add("--steps", type=int, default=steps, help="default %(default)s")
-    add("--sampler", choices=samplers, default=samplers[0], help="default %(default)s")
+    add("--steps", type=int, default=steps, help="default %(default)s" if steps else left_to_method)
+    sampler = samplers[0] if steps else None
+    add("--sampler", choices=samplers, default=sampler, help="default %(default)s" if steps else left_to_method)
     add("--framing", choices=FRAMINGS, default=FRAMINGS[0], help="how the object's picture becomes square")
     add("--background", choices=BACKGROUNDS, default=BACKGROUNDS[0], help="what is seen around the object")
     add("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
@@ -47,26 +51,6 @@ def device_of(args: Namespace) -> tuple[torch.device, torch.dtype]:
 
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return device, torch.float32 if device.type == "cpu" else torch.float16
-
-
-def edit_region(
-    args: Namespace,
-    scene: Tensor,
-    mask: Tensor | None,
-    box: tuple[int, int, int, int] | None,
-    native: int,
-    area: str,
-    edit: Callable[[Tensor, Tensor], Tensor],
-) -> Tensor:
-    """The scene [1,H,W,C] with the region around a mask or a box edited at the model's `native` size in px.
-
-    `edit` maps a crop [1,h,w,3] and its mask [1,h,w] to the new crop; `area` is what of it is pasted.
-    """
-    from ..local_region.region import cut, paste
-
-    size = args.working_size or native
-    region, inside = cut(scene, mask, box, expansion=args.expansion, working_size=size)
-    return paste(region, edit(region.crops, inside), area=area)[0]
 
 
 def steps_bar(args: Namespace, what: str) -> tuple[Any, Callable[..., object]]:

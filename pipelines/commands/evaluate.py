@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..method import Method, Option
+from ..systems import METHODS
 from . import MISSING, _scenes, outcome, say
-from .insert import SAMPLERS
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from ..baselines.ip_adapter import AdapterPipeline
-    from ..evaluation.cases import Benchmark, Case
-    from ..evaluation.methods import Method
-    from ..sampling.guidance import Guidance
-    from ..sampling.pix2pix import GuidedPix2Pix
-    from ..visual_insertion.pipeline import VisualInsertionPipeline
+    from ..evaluation.cases import Benchmark
 
 # Spelt out again, so that --help loads nothing; a test compares them with the evaluation's.
 PLAYROOM = "playroom"
 BENCHMARKS = ("pipe", "magicbrush-add", "opa", "dreameditbench", "anyinsertion")
 TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "shuffled_object")
+SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m", "plms")  # of all methods
 BACKBONES = {
     "clip_b32": "transformers folder of openai/clip-vit-base-patch32",
     "clip_l336": "transformers folder of openai/clip-vit-large-patch14-336",
@@ -43,7 +37,7 @@ def register(subparsers: Any) -> None:
     add = parser.add_argument
     add("--benchmark", choices=(PLAYROOM, *BENCHMARKS), required=True)
     add("--data", type=Path, metavar="FOLDER", help="the benchmark's data; the playroom needs none")
-    methods = (*TRIVIAL, *METHODS)
+    methods = (*TRIVIAL, *methods_by_name())
     add("--method", nargs="+", action="extend", default=[], choices=methods, metavar="NAME", help=", ".join(methods))
     pictures = "pictures of any other method, one per case, named like it"
     add("--results", nargs="+", action="extend", default=[], metavar="NAME=FOLDER", help=pictures)
@@ -61,17 +55,22 @@ def register(subparsers: Any) -> None:
         )
     add("--models", type=Path, default=_scenes.PLAYROOM, metavar="FOLDER", help="of visual-insertion, as in `insert`")
     add("--base", type=Path, metavar="FOLDER", help="the same of the baselines (default: that of --models)")
-    add("--embedding-optimizer", type=Path, metavar="FILE", help="default: the one in the models' folder")
     add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision; default: the one in the models' folder")
-    add("--detail-encoder", type=Path, metavar="FOLDER", help="DINOv2; for optimizers trained with a second encoder")
-    exemplar = "of paint-by-example-encoder: the published folder or checkpoint, or a folder of `train`"
-    add("--paint-by-example", type=Path, metavar="PATH", help=exemplar)
-    add("--ip-adapter", type=Path, metavar="FILE", help="of ip-adapter: ip-adapter_sd15.safetensors or its Plus")
-    vision = "of the IP-Adapter; default: image_encoder beside its file"
-    add("--ip-adapter-encoder", type=Path, metavar="FOLDER", help=vision)
+    for option in options_of_methods():
+        option.add_to(parser)
     add("--object-scale", type=float, metavar="X", help="how strongly the object is wanted (default: the models')")
     add("--scene-scale", type=float, metavar="X", help="how strongly the scene is kept (default: the models')")
-    _scenes.add_sampling(parser, 20, SAMPLERS)
+    _scenes.add_sampling(parser, None, SAMPLERS)
+
+
+def methods_by_name() -> dict[str, Method]:
+    """The methods that make pictures, by the name that --method has for them."""
+    return {method.name.replace("_", "-"): method for method in METHODS}
+
+
+def options_of_methods() -> list[Option]:
+    """What only some methods read, each once."""
+    return list({option.flag: option for method in METHODS for option in method.options}.values())
 
 
 def run(args: Namespace) -> int:
@@ -80,8 +79,10 @@ def run(args: Namespace) -> int:
         return say("Nothing to score: give --method NAME, --results NAME=FOLDER, or both.", MISSING)
     if args.benchmark != PLAYROOM and not args.data:
         return say(f"--data FOLDER is needed: where {args.benchmark} is on this machine.", MISSING)
-    if absent := [option for name, option in NEEDS.items() if name in args.method and not getattr(args, option)]:
-        return say(f"--{absent[0].replace('_', '-')} PATH is needed; see docs/evaluation.md, Baselines.", MISSING)
+    for name, method in methods_by_name().items():
+        for option in method.options:
+            if name in args.method and option.needed and not getattr(args, option.name):
+                return say(f"{option.flag} PATH is needed; see docs/evaluation.md, Baselines.", MISSING)
     if args.limit is not None and args.limit < 1:
         return say("--limit must be at least 1.", MISSING)
     needed = [
@@ -102,9 +103,9 @@ def evaluate(args: Namespace) -> None:
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     from ..evaluation.backbones import load_backbones
-    from ..evaluation.methods import METHODS as TRIVIAL_METHODS
     from ..evaluation.protocol import find_results, make_results, measure, possible_metrics
     from ..evaluation.report import check_names, write_report
+    from ..evaluation.trivial import TRIVIAL_METHODS
     from ..evaluation.vae_noise import load_restoration
 
     disable_progress_bar()
@@ -114,23 +115,27 @@ def evaluate(args: Namespace) -> None:
         return tqdm(indices, desc=name, unit="case")
 
     args.base = args.base or args.models
+    args.device, args.dtype = _scenes.device_of(args)
     given = _named_folders(args.results, args.method)
-    device = _scenes.device_of(args)[0]
     every = _benchmark(args)
     benchmark = every.first(args.limit)
-    backbones = load_backbones({name: getattr(args, name) for name in BACKBONES}, device)
+    backbones = load_backbones({name: getattr(args, name) for name in BACKBONES}, args.device)
     vae = args.vae or (_scenes.PLAYROOM / "vae" if args.benchmark == PLAYROOM else None)
-    restore = load_restoration(vae, device) if vae else None
+    restore = load_restoration(vae, args.device) if vae else None
     for folder in given.values():
         find_results(benchmark, folder)
     check_names((*args.method, *given), possible_metrics(benchmark, backbones), args.against, args.sort_by)
     folders: dict[str, Path] = {}
     depends: dict[str, dict[str, Any]] = {}
     for name in args.method:
-        method, facts = (TRIVIAL_METHODS[name](every), {}) if name in TRIVIAL_METHODS else METHODS[name](args, every)
-        depends |= {name: facts} if facts else {}
+        if name in TRIVIAL_METHODS:
+            insert = TRIVIAL_METHODS[name](every)
+            facts = {}
+        else:
+            insert, facts = methods_by_name()[name].inserter(args, every)
+            depends[name] = facts
         facts = {"data": args.data and str(args.data.resolve()), **facts}
-        folders[name] = make_results(benchmark, name, method, args.output / "results" / name, facts, follow)
+        folders[name] = make_results(benchmark, name, insert, args.output / "results" / name, facts, follow)
     folders |= given
     table = measure(benchmark, folders, backbones, restore, follow)
     settings = {
@@ -167,115 +172,3 @@ def _named_folders(results: list[str], methods: list[str]) -> dict[str, Path]:
             raise FileNotFoundError(f"{folder} is not a folder.")
         folders[name] = Path(folder)
     return folders
-
-
-# Methods of a system: from the arguments and the benchmark to a function of a case, and what its pictures depend on.
-
-
-def _facts(args: Namespace, pipeline: GuidedPix2Pix, *paths: str) -> dict[str, Any]:
-    """What a method's pictures depend on; `paths` are the options that name its networks."""
-    from ..weights.reading import fingerprint
-
-    given = {name: getattr(args, name) for name in paths}
-    sampling = ("object_scale", "scene_scale", "steps", "seed", "sampler", "framing", "background")
-    return {
-        **{name: path and str(path.resolve()) for name, path in given.items()},
-        "weights": fingerprint(pipeline.networks),
-        "device": _scenes.device_of(args)[0].type,
-        **{name: getattr(args, name) for name in sampling},
-    }
-
-
-def _guidance(args: Namespace, pipeline: GuidedPix2Pix) -> Guidance:
-    from dataclasses import replace
-
-    scales = {"object_scale": args.object_scale, "scene_scale": args.scene_scale}
-    return replace(pipeline.guidance, **{name: x for name, x in scales.items() if x is not None})
-
-
-def _showing(args: Namespace, pipeline: VisualInsertionPipeline | AdapterPipeline) -> Method:
-    """Shows a case's object pictures."""
-    from PIL import Image
-
-    guidance = _guidance(args, pipeline)
-
-    def method(case: Case) -> Image.Image:
-        result = pipeline(
-            case.scene,
-            list(case.objects),
-            [Image.fromarray(mask) for mask in case.object_masks] or None,
-            guidance,
-            steps=args.steps,
-            seed=args.seed,
-            sampler=args.sampler,
-            framing=args.framing,
-            background=args.background,
-        )
-        return result.pictures()[0]
-
-    return method
-
-
-def _visual_insertion(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..visual_insertion.pipeline import VisualInsertionPipeline
-
-    pipeline = VisualInsertionPipeline.from_folder(
-        args.models, args.embedding_optimizer, args.image_encoder, *_scenes.device_of(args), args.detail_encoder
-    )
-    paths = ("models", "embedding_optimizer", "image_encoder", "detail_encoder")
-    return _showing(args, pipeline), _facts(args, pipeline, *paths)
-
-
-def _frozen_swap(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.frozen_swap import frozen_swap
-
-    pipeline = frozen_swap(args.base, args.image_encoder, *_scenes.device_of(args))
-    return _showing(args, pipeline), _facts(args, pipeline, "base", "image_encoder")
-
-
-def _paint_by_example_encoder(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.exemplar_token import exemplar_in_front
-
-    pipeline = exemplar_in_front(args.base, args.paint_by_example, args.image_encoder, *_scenes.device_of(args))
-    return _showing(args, pipeline), _facts(args, pipeline, "base", "paint_by_example", "image_encoder")
-
-
-def _ip_adapter(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.ip_adapter import AdapterPipeline
-
-    pipeline = AdapterPipeline.from_folder(
-        args.base, args.ip_adapter, args.ip_adapter_encoder, *_scenes.device_of(args)
-    )
-    return _showing(args, pipeline), _facts(args, pipeline, "base", "ip_adapter", "ip_adapter_encoder")
-
-
-def _text(args: Namespace, benchmark: Benchmark) -> tuple[Method, dict[str, Any]]:
-    from ..baselines.told_in_words import TextPipeline
-
-    def instruction(case: Case) -> str:
-        if not case.instruction:
-            raise ValueError(
-                f"Case {case.name} of {benchmark.name} has no instruction, so that text says nothing. Benchmarks with "
-                "instructions: playroom, pipe, magicbrush-add, opa."
-            )
-        return case.instruction
-
-    instruction(benchmark[0])  # before gigabytes are read
-    pipeline = TextPipeline.from_folder(args.base, *_scenes.device_of(args))
-    guidance = _guidance(args, pipeline)
-    sampling: dict[str, Any] = {"steps": args.steps, "seed": args.seed, "sampler": args.sampler}
-
-    def method(case: Case) -> Image.Image:
-        return pipeline(case.scene, instruction(case), guidance, **sampling).pictures()[0]
-
-    return method, _facts(args, pipeline, "base")
-
-
-METHODS: dict[str, Callable[[Namespace, Benchmark], tuple[Method, dict[str, Any]]]] = {
-    "visual-insertion": _visual_insertion,
-    "text": _text,
-    "frozen-swap": _frozen_swap,
-    "paint-by-example-encoder": _paint_by_example_encoder,
-    "ip-adapter": _ip_adapter,
-}
-NEEDS = {"paint-by-example-encoder": "paint_by_example", "ip-adapter": "ip_adapter"}  # method -> its own option

@@ -5,9 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _scenes, outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m")
@@ -26,6 +29,9 @@ def register(subparsers: Any) -> None:
     add("--embedding-optimizer", type=Path, metavar="FILE", help="default: the one in the models' folder")
     add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision; default: the one in the models' folder")
     add("--detail-encoder", type=Path, metavar="FOLDER", help="DINOv2; for optimizers trained with a second encoder")
+    where = "white where the object may appear, of the scene's size: latent cells outside stay the scene's"
+    add("--mask", type=Path, metavar="FILE", help=where)
+    add("--denoise", type=float, default=1.0, metavar="X", help="below 1 the run starts from the noised scene")
     add("--object-scale", type=float, metavar="X", help="how strongly the object is wanted (default: the models')")
     add("--scene-scale", type=float, metavar="X", help="how strongly the scene is kept (default: the models')")
     only = "only in this part of a large scene, px; all else stays as it is to the last bit"
@@ -36,46 +42,64 @@ def register(subparsers: Any) -> None:
 
 def insert(args: Namespace) -> None:
     """Insert and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..pictures.files import check_output, open_picture, picture_tensor, pil_pictures, save_picture
+    from ..pictures.files import check_output, mask_tensor, open_picture, picture_tensor, pil_pictures, save_picture
+    from ..pictures.masks import check_mask
     from ..pictures.scene import check_scene
 
-    scene, pictured = check_scene(picture_tensor(open_picture(args.scene))), open_picture(args.object)
-    mask = open_picture(args.object_mask) if args.object_mask else None
+    scene = check_scene(picture_tensor(open_picture(args.scene)))
+    object_picture = open_picture(args.object)
+    object_mask = open_picture(args.object_mask) if args.object_mask else None
+    mask = mask_tensor(open_picture(args.mask)) if args.mask else None
+    if mask is not None:
+        check_mask(mask, *scene.shape[1:3])  # before gigabytes are read
     check_output(args.output)
     box = _scenes.corners(args.box) if args.box else None
 
-    from dataclasses import replace
-
     from transformers.utils.logging import disable_progress_bar
 
+    from ..evaluation.inserters import chosen_guidance
+    from ..local_region.edit import edit_region
     from ..visual_insertion.pipeline import VisualInsertionPipeline
 
     disable_progress_bar()
+    device, dtype = _scenes.device_of(args)
     pipeline = VisualInsertionPipeline.from_folder(
-        args.models, args.embedding_optimizer, args.image_encoder, *_scenes.device_of(args), args.detail_encoder
+        args.models,
+        args.embedding_optimizer,
+        args.image_encoder,
+        device,
+        dtype,
+        detail_encoder=args.detail_encoder,
     )
-    scales = {"object_scale": args.object_scale, "scene_scale": args.scene_scale}
-    guidance = replace(pipeline.guidance, **{name: x for name, x in scales.items() if x is not None})
+    guidance = chosen_guidance(args, pipeline.guidance)
     bar, callback = _scenes.steps_bar(args, "inserting")
 
-    def edit(part, _=None):
+    def edit(part: Tensor, part_mask: Tensor | None) -> Tensor:
         return pipeline(
             part,
-            pictured,
-            mask,
+            object_picture,
+            object_mask,
             guidance,
             steps=args.steps,
             seed=args.seed,
             sampler=args.sampler,
+            mask=part_mask,
+            denoise=args.denoise,
             framing=args.framing,
             background=args.background,
             callback=callback,
         ).images
 
+    def edit_crop(crop: Tensor, crop_mask: Tensor) -> Tensor:
+        return edit(crop, None if mask is None else crop_mask)  # a box alone only says where to cut
+
     with bar:
         if box:
-            images = _scenes.edit_region(args, scene, None, box, pipeline.native_size, "changes", edit)
+            size = args.working_size or pipeline.native_size
+            images = edit_region(
+                scene, edit_crop, mask=mask, box=box, working_size=size, expansion=args.expansion, area="changes"
+            )
         else:
-            images = edit(scene)
+            images = edit(scene, mask)
     save_picture(pil_pictures(images)[0], args.output)
     print(args.output)

@@ -58,6 +58,7 @@ def paint(args: Namespace) -> None:
 
     from transformers.utils.logging import disable_progress_bar
 
+    from ..local_region.edit import edit_region
     from ..paint_by_example.inpainting import binary_mask
     from ..paint_by_example.pipeline import PaintByExamplePipeline
 
@@ -86,6 +87,7 @@ def paint(args: Namespace) -> None:
         if args.whole:
             images = edit(scene, mask)
         else:
-            images = _scenes.edit_region(args, scene, mask, None, pipeline.native_size, "mask", edit)
+            size = args.working_size or pipeline.native_size
+            images = edit_region(scene, edit, mask=mask, working_size=size, expansion=args.expansion, area="mask")
     save_picture(pil_pictures(images)[0], args.output)
     print(args.output)

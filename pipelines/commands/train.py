@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..method import Training
+from ..systems import METHODS
 from . import outcome
-
-METHODS = ("visual_insertion", "paint_by_example")  # rooms; a configuration that names none is of the first
 
 
 def register(subparsers: Any) -> None:
@@ -25,6 +24,11 @@ def register(subparsers: Any) -> None:
     add("--dry-run", action="store_true", help="parameters, memory, steps and hours by a short measurement")
 
 
+def trainings() -> dict[str, Training]:
+    """How each method that can be trained is trained, by the name that configurations have for it."""
+    return {method.name: method.training for method in METHODS if method.training}
+
+
 def read(path: Path, changes: list[str] | None = None) -> tuple[str, Any]:
     """The method, and the configuration of it in a YAML file or of a shipped recipe's name, with `changes`.
 
@@ -32,27 +36,22 @@ def read(path: Path, changes: list[str] | None = None) -> tuple[str, Any]:
     """
     from ..training.config import find_config, read_config
 
-    rooms = Path(__file__).resolve().parents[1]
-    kinds = {method: partial(_of, method, "config", "TrainingConfig") for method in METHODS}
-    path = find_config(path, [rooms / method / "training" / "recipes" for method in METHODS])
+    kinds = {name: training.config for name, training in trainings().items()}
+    path = find_config(path, [training.recipes for training in trainings().values()])
     return read_config(path, kinds, changes or [])
 
 
-def _of(method: str, module: str, name: str) -> Any:
-    """Something of a method's training."""
-    return getattr(import_module(f"..{method}.training.{module}", __package__), name)
-
-
 def train(args: Namespace) -> None:
-    """Train, or estimate. Raises what `recipe.train` of the method raises."""
+    """Train, or estimate. Raises what the method's training raises."""
     from tqdm import tqdm
 
-    method, config = read(args.config, args.set)
+    name, config = read(args.config, args.set)
+    training = trainings()[name]
     if args.dry_run:
-        print(_of(method, "estimate", "estimate")(config))
+        print(training.estimate(config))
         return
     first = os.environ.get("RANK", "0") == "0"  # of several processes
-    made = _of(method, "recipe", "train")(config, tqdm.write, _Bars() if first else None)
+    made = training.train(config, tqdm.write, _Bars() if first else None)
     for what, path in made.items():
         print(f"{what}: {path}")
 

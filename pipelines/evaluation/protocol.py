@@ -17,8 +17,8 @@ from ..pictures.files import open_picture, picture_tensor, pil_pictures, save_pi
 from .backbones import Backbones
 from .cases import Benchmark
 from .cmmd import cmmd
+from .inserters import Inserter
 from .measure import measure_case
-from .methods import Method
 from .metrics import CMMD, PER_CASE, Metric
 from .pixel import to_size
 
@@ -50,7 +50,7 @@ class Table:
 def make_results(
     benchmark: Benchmark,
     name: str,
-    method: Method,
+    insert: Inserter,
     folder: Path,
     settings: Mapping[str, Any],
     follow: Follow = _plainly,
@@ -72,7 +72,7 @@ def make_results(
     for index in follow(range(len(benchmark)), name):
         path = folder / f"{benchmark.names[index]}.png"
         if not path.is_file():
-            save_picture(method(benchmark[index]), path)
+            save_picture(insert(benchmark[index]), path)
     return folder
 
 

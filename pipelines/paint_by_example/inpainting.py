@@ -83,14 +83,6 @@ def pad_scene(scene: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return pad_to_multiple(scene, CELL), pad_to_multiple(mask[..., None], CELL)[..., 0]
 
 
-def paired(**counts: int) -> int:
-    """How many pictures come out of so many of each kind. Raises ValueError unless each is one or the same number."""
-    if len(set(counts.values()) - {1}) > 1:
-        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
-        raise ValueError(f"The batches do not pair up: {found}. Give one of either, or equally many.")
-    return max(counts.values())
-
-
 def guided(null: Tensor, exemplar: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance, e(null) + scale (e(exemplar) - e(null)): how much like the exemplar (section 3.5)."""
     return null + scale * (exemplar - null)

@@ -13,10 +13,11 @@ from typing import Any, cast
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from ..encoders.vision import encoder_pixels
+from ..pictures.batches import paired
 from ..pictures.files import Picture, mask_tensor, picture_tensor, pil_pictures
 from ..pictures.scene import check_scene, crop_to
 from ..sampling.schedulers import make_scheduler, training_levels
@@ -25,7 +26,7 @@ from ..weights.reading import StateDict
 from . import exemplar_encoder as exemplars
 from .checkpoints import ENCODER_FILES, check_channels, open_paint_by_example, open_tensors
 from .exemplar_picture import exemplar_pictures
-from .inpainting import CELL, binary_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene, paired
+from .inpainting import CELL, binary_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene
 
 Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
@@ -121,6 +122,11 @@ class PaintByExamplePipeline:
             facts["image_mean"],
             facts["image_std"],
         )
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All that a result depends on."""
+        return [self.unet, self.vae, self.image_encoder, self.exemplar_encoder]
 
     @property
     def native_size(self) -> int:

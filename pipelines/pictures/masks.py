@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from .scene import pad_to_multiple
 
 Box = tuple[int, int, int, int]
 SAMPLES, JITTER, SHARE = 18, 5, 0.4  # of Paint by Example, arXiv 2211.13227, as its authors' code has them
@@ -59,6 +62,14 @@ def check_mask(mask: Tensor, height: int, width: int) -> Tensor:
             "Resize the mask to the scene first."
         )
     return mask
+
+
+def touched_cells(mask: Tensor, cell: int) -> Tensor:
+    """Masks [B,H,W] in latent cells of `cell` px, [B,1,h,w]: as free as a cell's freest pixel; no stroke is too thin.
+
+    What is missing to a whole cell at the far sides is the last row's and column's.
+    """
+    return F.max_pool2d(pad_to_multiple(mask[..., None], cell).movedim(-1, 1), cell)
 
 
 def mask_boxes(mask: Tensor, height: int, width: int) -> list[Box]:

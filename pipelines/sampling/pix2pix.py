@@ -23,12 +23,15 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor, nn
 
-from ..pictures.files import Picture, picture_tensor, pil_pictures
+from ..pictures.batches import paired
+from ..pictures.files import Picture, mask_tensor, picture_tensor, pil_pictures
+from ..pictures.masks import check_mask, touched_cells
 from ..pictures.scene import check_scene, crop_to, pad_to_multiple
 from ..weights.layouts import kind_of
 from ..weights.pretrained import present, reading
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
-from .schedulers import make_scheduler, percent_to_sigma, training_levels
+from .kept_scene import KeptScene, restore_kept
+from .schedulers import make_scheduler, noise_scale, percent_to_sigma, shortened_sigmas, training_levels
 
 Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
 
@@ -54,12 +57,16 @@ class GuidedUNet(nn.Module):
         levels: Tensor,
         sigma_of: Callable[[Tensor], float],
         embeds: tuple[Tensor, Tensor] | None = None,
+        kept: KeptScene | None = None,
     ):
-        """`null` [B,N,D]; `embeds` (object, null) [B,V,...] are an IP-Adapter's, for a UNet that has one."""
+        """`null` [B,N,D]; `embeds` (object, null) [B,V,...] are an IP-Adapter's, for a UNet that has one.
+
+        `kept` is the scene where only a mask may change.
+        """
         super().__init__()
         self.unet, self.config, self.device = unet, unet.config, unet.device
         self.null, self.guidance, self.velocity = null, guidance, prediction_type == "v_prediction"
-        self.levels, self.sigma_of, self.embeds = levels, sigma_of, embeds
+        self.levels, self.sigma_of, self.embeds, self.kept = levels, sigma_of, embeds, kept
         self.evaluations = 0  # one per branch and step
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict=False, **kwargs):
@@ -68,9 +75,11 @@ class GuidedUNet(nn.Module):
         scales = scales_at(self.guidance, sigma, partial(percent_to_sigma, self.levels))
         branches = needed_branches(self.guidance, scales)
         noisy, scene = sample.chunk(2, dim=1)
+        signal = (1 + sigma**2) ** -0.5  # noisy = signal * clean + signal * sigma * noise
+        shown_noisy = self.kept.noised(noisy, sigma, signal) if self.kept else noisy
         scenes = [torch.zeros_like(scene) if branch == "empty" else scene for branch in branches]
         contexts = [encoder_hidden_states if branch == "full" else self.null for branch in branches]
-        inputs = torch.cat([torch.cat([noisy, shown], 1) for shown in scenes]).to(self.unet.dtype)
+        inputs = torch.cat([torch.cat([shown_noisy, shown], 1) for shown in scenes]).to(self.unet.dtype)
         contexts = torch.cat(contexts).to(self.unet.dtype)
         if self.embeds:
             shown, hidden = (one.expand(len(noisy), *one.shape[1:]) for one in self.embeds)
@@ -79,13 +88,14 @@ class GuidedUNet(nn.Module):
         outputs = self.unet(inputs, timestep, encoder_hidden_states=contexts, **kwargs, return_dict=False)[0].float()
         self.evaluations += len(branches)
 
-        signal = (1 + sigma**2) ** -0.5  # noisy = signal * clean + signal * sigma * noise
         of_noisy, of_clean = (signal, 1.0) if self.velocity else (1.0, signal)
         predictions: dict[Branch, Tensor] = {
-            branch: (of_noisy * noisy - signal * sigma * output) / of_clean
+            branch: (of_noisy * shown_noisy - signal * sigma * output) / of_clean
             for branch, output in zip(branches, outputs.chunk(len(branches)), strict=True)
         }
         clean = combine(self.guidance, scales, predictions)
+        if self.kept:
+            clean = self.kept.predicted(clean)
         return ((of_noisy * noisy - of_clean * clean) / (signal * sigma),)
 
 
@@ -139,24 +149,31 @@ class GuidedPix2Pix:
         sampler: str = "euler_ancestral",
         sigmas: Tensor | None = None,
         latents: Tensor | None = None,
+        mask: Picture | None = None,
+        denoise: float = 1.0,
         embeds: tuple[Tensor, Tensor] | None = None,
         callback: Callback | None = None,
     ) -> Insertion:
         """Insert what `context` [B,N,D] says into a scene of any size; `null` [B,N,D] says nothing.
 
         `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for
-        `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws. `embeds`, (object, null)
-        [B,V,...], are for a UNet with an IP-Adapter. `callback(done, total, latents)` may raise to cancel. Batches
-        pair up: one of either, or equally many.
+        `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws. With a `mask` [H,W] or
+        [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's. A `denoise`
+        below 1 starts from the noised scene, at that share of the noise levels. `embeds`, (object, null) [B,V,...], are
+        for a UNet with an IP-Adapter. `callback(done, total, latents)` may raise to cancel. Batches pair up: one of
+        each, or equally many.
 
         Raises ValueError for unusable scenes or settings, and batches that do not pair up.
         """
         config = self.pipeline.scheduler.config
+        if denoise != 1:
+            if sigmas is not None:
+                raise ValueError("Give the noise levels (sigmas) or a denoise below 1, not both.")
+            sigmas = shortened_sigmas(self.levels, steps, denoise)
         scheduler, steps, sigma_of = make_scheduler(sampler, config, self.levels, steps, sigmas)
         scene = check_scene(picture_tensor(scene))
-        count = max(len(scene), len(context))
-        if {len(scene), len(context)} - {1, count}:
-            raise ValueError(f"{len(scene)} scenes and {len(context)} objects do not pair up.")
+        free = None if mask is None else check_mask(mask_tensor(mask), *scene.shape[1:3]).clamp(0, 1)
+        count = paired(scenes=len(scene), objects=len(context), masks=1 if free is None else len(free))
 
         vae, device = self.pipeline.vae, self.pipeline.unet.device
         cell = self.pipeline.vae_scale_factor  # px per latent cell
@@ -167,6 +184,12 @@ class GuidedPix2Pix:
             latents = torch.randn(shown.shape, generator=torch.Generator().manual_seed(seed))
         if latents.shape != shown.shape:
             raise ValueError(f"The noise is {tuple(latents.shape)}, the scene's latent {tuple(shown.shape)}.")
+        noise = latents.to(device, torch.float32)
+        scene_latents = shown * vae.config.scaling_factor
+        kept = None if free is None else KeptScene(scene_latents, noise, touched_cells(free, cell).to(noise))
+        start = noise
+        if kept or denoise < 1:
+            start = noise + scene_latents / noise_scale(scheduler, steps, sigma_of)
 
         unet = GuidedUNet(
             self.pipeline.unet,
@@ -176,6 +199,7 @@ class GuidedPix2Pix:
             self.levels,
             sigma_of,
             embeds,
+            kept,
         )
         guided = _pix2pix(unet=unet, vae=vae, scheduler=scheduler)
         guided.set_progress_bar_config(disable=True)
@@ -192,12 +216,14 @@ class GuidedPix2Pix:
             prompt_embeds=context.expand(count, -1, -1).float(),
             guidance_scale=1.0,  # off: GuidedUNet does it
             num_inference_steps=steps,
-            latents=latents.to(device, torch.float32),
+            latents=start,
             generator=fresh,
             callback_on_step_end=report,
             output_type="latent",
         ).images
         sampled = sampled / vae.config.scaling_factor
+        if kept and (sigmas is None or not sigmas[-1]):
+            sampled = restore_kept(sampled, shown, kept.mask)
         images = vae.decode(sampled.to(vae.dtype)).sample.float().div(2).add(0.5).clamp(0, 1)
         images = crop_to(images.movedim(1, -1), scene.shape[1], scene.shape[2], cell)
         return Insertion(images.cpu(), sampled.cpu(), unet.evaluations)

@@ -56,6 +56,18 @@ def normal_sigmas(levels: Tensor, steps: int) -> Tensor:
     return torch.cat([level_at(levels, torch.linspace(len(levels) - 1, 0, steps)), torch.zeros(1)])
 
 
+def shortened_sigmas(levels: Tensor, steps: int, denoise: float) -> Tensor:
+    """[steps + 1] noise levels of the end of a longer run: the host's "normal" scheduler at a `denoise` of 0..1.
+
+    Raises ValueError for a denoise outside of that, or of no step.
+    """
+    if not 0 < denoise <= 1:
+        raise ValueError(f"denoise must be above 0 and at most 1; got {denoise}.")
+    if steps < 1:
+        raise ValueError(f"At least 1 step is needed; got {steps}.")
+    return normal_sigmas(levels, int(steps / denoise))[-(steps + 1) :]
+
+
 # Samplers: diffusers' schedulers, two of them with noise levels of our choice.
 
 
@@ -87,6 +99,14 @@ SAMPLERS: dict[str, Callable[[Any], Any]] = {
     "ddim": partial(DDIMScheduler.from_config, clip_sample=False),
     "dpmpp_2m": DPMSolverMultistepScheduler.from_config,
 }
+
+
+def noise_scale(scheduler: Any, steps: int, sigma_of: Callable[[Tensor], float]) -> float:
+    """What the noise of a run's first step is scaled by, over what the clean latents of that step are scaled by."""
+    if hasattr(scheduler, "follow"):
+        return float(scheduler.init_noise_sigma)
+    scheduler.set_timesteps(steps)
+    return (1 + sigma_of(scheduler.timesteps[0]) ** 2) ** 0.5
 
 
 def check_sigmas(sigmas: Tensor) -> Tensor:

@@ -144,6 +144,8 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         sampler: str = "euler_ancestral",
         sigmas: Tensor | None = None,
         latents: Tensor | None = None,
+        mask: Picture | None = None,
+        denoise: float = 1.0,
         framing: str = "squash",
         background: str = "keep",
         strength: float = 1.0,
@@ -152,7 +154,8 @@ class VisualInsertionPipeline(GuidedPix2Pix):
     ) -> Insertion:
         """Insert the object into a scene of any size; several pictures are several views of it.
 
-        The settings are `contexts`' and `sample`'s, and so are the errors.
+        `masks` are the object's, one per picture; `mask` is the scene's, where the object may appear. The settings are
+        `contexts`' and `sample`'s, and so are the errors.
         """
         context, null = self.contexts(objects, masks, framing, background, strength, views)
         return self.sample(
@@ -165,5 +168,7 @@ class VisualInsertionPipeline(GuidedPix2Pix):
             sampler=sampler,
             sigmas=sigmas,
             latents=latents,
+            mask=mask,
+            denoise=denoise,
             callback=callback,
         )

@@ -1,6 +1,6 @@
 """Methods that need no network: what every table should be read against.
 
-A method is any function from a case to a picture. These are trivial on purpose: doing nothing scores well on every
+These are trivial on purpose: doing nothing scores well on every
 similarity, pasting scores well on every identity, and another case's object must score badly on it.
 """
 
@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .cases import Benchmark, Case, mask_box
-
-Method = Callable[[Case], Image.Image]
+from .inserters import Inserter
 
 
 def unchanged(case: Case) -> Image.Image:
@@ -49,18 +48,18 @@ def copy_paste(case: Case) -> Image.Image:
     return paste(case, case.objects[0], case.object_masks[0] if case.object_masks else None)
 
 
-def shuffled_object(benchmark: Benchmark) -> Method:
+def shuffled_object(benchmark: Benchmark) -> Inserter:
     """The next case's object at this case's true box."""
     places = {name: index for index, name in enumerate(benchmark.names)}
 
-    def method(case: Case) -> Image.Image:
+    def insert(case: Case) -> Image.Image:
         other = benchmark[(places[case.name] + 1) % len(benchmark)]
         return paste(case, other.objects[0], other.object_masks[0] if other.object_masks else None)
 
-    return method
+    return insert
 
 
-METHODS: dict[str, Callable[[Benchmark], Method]] = {
+TRIVIAL_METHODS: dict[str, Callable[[Benchmark], Inserter]] = {
     "unchanged": lambda benchmark: unchanged,
     "perfect_copy": lambda benchmark: perfect_copy,
     "copy_paste": lambda benchmark: copy_paste,

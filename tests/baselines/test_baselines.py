@@ -16,8 +16,8 @@ from visual_insertion_pack.pipelines.baselines import frozen_swap as swap
 from visual_insertion_pack.pipelines.baselines.base_null import base_null
 from visual_insertion_pack.pipelines.baselines.exemplar_token import exemplar_in_front
 from visual_insertion_pack.pipelines.baselines.ip_adapter import AdapterPipeline
+from visual_insertion_pack.pipelines.baselines.methods import ToldInWords
 from visual_insertion_pack.pipelines.baselines.told_in_words import TextPipeline
-from visual_insertion_pack.pipelines.commands.evaluate import METHODS
 from visual_insertion_pack.pipelines.encoders.vision import encoder_pixels, load_encoder, vision_tokens
 from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
 from visual_insertion_pack.pipelines.playroom.judging import benchmark
@@ -510,7 +510,7 @@ def test_text_is_refused_where_a_benchmark_has_no_instructions(base):
     mute = replace(squares, read=lambda index: replace(squares.read(index), instruction=""))
     args = Namespace(base=base, models=None, device="cpu")
     with pytest.raises(ValueError, match="disc0 of discs has no instruction.*playroom, pipe"):
-        METHODS["text"](args, mute)
+        ToldInWords().inserter(args, mute)
 
 
 def test_the_playrooms_cases_say_what_to_add():

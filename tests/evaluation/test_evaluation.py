@@ -23,7 +23,7 @@ from visual_insertion_pack.pipelines.evaluation import (
 )
 from visual_insertion_pack.pipelines.evaluation.backbones import Backbones, load_backbones
 from visual_insertion_pack.pipelines.evaluation.measure import measure_case
-from visual_insertion_pack.pipelines.evaluation.methods import METHODS, paste, unchanged
+from visual_insertion_pack.pipelines.evaluation.trivial import TRIVIAL_METHODS, paste, unchanged
 from visual_insertion_pack.pipelines.evaluation.vae_noise import load_restoration
 from visual_insertion_pack.pipelines.playroom.judging import benchmark as playroom_benchmark
 from visual_insertion_pack.tests import evaluation_parts as parts
@@ -42,7 +42,7 @@ def backbones(folders):
 
 
 def table_of(benchmark, backbones, folder, restore=None):
-    methods = {name: METHODS[name](benchmark) for name in TRIVIAL}
+    methods = {name: TRIVIAL_METHODS[name](benchmark) for name in TRIVIAL}
     results = {
         name: protocol.make_results(benchmark, name, method, folder / name, {}) for name, method in methods.items()
     }

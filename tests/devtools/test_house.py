@@ -9,13 +9,10 @@ from pathlib import Path
 
 import pytest
 
-
-@pytest.fixture
-def house(pack):
-    return pack.devtools.house
+from visual_insertion_pack.devtools import house
 
 
-def habits(house, source):
+def habits(source):
     return Counter(house.habits(ast.parse(source)))
 
 
@@ -31,8 +28,8 @@ def habits(house, source):
         "a, *rest = 1, 2, 3",
     ],
 )
-def test_a_tuple_assignment_of_several_things_counts(house, source):
-    assert habits(house, source) == {"tuple_assignments": 1}
+def test_a_tuple_assignment_of_several_things_counts(source):
+    assert habits(source) == {"tuple_assignments": 1}
 
 
 @pytest.mark.parametrize(
@@ -49,12 +46,12 @@ def test_a_tuple_assignment_of_several_things_counts(house, source):
         "for scene, target in pairs: pass",
     ],
 )
-def test_unpacking_and_things_that_are_one_do_not_count(house, source):
-    assert habits(house, source) == {}
+def test_unpacking_and_things_that_are_one_do_not_count(source):
+    assert habits(source) == {}
 
 
-def test_every_walrus_counts(house):
-    assert habits(house, "if (a := f()) and (b := g(a)):\n    print(b)") == {"walrus": 2}
+def test_every_walrus_counts():
+    assert habits("if (a := f()) and (b := g(a)):\n    print(b)") == {"walrus": 2}
 
 
 @pytest.mark.parametrize(
@@ -67,48 +64,46 @@ def test_every_walrus_counts(house):
         ("[[[d for d in c] for c in b] for b in a]", 2),
     ],
 )
-def test_comprehensions_in_comprehensions_count(house, source, count):
-    assert habits(house, source)["nested_comprehensions"] == count
+def test_comprehensions_in_comprehensions_count(source, count):
+    assert habits(source)["nested_comprehensions"] == count
 
 
 @pytest.mark.parametrize(
     ("source", "count"),
     [("f(1, 2, 3, 4, 5)", 1), ("f(1, 2, 3, 4, e=5)", 0), ("f(*a, *b, 3, 4)", 0), ("x.f(*a, 2, 3, 4, 5, **k)", 1)],
 )
-def test_five_positional_arguments_make_a_long_call(house, source, count):
-    assert habits(house, source)["long_calls"] == count
+def test_five_positional_arguments_make_a_long_call(source, count):
+    assert habits(source)["long_calls"] == count
 
 
-def test_any_counts_where_it_is_used_and_not_where_it_is_imported(house):
+def test_any_counts_where_it_is_used_and_not_where_it_is_imported():
     source = "import typing\nfrom typing import Any\ndef f(a: Any, b: dict[str, Any], c: typing.Any = any(d)): ..."
-    assert habits(house, source) == {"any": 3}
+    assert habits(source) == {"any": 3}
 
 
-def helpers(house, **files):
+def helpers(**files):
     sources = {f"pipelines/{name}.py": text for name, text in files.items()}
     return dict(+house.helpers_with_one_caller(house.parse(sources)))
 
 
-def test_a_private_helper_used_once_counts(house):
+def test_a_private_helper_used_once_counts():
     once = "def _once(): ...\ndef __dunder(): ...\ndef public(): ...\n_once()\n__dunder()\npublic()"
-    assert helpers(house, a=once) == {"pipelines/a.py": 1}
-    assert helpers(house, a="def _twice(): ...\n_twice()\nprint(key=_twice)") == {}
-    assert helpers(house, a="def _never(): ...") == {}
-    assert helpers(house, a="class A:\n    def _step(self): ...\n    def run(self): self._step()") == {
-        "pipelines/a.py": 1
-    }
+    assert helpers(a=once) == {"pipelines/a.py": 1}
+    assert helpers(a="def _twice(): ...\n_twice()\nprint(key=_twice)") == {}
+    assert helpers(a="def _never(): ...") == {}
+    assert helpers(a="class A:\n    def _step(self): ...\n    def run(self): self._step()") == {"pipelines/a.py": 1}
 
 
-def test_uses_in_an_importing_file_count_too(house):
+def test_uses_in_an_importing_file_count_too():
     helper = "def _helper(): ..."
-    assert helpers(house, a=helper, b="from .a import _helper\n_helper()") == {"pipelines/a.py": 1}
-    assert helpers(house, a=helper + "\n_helper()", b="from . import a\na._helper()") == {}
+    assert helpers(a=helper, b="from .a import _helper\n_helper()") == {"pipelines/a.py": 1}
+    assert helpers(a=helper + "\n_helper()", b="from . import a\na._helper()") == {}
 
 
-def test_the_same_name_in_a_file_that_imports_nothing_is_another_helper(house):
+def test_the_same_name_in_a_file_that_imports_nothing_is_another_helper():
     one = "def _helper(): ...\n_helper()"
-    assert helpers(house, a=one, b=one) == {"pipelines/a.py": 1, "pipelines/b.py": 1}
-    assert helpers(house, a=one, b="from . import a\n" + one) == {"pipelines/a.py": 1, "pipelines/b.py": 1}
+    assert helpers(a=one, b=one) == {"pipelines/a.py": 1, "pipelines/b.py": 1}
+    assert helpers(a=one, b="from . import a\n" + one) == {"pipelines/a.py": 1, "pipelines/b.py": 1}
 
 
 @pytest.mark.parametrize(
@@ -124,11 +119,11 @@ def test_the_same_name_in_a_file_that_imports_nothing_is_another_helper(house):
         ("def inner():\n        if a:\n            b", 2),
     ],
 )
-def test_branches_are_counted_with_those_inside_comprehensions(house, body, count):
+def test_branches_are_counted_with_those_inside_comprehensions(body, count):
     assert house.branches(ast.parse(f"def f():\n    {body}").body[0]) == count
 
 
-def test_the_most_branching_function_comes_first_with_its_place(house):
+def test_the_most_branching_function_comes_first_with_its_place():
     trees = house.parse({"nodes/a.py": "def f(): ...\n\nclass A:\n    async def g(self):\n        if a: b"})
     assert house.branching_functions(trees) == [(2, "nodes/a.py:4 g"), (1, "nodes/a.py:1 f")]
 
@@ -136,39 +131,39 @@ def test_the_most_branching_function_comes_first_with_its_place(house):
 SIX = [f"line_{number}()" for number in range(6)]
 
 
-def pairs(house, **files):
+def pairs(**files):
     return house.duplicated_places({f"{name}.py": "\n".join(lines) for name, lines in files.items()})
 
 
-def test_six_equal_lines_are_a_pair_and_five_are_none(house):
-    assert pairs(house, a=["a()", *SIX], b=["b()", *SIX, "c()"]) == [("a.py", "b.py")]
-    assert pairs(house, a=["a()", *SIX[1:]], b=["b()", *SIX[1:]]) == []
+def test_six_equal_lines_are_a_pair_and_five_are_none():
+    assert pairs(a=["a()", *SIX], b=["b()", *SIX, "c()"]) == [("a.py", "b.py")]
+    assert pairs(a=["a()", *SIX[1:]], b=["b()", *SIX[1:]]) == []
 
 
-def test_a_longer_stretch_is_one_pair_and_three_places_are_three(house):
-    assert pairs(house, a=[*SIX, "x()", "y()"], b=[*SIX, "x()", "y()"]) == [("a.py", "b.py")]
-    assert len(pairs(house, a=SIX, b=SIX, c=SIX)) == 3
-    assert pairs(house, a=[*SIX, "x()", *SIX]) == [("a.py", "a.py")]
+def test_a_longer_stretch_is_one_pair_and_three_places_are_three():
+    assert pairs(a=[*SIX, "x()", "y()"], b=[*SIX, "x()", "y()"]) == [("a.py", "b.py")]
+    assert len(pairs(a=SIX, b=SIX, c=SIX)) == 3
+    assert pairs(a=[*SIX, "x()", *SIX]) == [("a.py", "a.py")]
 
 
-def test_a_run_of_one_repeated_line_is_no_pair_with_itself_moved_by_less_than_six(house):
-    assert pairs(house, a=["same()"] * 11) == []
+def test_a_run_of_one_repeated_line_is_no_pair_with_itself_moved_by_less_than_six():
+    assert pairs(a=["same()"] * 11) == []
 
 
-def test_layout_comments_and_imports_make_no_difference(house):
+def test_layout_comments_and_imports_make_no_difference():
     indented = ["def f():", *(f"    {line}" for line in SIX)]
     spread = [SIX[0], "", "# why", *SIX[1:3], "from a import (", "    b,", ")", *SIX[3:]]
-    assert pairs(house, a=indented, b=spread) == [("a.py", "b.py")]
-    assert pairs(house, a=["from a import ("] + ["    b,"] * 6 + [")"], b=["f("] + ["    b,"] * 6 + [")"]) == []
+    assert pairs(a=indented, b=spread) == [("a.py", "b.py")]
+    assert pairs(a=["from a import ("] + ["    b,"] * 6 + [")"], b=["f("] + ["    b,"] * 6 + [")"]) == []
 
 
-def graph(house, **files):
+def graph(**files):
     """Files of pipelines/ by their dotted names; __ is a slash."""
     sources = {f"pipelines/{name.replace('__', '/')}.py": text for name, text in files.items()}
     return house.import_graph(house.parse(sources))
 
 
-def test_imports_lead_to_files(house):
+def test_imports_lead_to_files():
     init = {"room/__init__": "", "room/a": ""}
     source = (
         "import room\nfrom .room import a, b\nfrom .room.a import c\ndef f():\n    from . import d\nfrom .e import f"
@@ -180,21 +175,20 @@ def test_imports_lead_to_files(house):
     assert edges["nodes/a.py"] == {"pipelines/room/a.py"}
 
 
-def test_a_circle_is_seen_through_functions_and_type_checking(house):
+def test_a_circle_is_seen_through_functions_and_type_checking():
     late = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import A"
-    edges = graph(house, a="from .b import B", b="def f():\n    from .c import C", c=late, d="from .a import A")
+    edges = graph(a="from .b import B", b="def f():\n    from .c import C", c=late, d="from .a import A")
     assert house.circles(edges) == [["pipelines/a.py", "pipelines/b.py", "pipelines/c.py"]]
 
 
-def test_two_circles_are_two_and_a_chain_is_none(house):
-    assert house.circles(graph(house, a="from . import b", b="from . import c", c="")) == []
-    two = graph(house, a="from . import b", b="from . import a", c="from . import d, a", d="from . import c")
+def test_two_circles_are_two_and_a_chain_is_none():
+    assert house.circles(graph(a="from . import b", b="from . import c", c="")) == []
+    two = graph(a="from . import b", b="from . import a", c="from . import d, a", d="from . import c")
     assert len(house.circles(two)) == 2
 
 
-def test_a_system_imports_sideways_unless_the_list_allows_it(house):
+def test_a_system_imports_sideways_unless_the_list_allows_it():
     edges = graph(
-        house,
         paint_by_example__a="from ..visual_insertion import b\nfrom ..ground import c",
         visual_insertion__b="from . import d",
         visual_insertion__d="",
@@ -222,7 +216,7 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def test_rates_are_per_thousand_lines_that_are_not_blank(house, checkout):
+def test_rates_are_per_thousand_lines_that_are_not_blank(checkout):
     figures = house.measure(house.read(checkout))
     values = {name: value for name, (value, _) in figures.items()}
     assert (values["lines"], values["pipelines_lines"], values["nodes_lines"]) == (40, 10, 0)
@@ -232,7 +226,7 @@ def test_rates_are_per_thousand_lines_that_are_not_blank(house, checkout):
     assert len(figures) == 4 * (len(house.RATES) + 3)
 
 
-def test_what_is_written_names_the_commit_that_was_measured(house, checkout, monkeypatch, tmp_path_factory, capsys):
+def test_what_is_written_names_the_commit_that_was_measured(checkout, monkeypatch, tmp_path_factory, capsys):
     here = tmp_path_factory.mktemp("here")
     (here / "docs" / "figures").mkdir(parents=True)
     monkeypatch.setattr(house, "ROOT", here)
@@ -257,7 +251,7 @@ def test_what_is_written_names_the_commit_that_was_measured(house, checkout, mon
     assert "tuple_assignments" in capsys.readouterr().out
 
 
-def test_any_checkout_can_be_measured_without_a_package_installed(house, checkout):
+def test_any_checkout_can_be_measured_without_a_package_installed(checkout):
     command = [sys.executable, "-I", "-S", Path(house.__file__), f"--root={checkout}"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ["long_calls", "75", "0", "0", "100"] in [line.split() for line in shown.splitlines()]

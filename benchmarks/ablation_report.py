@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from ..pipelines.whole_files import write_text
 
 Row = dict[str, float]  # figures of an arm
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
@@ -58,9 +59,7 @@ def fill(page: Path, text: str) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no place for the tables between {BEGIN.strip()} and {END}.")
-    part = page.with_suffix(".part")
-    part.write_text(before + begin + text + end + after, encoding="utf-8", newline="\n")
-    os.replace(part, page)
+    write_text(page, before + begin + text + end + after)
 
 
 def plot(rows: dict[str, Row], scales: tuple[float, ...], folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from ..pipelines.playroom.visual_insertion import ablation
 from ..pipelines.playroom.visual_insertion.ablation import ARMS, Study
 from ..pipelines.playroom.visual_insertion.recipe import GUIDANCE
 from ..pipelines.playroom.world import dataset
+from ..pipelines.whole_files import whole
 from . import ablation_report as report
 from .figures import ROOT, record
 
@@ -89,9 +89,9 @@ class Test:
 def remembered(path: Path, make) -> Scores:
     """What `make` gives, from the file if it is there."""
     if not path.exists():
-        part = path.with_suffix(".part.npz")
-        np.savez(part, allow_pickle=False, **make())
-        os.replace(part, path)
+        scores = make()
+        with whole(path) as part, open(part, "wb") as file:
+            np.savez(file, allow_pickle=False, **scores)
     with np.load(path) as stored:
         return dict(stored)
 

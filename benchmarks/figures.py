@@ -8,6 +8,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+from ..pipelines.whole_files import write_text
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -35,7 +37,5 @@ def record(topic: str, values: dict[str, tuple[float, str]], command: str) -> Pa
     for name, (value, unit) in values.items():
         figures[name] = {"value": value, "unit": unit, **source}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(figures, indent=2, sort_keys=True) + "\n")
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 
 from ..pictures.files import open_picture, picture_tensor, pil_pictures, save_picture
+from ..whole_files import write_text
 from .backbones import Backbones
 from .cases import Benchmark
 from .cmmd import cmmd
@@ -74,16 +74,6 @@ def make_results(
         if not path.is_file():
             save_picture(insert(benchmark[index]), path)
     return folder
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is whole or not there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def find_results(benchmark: Benchmark, folder: Path) -> list[Path]:

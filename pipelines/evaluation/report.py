@@ -17,11 +17,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..pictures.files import save_picture
+from ..whole_files import write_text
 from .cases import Benchmark, Case
 from .change import calibrate, find_region
 from .intervals import Interval, mean_interval, paired_interval
 from .metrics import CMMD
-from .protocol import Restore, Table, find_results, read_result, write_text
+from .protocol import Restore, Table, find_results, read_result
 
 SHOWN = 3  # best, median and worst cases of each method
 HEIGHT = 192  # px of a picture in the report

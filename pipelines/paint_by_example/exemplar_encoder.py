@@ -6,7 +6,6 @@ One file holds the weights, the learned "no exemplar" (`null`) they were trained
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..weights.reading import describe_non_finite, read_weights
+from ..whole_files import whole
 
 FORMAT = "visual-insertion/exemplar-encoder"
 
@@ -122,12 +122,8 @@ def save(encoder: ExemplarEncoder, path: Path, dtype: torch.dtype = torch.float3
     """Write the exemplar encoder with its null and settings, whole or not at all."""
     path = Path(path)
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in encoder.state_dict().items()}
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole(path) as part:
         save_file(state, part, metadata(encoder.settings, **notes))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(path: Path, operations: Any = nn) -> ExemplarEncoder:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from ..whole_files import whole
 
 Picture = Image.Image | Tensor  # a tensor is [H,W,C] or [B,H,W,C], 0..1
 
@@ -34,13 +35,9 @@ def check_output(path: Path) -> None:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write under another name in the same folder, then rename: the file is whole or not there."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        picture.save(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a picture, whole or not at all, in the format of the file's name (see `check_output`)."""
+    with whole(path) as part:
+        picture.save(part, format=Image.registered_extensions()[path.suffix.lower()])
 
 
 def picture_tensor(picture: Picture) -> Tensor:

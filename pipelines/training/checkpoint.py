@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+
+from ..whole_files import whole
 
 NAME = "state.pt"
 
@@ -25,17 +26,14 @@ def save(folder: Path, modules: nn.Module, average: EMAModel, optimizer: torch.o
     Raises OSError when it cannot be written (a full disk).
     """
     state = {"trained": trained_state(modules), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    part = folder / f"{NAME}.part"
     try:
-        torch.save({**state, **progress}, part)
-        os.replace(part, folder / NAME)
+        with whole(folder / NAME) as part:
+            torch.save({**state, **progress}, part)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise OSError(
             f"The checkpoint could not be written to {folder} ({error}). Free some space and start the same command "
             "again: it goes on from the checkpoint before."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(

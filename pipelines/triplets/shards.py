@@ -6,7 +6,6 @@ Shards are written beside their place and renamed. The bytes depend on the unit'
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..whole_files import whole
 from .plan import TEXTS, Unit
 from .report import Report
 from .row import Cut, RowError, cut_released, cut_with_mask, in_validation
@@ -64,27 +64,20 @@ def _writing(path: Path) -> Iterator[None]:
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Where to write a file that then appears whole at `path`, or not at all. Raises OSError, saying what to do."""
-    part = path.with_name(f"{path.name}.part")
     with _writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as part:
             yield part
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class _Shard:
-    """A parquet file that appears whole, when the `with` block ends well."""
+    """Rows on their way into the parquet file of `path`, which is `part` until it is whole."""
 
-    def __init__(self, path: Path, columns: pa.Schema):
-        self.path, self.part, self.columns = path, path.with_name(f"{path.name}.part"), columns
+    def __init__(self, path: Path, part: Path, columns: pa.Schema):
+        self.path, self.part, self.columns = path, part, columns
         self.writer: pq.ParquetWriter | None = None
         self.rows: list[dict[str, Any]] = []
         self.count = 0
-
-    def __enter__(self) -> _Shard:
-        return self
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -100,22 +93,30 @@ class _Shard:
         self.writer.write_table(pa.Table.from_pylist(self.rows, self.columns))
         self.rows = []
 
-    def __exit__(self, kind: Any, *_: object) -> None:
-        try:
-            if kind is None:
-                with _writing(self.path):
-                    if self.rows:
-                        self._flush()
-                    self._close()
-                    os.replace(self.part, self.path)
-        finally:
-            with suppress(OSError):
-                self._close()
-                self.part.unlink(missing_ok=True)
+    def finish(self) -> None:
+        """Write what is left. Raises OSError, saying what to do."""
+        with _writing(self.path):
+            if self.rows:
+                self._flush()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
+
+
+@contextmanager
+def _shard(path: Path, columns: pa.Schema) -> Iterator[_Shard]:
+    """A parquet file that appears whole, when the block ends well."""
+    with whole(path) as part:
+        shard = _Shard(path, part, columns)
+        try:
+            yield shard
+            shard.finish()
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                shard.close()
+            raise
 
 
 def report_path(folder: Path, number: int) -> Path:
@@ -169,7 +170,7 @@ def build_unit(
             split = VALIDATION if in_validation(row["img_id"], settings.validation) else TRAIN
             if split not in splits:
                 path = folder / split / f"{unit.number:06d}.parquet"
-                splits[split] = written.enter_context(_Shard(path, columns))
+                splits[split] = written.enter_context(_shard(path, columns))
             shard = splits[split]
             origin = {"source_file": unit.name, "source_row": source_row, "builder": builder}
             filled = {**row, **cut.columns, **origin, "id": name}

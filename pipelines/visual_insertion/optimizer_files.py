@@ -6,7 +6,6 @@ One file holds the weights, the null context they were trained with, and the set
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..weights.reading import describe_non_finite, read_weights
+from ..whole_files import whole
 from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build, check_tokens
 from .released_optimizers import from_released, is_released
 
@@ -41,12 +41,8 @@ def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
 def save(optimizer: EmbeddingOptimizer, path: Path, dtype: torch.dtype = torch.float32, **notes: str) -> None:
     """Write the optimizer with its null and settings, whole or not at all."""
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in optimizer.state_dict().items()}
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole(path) as part:
         save_file(state, part, metadata(optimizer.settings, **notes))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: bool = False) -> EmbeddingOptimizer:

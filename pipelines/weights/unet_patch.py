@@ -5,7 +5,6 @@ In full (`.diff`), or as the best matrix of a given rank (Eckart and Young 1936:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..whole_files import whole
 from .layouts import patch_module
 
 Parts = Literal["attn2", "kv"]
@@ -124,12 +124,8 @@ def save_patch(
         "tensors": str(len(differences)),
         "parameters": str(sum(change.numel() for change in differences.values())),
     }
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part")
-    try:
+    with whole(path) as part:
         save_file(tensors, part, {**(metadata or {}), **facts})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return Saved(len(differences), int(facts["parameters"]), path.stat().st_size, _kept(differences, tensors))
 
 

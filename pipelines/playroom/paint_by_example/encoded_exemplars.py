@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from ...paint_by_example.training.task import EncodedExemplars
 from ...pictures.masks import extended_box
 from ...pictures.objects import crop_exemplar
 from ...weights.reading import fingerprint
+from ...whole_files import whole
 from ..pictures import encode_mode, to_signed
 from ..toy_head import label_tensors
 from ..world import dataset
@@ -105,9 +105,8 @@ def _encode_shard(path: Path, folder: Path, vae: AutoencoderKL, encoder: nn.Modu
         "own": pool(encoder, crops).half().unflatten(0, (count, -1)),
         "others": pool(encoder, objects.flatten(0, 1)).half().unflatten(0, (count, -1)),
     }
-    part = encoded.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
-    os.replace(part, encoded)
+    with whole(encoded) as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
     return encoded
 
 

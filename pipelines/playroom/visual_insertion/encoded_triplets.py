@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ...visual_insertion.training.encoded_triplets import EncodedTriplets
 from ...weights.reading import fingerprint
+from ...whole_files import whole
 from ..pictures import encode_pictures, to_signed
 from ..toy_head import label_tensors
 from ..world import dataset
@@ -40,9 +40,8 @@ def _encode_shard(path: Path, folder: Path, vae: AutoencoderKL, encoder: nn.Modu
             "features": encode_objects(encoder, arrays["objects"]),
             "region": F.max_pool2d(effect, 8).bool(),
         }
-        part = encoded.with_suffix(".part")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
-        os.replace(part, encoded)
+        with whole(encoded) as part:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
     return encoded
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...whole_files import whole
 from .toys import PATTERNS, SHAPES
 from .triplets import make_triplet
 
@@ -52,9 +53,9 @@ def _shard_path(folder: Path, seeds: range, views: int) -> Path:
 def _render_shard(seeds: range, folder: Path, views: int) -> Path:
     path = _shard_path(folder, seeds, views)
     if not path.exists():
-        part = path.with_suffix(".part.npz")
-        np.savez(part, allow_pickle=False, **render_arrays(seeds, views))
-        os.replace(part, path)
+        arrays = render_arrays(seeds, views)
+        with whole(path) as part, open(part, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
     return path
 
 

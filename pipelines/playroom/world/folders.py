@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...triplets.folder import METADATA
+from ...whole_files import write_text
 from .rooms import SIZE
 from .triplets import make_triplet
 
@@ -55,7 +55,5 @@ def _write(folder: Path, seeds: range, row: Callable[[int], dict[str, Any]]) -> 
     """Write what `row` makes of each seed, and the index last, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(row(seed)) for seed in tqdm(seeds, desc=folder.name, unit="row")]
-    part = folder / f"{METADATA}.part"
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(part, folder / METADATA)
+    write_text(folder / METADATA, "\n".join(lines) + "\n")
     return folder / METADATA

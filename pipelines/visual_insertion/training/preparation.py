@@ -20,6 +20,7 @@ from ...pictures.objects import prepare_object
 from ...training.columns import Shards
 from ...triplets.folder import Triplets, read_folder, read_index, read_picture
 from ...weights.reading import fingerprint
+from ...whole_files import whole
 from .augmentation import Augmentation, augment_object, vary_pair
 from .encoded_triplets import EncodedTriplets
 
@@ -149,12 +150,8 @@ class Preparation:
     def _write(self, path: Path, rows: range) -> None:
         with ThreadPoolExecutor(READERS) as readers:
             parts = [self._encode(rows[start : start + BATCH], readers) for start in range(0, len(rows), BATCH)]
-        part = path.with_suffix(".part")
-        try:
+        with whole(path) as part:
             save_file({name: torch.cat([one[name] for one in parts]) for name in parts[0]}, part)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
 
     def run(self, cache: Path, progress: Progress | None = None) -> EncodedTriplets:
         """Encode into `cache` and map the files. An interrupted call leaves whole files only.

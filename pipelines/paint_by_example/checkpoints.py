@@ -7,20 +7,18 @@ optimizer's state is inside. What is not needed is not read of either.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..weights.layouts import kind_of
-from ..weights.reading import StateDict, describe_non_finite
-from ..weights.unets import CONFIG, STEM, Stored, UNetFiles, open_unet, read_json, unet_folder
+from ..weights.reading import StateDict
+from ..weights.tensors import MappedPickle, TensorFile, first_file, open_tensors
+from ..weights.unets import CONFIG, STEM, UNetFiles, open_unet, read_json, unet_folder
 from .exemplar_encoder import ExemplarEncoder, ExemplarSettings, from_state
 
 CHANNELS = 9  # of the UNet's input: noisy latent, latent of the masked scene, mask
@@ -110,13 +108,13 @@ def from_diffusers(state: Mapping[str, Tensor]) -> StateDict:
 
 def to_diffusers(state: Mapping[str, Tensor]) -> StateDict:
     """The inverse of `from_diffusers`."""
-    found: StateDict = {}
+    renamed: StateDict = {}
     for ours, theirs in diffusers_names(_blocks_of_ours(state)).items():
         if isinstance(theirs, str):
-            found[theirs] = state[ours]
+            renamed[theirs] = state[ours]
         else:
-            found |= {part: piece.contiguous() for part, piece in zip(theirs, state[ours].chunk(3), strict=True)}
-    return found
+            renamed |= {part: piece.contiguous() for part, piece in zip(theirs, state[ours].chunk(3), strict=True)}
+    return renamed
 
 
 def _blocks_of_ours(state: Mapping[str, Tensor]) -> int:
@@ -130,110 +128,6 @@ def _flat(names: Iterable[str | tuple[str, ...]]) -> list[str]:
 def _require(names: Iterable[str], state: Iterable[str]) -> None:
     if absent := sorted(set(names) - set(state)):
         raise ValueError(f"it lacks {len(absent)} tensors of the exemplar encoder (such as {absent[0]})")
-
-
-# Files of which only what is needed is read.
-
-
-def _nothing(*_: Any) -> None:
-    """Stands for what a training checkpoint carries beside its tensors."""
-
-
-_HARMLESS: list[Any] = [  # globals in model.ckpt; the functions and classes named are not run, `_nothing` is
-    *(
-        (_nothing, name)
-        for name in (
-            "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-            "numpy.core.multiarray.scalar",
-            "numpy._core.multiarray.scalar",
-            "_codecs.encode",
-        )
-    ),
-    *(np.dtype, *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64"))),  # of those scalars
-]
-
-
-def map_pickle(path: Path) -> StateDict:
-    """The tensors of a pickled checkpoint, mapped: what is not touched is not read.
-
-    Raises ValueError for a file that is cut off, holds more than plain tensors and numbers, or cannot be mapped.
-    """
-    try:
-        with torch.serialization.safe_globals(_HARMLESS):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged or malicious pickle fails in many ways
-        raise ValueError(
-            f"{path} is a pickle that cannot be read as plain tensors ({type(error).__name__}), and nothing else is "
-            f"run from a weight file. It may be cut off ({path.stat().st_size:,} bytes): compare size and sha256, "
-            "or take a safetensors file of the same weights."
-        ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
-    state = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if not state:
-        raise ValueError(f"{path} does not hold a table of tensors. {ADVICE}")
-    return state
-
-
-@dataclass(frozen=True)
-class TensorFile:
-    """The tensors of one weight file by name, safetensors or pickle; what is not asked for is not read."""
-
-    path: Path
-    shapes: dict[str, tuple[int, ...]]
-    dtypes: dict[str, torch.dtype]
-    pickled: bool
-
-    def read(self, names: Iterable[str]) -> StateDict:
-        """These tensors. Raises ValueError for NaN or infinity."""
-        if self.pickled:
-            mapped = map_pickle(self.path)
-            state = {name: mapped[name] for name in names}
-        else:
-            with safe_open(self.path, framework="pt") as file:
-                state = {name: file.get_tensor(name) for name in names}
-        if bad := describe_non_finite(state):
-            raise ValueError(f"{self.path} holds values that are not finite: {bad}. Fetch another copy.")
-        return state
-
-    def read_below(self, prefix: str) -> StateDict:
-        """The tensors whose names begin so, by the rest of the name; numbers that are not learned are left out."""
-        names = [name for name in self.shapes if name.startswith(prefix) and not name.endswith("position_ids")]
-        return {name.removeprefix(prefix): tensor for name, tensor in self.read(names).items()}
-
-
-def open_tensors(path: Path) -> TensorFile:
-    """A weight file by its content, whatever its name. Raises FileNotFoundError, or ValueError for a damaged one."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist.")
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if start.startswith((b"PK\3\4", b"\x80")) and start[8:] != b"{":
-        state = map_pickle(path)
-        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        return TensorFile(path, shapes, {name: tensor.dtype for name, tensor in state.items()}, pickled=True)
-    kinds = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-    try:
-        with safe_open(path, framework="pt") as file:
-            pieces = {name: file.get_slice(name) for name in file.keys()}
-            shapes = {name: tuple(piece.get_shape()) for name, piece in pieces.items()}
-            dtypes = {name: kinds.get(piece.get_dtype(), torch.int8) for name, piece in pieces.items()}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is not a readable safetensors file ({path.stat().st_size:,} bytes): {error}. It may be cut off, "
-            "or a web page saved under that name; download it again and compare its size and sha256."
-        ) from error
-    return TensorFile(path, shapes, dtypes, pickled=False)
-
-
-class MappedUNet(UNetFiles):
-    """The UNet in a pickled LDM checkpoint: mapped anew for every window, so that no more than one is in memory."""
-
-    def read(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
-        for window in self._windows(self.stored if names is None else names):
-            state = map_pickle(self.where)
-            for name in window:
-                yield name, self._checked(name, state[self.stored[name].name])
 
 
 # The model, wherever it lies.
@@ -250,20 +144,30 @@ class PaintByExampleFiles:
     def layout(self) -> str:
         return "diffusers" if self.where.is_dir() else "LDM"
 
+    @property
+    def _names(self) -> list[str]:
+        """Of the exemplar encoder's tensors, as they are in the file."""
+        blocks = blocks_in(self.encoder.stored)
+        if self.layout == "diffusers":
+            return _flat(diffusers_names(blocks).values())
+        return list(ldm_names(blocks).values())
+
     def exemplar_encoder(self, operations: Any = nn) -> ExemplarEncoder:
         """The exemplar encoder, in float32. Raises ValueError for missing tensors, wrong shapes, NaN or infinity."""
-        blocks = blocks_in(self.encoder.shapes)
-        folder = self.layout == "diffusers"
-        names = _flat(diffusers_names(blocks).values()) if folder else list(ldm_names(blocks).values())
+        to_ours = from_diffusers if self.layout == "diffusers" else from_ldm
         try:
-            _require(names, self.encoder.shapes)
-            state = (from_diffusers if folder else from_ldm)(self.encoder.read(names))
+            _require(self._names, self.encoder.stored)
+            state = to_ours(self.encoder.read(self._names))
         except ValueError as error:
             if str(self.encoder.path) in str(error):
                 raise
             raise ValueError(f"{self.encoder.path} is not whole: {error}. Fetch it again.") from error
-        width, context = state["norm.weight"].shape[0], state["project.weight"].shape[0]
-        return from_state(ExemplarSettings(width, context, blocks), state, self.encoder.path, operations)
+        settings = ExemplarSettings(
+            encoder_width=len(state["norm.weight"]),
+            context_width=len(state["project.weight"]),
+            blocks=blocks_in(self.encoder.stored),
+        )
+        return from_state(settings, state, self.encoder.path, operations)
 
     def vision(self) -> StateDict:
         """The vision tower by transformers' names, vision_model.*."""
@@ -278,21 +182,18 @@ class PaintByExampleFiles:
         """The UNet. Raises what `open_unet` raises."""
         if self.layout == "diffusers":
             return open_unet(unet_folder(self.where))
-        if not self.encoder.pickled:
+        if not isinstance(self.encoder, MappedPickle):
             return open_unet(self.where)
-        stored = {
-            name.removeprefix(UNET): Stored(self.where, name, shape, self.encoder.dtypes[name])
-            for name, shape in self.encoder.shapes.items()
-            if name.startswith(UNET)
-        }
-        return MappedUNet(self.where, "LDM", stored)
+        entries = self.encoder.stored.items()
+        stored = {name.removeprefix(UNET): entry for name, entry in entries if name.startswith(UNET)}
+        return UNetFiles(self.where, "LDM", stored, {self.where: self.encoder})
 
     def vae(self) -> StateDict:
         """The VAE, in LDM's names or in diffusers'. Raises FileNotFoundError or ValueError when there is none."""
         if self.layout == "LDM":
             state = self.encoder.read_below(VAE)
         else:
-            state = open_tensors(_first(self.where / "vae", VAE_FILES)).read_below("")
+            state = open_first(self.where / "vae", VAE_FILES).read_below("")
         if not state:
             raise ValueError(f"{self.where} holds no VAE ({VAE}...). {ADVICE}")
         return state
@@ -300,17 +201,20 @@ class PaintByExampleFiles:
     @property
     def parameters(self) -> int:
         """Of the exemplar encoder alone: what is kept beside the stock parts."""
-        blocks = blocks_in(self.encoder.shapes)
-        names = _flat(diffusers_names(blocks).values()) if self.layout == "diffusers" else ldm_names(blocks).values()
-        return sum(math.prod(self.encoder.shapes[name]) for name in names if name in self.encoder.shapes)
+        stored = self.encoder.stored
+        return sum(stored[name].parameters for name in self._names if name in stored)
 
 
-def _first(folder: Path, candidates: Iterable[str]) -> Path:
-    candidates = list(candidates)
-    for name in candidates:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"{folder} holds no weights: none of {', '.join(candidates)} is there.")
+def _open(path: Path) -> TensorFile:
+    file = open_tensors(path)
+    if isinstance(file, MappedPickle) and not file.stored:
+        raise ValueError(f"{path} does not hold a table of tensors. {ADVICE}")
+    return file
+
+
+def open_first(folder: Path, candidates: Sequence[str]) -> TensorFile:
+    """The first of these files that a folder has. Raises FileNotFoundError, or ValueError for a damaged one."""
+    return _open(first_file(folder, candidates))
 
 
 def open_paint_by_example(path: Path) -> PaintByExampleFiles:
@@ -322,20 +226,20 @@ def open_paint_by_example(path: Path) -> PaintByExampleFiles:
     if path.is_dir():
         config = unet_folder(path) / CONFIG
         check_channels(path, read_json(config).get("in_channels", 4))
-        encoder = open_tensors(_first(path / "image_encoder", ENCODER_FILES))
-        if _NULL[1] not in encoder.shapes:
+        encoder = open_first(path / "image_encoder", ENCODER_FILES)
+        if _NULL[1] not in encoder.stored:
             raise ValueError(
                 f"{encoder.path} is a plain vision encoder: it has no exemplar encoder behind it ({_NULL[1]}, mapper). "
                 f"{ADVICE}"
             )
         return PaintByExampleFiles(path, encoder)
-    file = open_tensors(path)
-    if f"{UNET}input_blocks.0.0.weight" not in file.shapes:
+    file = _open(path)
+    if f"{UNET}input_blocks.0.0.weight" not in file.stored:
         raise ValueError(f"{path} is no LDM checkpoint: it has no UNet ({UNET}...). {ADVICE}")
-    if f"{UNET}label_emb.0.0.weight" in file.shapes:
+    if f"{UNET}label_emb.0.0.weight" in file.stored:
         raise ValueError(f"{path} is of SDXL's family; Paint by Example is of Stable Diffusion 1.4's. {ADVICE}")
-    check_channels(path, file.shapes[f"{UNET}input_blocks.0.0.weight"][1])
-    if _NULL[0] not in file.shapes or not blocks_in(file.shapes):
+    check_channels(path, file.stored[f"{UNET}input_blocks.0.0.weight"].shape[1])
+    if _NULL[0] not in file.stored or not blocks_in(file.stored):
         raise ValueError(
             f"{path} is another inpainting model: its UNet takes {CHANNELS} channels as well, but it has no exemplar "
             f"encoder ({_NULL[0]}, cond_stage_model.mapper). {ADVICE}"

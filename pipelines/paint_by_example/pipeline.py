@@ -24,7 +24,7 @@ from ..sampling.schedulers import make_scheduler, training_levels
 from ..weights.pretrained import reading
 from ..weights.reading import StateDict
 from . import exemplar_encoder as exemplars
-from .checkpoints import ENCODER_FILES, check_channels, open_paint_by_example, open_tensors
+from .checkpoints import ENCODER_FILES, check_channels, open_first, open_paint_by_example
 from .exemplar_picture import exemplar_pictures
 from .inpainting import CELL, binary_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene
 
@@ -257,10 +257,7 @@ def _statistics(folder: Path) -> Path:
 
 def _tower(folder: Path) -> StateDict:
     """The tensors of a plain vision encoder's folder."""
-    file = next((folder / name for name in ENCODER_FILES if (folder / name).is_file()), None)
-    if file is None:
-        raise FileNotFoundError(f"{folder} holds no weights: none of {', '.join(ENCODER_FILES)} is there.")
-    return open_tensors(file).read_below("")
+    return open_first(folder, ENCODER_FILES).read_below("")
 
 
 def _vision_model(config: dict[str, Any], state: StateDict) -> CLIPVisionModel:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,10 +15,25 @@ from torch import Tensor
 StateDict = dict[str, Tensor]
 
 
-def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
+def is_pickle(path: Path) -> bool:
+    """Whether torch wrote a file, new (a zip) or old; anything else is safetensors, or damaged.
+
+    Raises FileNotFoundError.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist.")
+    with open(path, "rb") as file:
+        start = file.read(9)
+    # safetensors begins with the length of its header, which may be any number, and then the header's brace
+    return start.startswith((b"PK\3\4", b"\x80")) and start[8:] != b"{"
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Any]:
+    """safetensors' view of a file. Raises ValueError for one that is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            yield file
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a readable safetensors file ({path.stat().st_size:,} bytes): {error}. "
@@ -43,14 +60,10 @@ def read_weights(path: Path) -> tuple[StateDict, dict[str, str]]:
     Raises FileNotFoundError, or ValueError for a file that is corrupt, cut off, or holds more than tensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist.")
-    with open(path, "rb") as file:
-        start = file.read(9)
-    by_torch = start.startswith((b"PK\3\4", b"\x80"))  # a zip or an old-style pickle
-    if by_torch and start[8:] != b"{":  # safetensors: any length of a header, and then its brace
+    if is_pickle(path):
         return _read_pickle(path), {}
-    return _read_safetensors(path)
+    with open_safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
 
 
 def describe_non_finite(state: StateDict) -> str | None:

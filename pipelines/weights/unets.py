@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from . import layouts
-from .reading import StateDict, read_weights
+from .tensors import DTYPES, Stored, TensorFile, first_file, open_tensors
 
 CONFIG = "config.json"
 STEM = "diffusion_pytorch_model"
@@ -26,25 +24,6 @@ CANDIDATES = tuple(
     for name in (f"{variant}.{kind}", f".{kind}.index{variant}.json", f".{kind}{variant}.index.json")
 )
 WINDOW = 1 << 28  # bytes of a file that are mapped at once: a mapping counts as our memory until it is closed
-_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One tensor of a file, not read yet."""
-
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-    @property
-    def parameters(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return self.parameters * self.dtype.itemsize
 
 
 @dataclass
@@ -54,7 +33,7 @@ class UNetFiles:
     where: Path  # what an error should name
     layout: str  # "diffusers" or "LDM": as stored
     stored: dict[str, Stored]
-    _pickled: dict[Path, StateDict] = field(default_factory=dict, repr=False)
+    files: dict[Path, TensorFile]  # by their paths, as `stored` names them
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -79,14 +58,9 @@ class UNetFiles:
         ValueError for NaN or infinity.
         """
         for window in self._windows(self.stored if names is None else names):
-            path = self.stored[window[0]].file
-            if path in self._pickled:
-                for name in window:  # popped: what the caller has copied need not stay
-                    yield name, self._checked(name, self._pickled[path].pop(self.stored[name].name))
-                continue
-            with safe_open(path, framework="pt") as file:
+            with self.files[self.stored[window[0]].file].opened() as tensor:
                 for name in window:
-                    yield name, self._checked(name, file.get_tensor(self.stored[name].name))
+                    yield name, self._checked(name, tensor(self.stored[name].name))
 
     def _windows(self, names: Iterable[str]) -> Iterator[list[str]]:
         """Runs of names that lie in one file and are not too large together."""
@@ -120,28 +94,25 @@ def open_unet(path: Path, averaged: bool = False) -> UNetFiles:
     FileNotFoundError for a file or a shard that is not there, and ValueError for what is corrupt or no UNet.
     """
     path = Path(path)
-    pickled: dict[Path, StateDict] = {}
-    found: dict[str, Stored] = {}
+    files: dict[Path, TensorFile] = {}
+    stored: dict[str, Stored] = {}
     for file, promised in _files(path).items():
-        table = _table(file, pickled)
-        if lacking := promised - table.keys():
+        files[file] = open_tensors(file, mapped=False)
+        if lacking := promised - files[file].stored.keys():
             raise ValueError(
                 f"{file} lacks {len(lacking)} of the tensors that its index promises (such as {min(lacking)}). It is "
                 "not the shard the index was written for; fetch the folder again."
             )
-        found |= table
-    names, layout = _unet_names(path, found)
+        stored |= files[file].stored
+    names, layout = _unet_names(path, stored)
     if averaged:
-        names = _averaged_names(path, layout, names, found)
-    if quantised := [name for name in names.values() if found[name].dtype not in _DTYPES.values()]:
+        names = _averaged_names(path, layout, names, stored)
+    if quantised := [name for name in names.values() if stored[name].dtype not in DTYPES.values()]:
         raise ValueError(
             f"{path} holds weights that are not 16 or 32 bit floating point numbers (such as {min(quantised)}). "
             "Take a version of the model that is not quantised."
         )
-    files = UNetFiles(path, layout, {name: found[stored] for name, stored in names.items()})
-    for file in {entry.file for entry in files.stored.values()} & pickled.keys():
-        files._pickled[file] = pickled[file]
-    return files
+    return UNetFiles(path, layout, {ours: stored[theirs] for ours, theirs in names.items()}, files)
 
 
 def unet_folder(folder: Path) -> Path:
@@ -167,9 +138,7 @@ def _files(path: Path) -> dict[Path, set[str]]:
     """The weight files of a path, each with the names that an index promises it holds."""
     if not path.is_dir():
         return {path: set()}
-    chosen = next((path / name for name in CANDIDATES if (path / name).is_file()), None)
-    if chosen is None:
-        raise FileNotFoundError(f"{path} holds no weights: none of {', '.join(CANDIDATES)} is there.")
+    chosen = first_file(path, CANDIDATES)
     if chosen.suffix != ".json":
         return {chosen: set()}
     index = read_json(chosen).get("weight_map")
@@ -184,24 +153,6 @@ def _files(path: Path) -> dict[Path, set[str]]:
             "others came from."
         )
     return shards
-
-
-def _table(path: Path, pickled: dict[Path, StateDict]) -> dict[str, Stored]:
-    """What a file holds, by stored name. A pickle has to be read whole for that, and goes into `pickled`."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}
-            kinds = {name: piece.get_dtype() for name, piece in slices.items()}
-            return {
-                name: Stored(path, name, tuple(piece.get_shape()), _DTYPES.get(kinds[name], torch.int8))
-                for name, piece in slices.items()
-            }
-    except SafetensorError:
-        state, _ = read_weights(path)  # a pickle; or a damaged file, of which this says what is wrong
-    pickled[path] = state
-    return {name: Stored(path, name, tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
 
 
 def _unet_names(path: Path, found: Mapping[str, Stored]) -> tuple[dict[str, str], str]:

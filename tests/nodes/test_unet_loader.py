@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from visual_insertion_pack.pipelines.__main__ import main
-from visual_insertion_pack.pipelines.weights import layouts
+from visual_insertion_pack.pipelines.weights import layouts, reading
 from visual_insertion_pack.pipelines.weights import unets as unet_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -262,8 +262,8 @@ class Watch:
 @pytest.mark.parametrize("window", [1, 100_000, 1 << 28])
 def test_shards_are_read_one_after_the_other_each_tensor_once(load, models, state, monkeypatch, window):
     save_shards(make_folder(models / "diffusers" / FOLDER), state)
-    watch = Watch(unet_files.safe_open)
-    monkeypatch.setattr(unet_files, "safe_open", watch)
+    watch = Watch(reading.safe_open)
+    monkeypatch.setattr(reading, "safe_open", watch)
     monkeypatch.setattr(unet_files, "WINDOW", window)
     found = weights_of(load(FOLDER))
     assert len(found) == len(state)

@@ -20,10 +20,11 @@ CROP = 40  # px, the side of what the judge looks at
 
 
 def crop(pictures: Tensor, boxes: Tensor, margin: float = 3.0) -> Tensor:
-    """Square crops [B,3,40,40] around boxes [B,4] (x0,y0,x1,y1 px) of pictures [B,3,128,128]."""
+    """Square crops [B,3,40,40] around boxes [B,4] (x0,y0,x1,y1 px) of pictures [B,3,128,128], wider by `margin` px."""
     half = (boxes[:, 2:] - boxes[:, :2]).amax(1) / 2 + margin
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    scale, shift = half / (SIZE / 2), centre / (SIZE / 2) - 1
+    scale = half / (SIZE / 2)
+    shift = centre / (SIZE / 2) - 1
     zero = torch.zeros_like(scale)
     theta = torch.stack([torch.stack([scale, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)], 1)
     where = F.affine_grid(theta, [len(pictures), 3, CROP, CROP], align_corners=False)
@@ -35,24 +36,26 @@ class Judge(nn.Module):
 
     def __init__(self):
         super().__init__()
-        layers, width = [], 3
-        for out, stride in ((32, 1), (48, 2), (64, 1), (96, 2), (96, 1)):
-            layers += [nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), nn.ReLU()]
-            width = out
+        layers: list[nn.Module] = []
+        width = 3
+        for channels, stride in ((32, 1), (48, 2), (64, 1), (96, 2), (96, 1)):
+            layers += [nn.Conv2d(width, channels, 3, stride, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
+            width = channels
         self.look = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(5), nn.Flatten(), nn.Dropout(0.2))
         self.shape = nn.Linear(25 * width, len(SHAPES))
         self.pattern = nn.Linear(25 * width, len(PATTERNS))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.look(crops)
-        return self.shape(seen), self.pattern(seen)
+        features = self.look(crops)
+        return self.shape(features), self.pattern(features)
 
 
 class JudgeTask(Task):
     """True crops with a shaky box, blur, tint and grain, so that the judge forgives softness but not a wrong form."""
 
     def __init__(self, training: Arrays, batch: int = 64):
-        self.data, self.batch = training, batch
+        self.data = training
+        self.batch = batch
         self.judge = Judge()
 
     def modules(self):
@@ -72,15 +75,18 @@ class JudgeTask(Task):
         return {"crops": crops} | {name: torch.from_numpy(self.data[name][index]) for name in ("shape", "pattern")}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        seen = zip(("shape", "pattern"), self.judge(batch["crops"]), strict=True)
-        losses = {name: F.cross_entropy(logits.float(), batch[name]) for name, logits in seen}
+        shape, pattern = self.judge(batch["crops"])
+        losses = {
+            "shape": F.cross_entropy(shape.float(), batch["shape"]),
+            "pattern": F.cross_entropy(pattern.float(), batch["pattern"]),
+        }
         return losses | {"loss": losses["shape"] + losses["pattern"]}
 
 
 def save_judge(judge: Judge, path: Path) -> None:
     """Write the judge in half precision."""
-    state = judge.state_dict().items()
-    save_file({name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state}, path)
+    state = {name: tensor.contiguous() for name, tensor in judge.state_dict().items()}
+    save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, path)
 
 
 def load_judge(path: Path) -> Judge:
@@ -92,6 +98,6 @@ def load_judge(path: Path) -> Judge:
 
 @torch.no_grad()
 def name_toys(judge: Judge, pictures: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of shape and pattern the judge sees in boxes [B,4] of pictures uint8 [B,128,128,3]."""
+    """Indices [B] of the shape and the pattern that the judge sees in boxes [B,4] of pictures uint8 [B,128,128,3]."""
     shape, pattern = judge(crop(to_signed(pictures), torch.as_tensor(boxes, dtype=torch.float32)))
     return shape.argmax(1).numpy(), pattern.argmax(1).numpy()

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from visual_insertion_pack.pipelines.evaluation import cases
+from visual_insertion_pack.pipelines.pictures.masks import array_box
 
 SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -86,7 +87,7 @@ def squares(count=6, caption="a b ba"):
         pixels = np.array(scene)
         pixels[mask] = np.array(picture(100 + index, smooth=1.5))[mask]
         target = Image.fromarray(pixels)
-        x0, y0, x1, y1 = box = cases.mask_box(mask)
+        x0, y0, x1, y1 = box = array_box(mask)
         shape = mask[y0:y1, x0:x1]
         return cases.Case(f"disc{index}", scene, (target.crop(box),), target, mask, (shape,), "add a disc", caption)
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..evaluation.metrics import BACKBONES
 from ..method import Method, Option
 from ..systems import METHODS
 from . import MISSING, _scenes, outcome, say
@@ -17,16 +18,9 @@ if TYPE_CHECKING:
 # Spelt out again, so that --help loads nothing; a test compares them with the evaluation's.
 PLAYROOM = "playroom"
 BENCHMARKS = ("pipe", "magicbrush-add", "opa", "dreameditbench", "anyinsertion")
+IN_PARQUET = ("pipe", "dreameditbench", "anyinsertion")
 TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "shuffled_object")
 SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m", "plms")  # of all methods
-BACKBONES = {
-    "clip_b32": "transformers folder of openai/clip-vit-base-patch32",
-    "clip_l336": "transformers folder of openai/clip-vit-large-patch14-336",
-    "dino": "transformers folder of facebook/dino-vits16",
-    "dinov2": "transformers folder of facebook/dinov2-large",
-    "lpips": "torch hub folder with torchvision's AlexNet",
-    "dreamsim": "dreamsim's cache folder with its ensemble",
-}
 
 
 def register(subparsers: Any) -> None:
@@ -70,31 +64,39 @@ def methods_by_name() -> dict[str, Method]:
 
 def options_of_methods() -> list[Option]:
     """What only some methods read, each once."""
-    return list({option.flag: option for method in METHODS for option in method.options}.values())
+    options: dict[str, Option] = {}
+    for method in METHODS:
+        options |= {option.flag: option for option in method.options}
+    return list(options.values())
 
 
 def run(args: Namespace) -> int:
     """Evaluate; 0 done, 1 unusable data, results or models, 2 wrong use, or a file or library is missing."""
+    lack = what_is_lacking(args)
+    return say(lack, MISSING) if lack else outcome(evaluate, args)
+
+
+def what_is_lacking(args: Namespace) -> str | None:
+    """What must be given or installed first, in a line; None where all is there."""
     if not args.method and not args.results:
-        return say("Nothing to score: give --method NAME, --results NAME=FOLDER, or both.", MISSING)
+        return "Nothing to score: give --method NAME, --results NAME=FOLDER, or both."
     if args.benchmark != PLAYROOM and not args.data:
-        return say(f"--data FOLDER is needed: where {args.benchmark} is on this machine.", MISSING)
+        return f"--data FOLDER is needed: where {args.benchmark} is on this machine."
     for name, method in methods_by_name().items():
         for option in method.options:
             if name in args.method and option.needed and not getattr(args, option.name):
-                return say(f"{option.flag} PATH is needed; see docs/evaluation.md, Baselines.", MISSING)
+                return f"{option.flag} PATH is needed; see docs/evaluation.md, Baselines."
     if args.limit is not None and args.limit < 1:
-        return say("--limit must be at least 1.", MISSING)
-    needed = [
-        "torchmetrics",
-        "scipy",
-        *(["pyarrow"] if args.benchmark in ("pipe", "dreameditbench", "anyinsertion") else []),
-    ]
-    if absent := [name for name in needed if find_spec(name) is None]:
-        return say(f"{', '.join(absent)} not installed. Install the pack with its 'evaluation' extra.", MISSING)
+        return "--limit must be at least 1."
+    libraries = ["torchmetrics", "scipy"]
+    if args.benchmark in IN_PARQUET:
+        libraries.append("pyarrow")
+    absent = [name for name in libraries if find_spec(name) is None]
+    if absent:
+        return f"{', '.join(absent)} not installed. Install the pack with its 'evaluation' extra."
     if args.dreamsim and find_spec("dreamsim") is None:
-        return say("dreamsim is not installed, and no extra of the pack does it: pip install dreamsim.", MISSING)
-    return outcome(evaluate, args)
+        return "dreamsim is not installed, and no extra of the pack does it: pip install dreamsim."
+    return None
 
 
 def evaluate(args: Namespace) -> None:
@@ -106,7 +108,7 @@ def evaluate(args: Namespace) -> None:
     from ..evaluation.protocol import find_results, make_results, measure, possible_metrics
     from ..evaluation.report import check_names, write_report
     from ..evaluation.trivial import TRIVIAL_METHODS
-    from ..evaluation.vae_noise import load_restoration
+    from ..evaluation.vae_noise import load_round_trip
 
     disable_progress_bar()
     set_verbosity_error()  # a CLIP folder has more in it than CMMD's half of CLIP
@@ -116,28 +118,27 @@ def evaluate(args: Namespace) -> None:
 
     args.base = args.base or args.models
     args.device, args.dtype = _scenes.device_of(args)
-    given = _named_folders(args.results, args.method)
+    others = _named_folders(args.results, args.method)
     every = _benchmark(args)
     benchmark = every.first(args.limit)
     backbones = load_backbones({name: getattr(args, name) for name in BACKBONES}, args.device)
     vae = args.vae or (_scenes.PLAYROOM / "vae" if args.benchmark == PLAYROOM else None)
-    restore = load_restoration(vae, args.device) if vae else None
-    for folder in given.values():
+    round_trip = load_round_trip(vae, args.device) if vae else None
+    for folder in others.values():
         find_results(benchmark, folder)
-    check_names((*args.method, *given), possible_metrics(benchmark, backbones), args.against, args.sort_by)
+    check_names((*args.method, *others), possible_metrics(benchmark, backbones), args.against, args.sort_by)
     folders: dict[str, Path] = {}
-    depends: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, Any]] = {}  # what the pictures depend on, by method
     for name in args.method:
         if name in TRIVIAL_METHODS:
             insert = TRIVIAL_METHODS[name](every)
-            facts = {}
         else:
-            insert, facts = methods_by_name()[name].inserter(args, every)
-            depends[name] = facts
-        facts = {"data": args.data and str(args.data.resolve()), **facts}
-        folders[name] = make_results(benchmark, name, insert, args.output / "results" / name, facts, follow)
-    folders |= given
-    table = measure(benchmark, folders, backbones, restore, follow)
+            insert, facts[name] = methods_by_name()[name].inserter(args, every)
+        made_with = {"data": args.data and str(args.data.resolve()), **facts.get(name, {})}
+        folder = args.output / "results" / name
+        folders[name] = make_results(benchmark, name, insert, folder, made_with, follow=follow)
+    folders |= others
+    table = measure(benchmark, folders, backbones, round_trip=round_trip, follow=follow)
     settings = {
         "benchmark": args.benchmark,
         "data": args.data,
@@ -145,9 +146,19 @@ def evaluate(args: Namespace) -> None:
         "results": folders,
         "vae": vae,
         "backbones": backbones.folders,
-        **depends,
+        **facts,
     }
-    print(write_report(table, benchmark, folders, args.output, settings, args.against, args.sort_by, restore))
+    page = write_report(
+        table,
+        benchmark,
+        results=folders,
+        folder=args.output,
+        settings=settings,
+        against=args.against,
+        sort_by=args.sort_by,
+        round_trip=round_trip,
+    )
+    print(page)
 
 
 def _benchmark(args: Namespace) -> Benchmark:

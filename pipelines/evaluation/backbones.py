@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .features import Clip, Features, load_clip, load_cmmd_clip, load_dino, load_dinov2
-from .perceptual import Lpips, PictureDistance, load_dreamsim, load_lpips
-
-# Name: what its folder is.
-BACKBONES = {
-    "clip_b32": "transformers folder of openai/clip-vit-base-patch32",
-    "clip_l336": "transformers folder of openai/clip-vit-large-patch14-336",
-    "dino": "transformers folder of facebook/dino-vits16",
-    "dinov2": "transformers folder of facebook/dinov2-large",
-    "lpips": "torch hub folder with torchvision's AlexNet",
-    "dreamsim": "dreamsim's cache folder with its ensemble",
-}
+from .metrics import BACKBONES
+from .perceptual_distances import Lpips, PictureDistance, load_dreamsim, load_lpips
 
 
 @dataclass
@@ -44,16 +35,17 @@ class Backbones:
 
 def load_backbones(folders: Mapping[str, Path | None], device: Any = "cpu") -> Backbones:
     """The backbones whose folders are given. Raises FileNotFoundError, ValueError, ImportError."""
-    loaders: dict[str, Any] = {
-        "clip_b32": lambda folder: load_clip(folder, device),
-        "clip_l336": lambda folder: load_cmmd_clip(folder, device),
-        "dino": lambda folder: load_dino(folder, device),
-        "dinov2": lambda folder: load_dinov2(folder, device),
-        "lpips": lambda folder: load_lpips(folder, device),
-        "dreamsim": lambda folder: load_dreamsim(folder, device),
+    loaders: dict[str, Callable[[Path, Any], Any]] = {
+        "clip_b32": load_clip,
+        "clip_l336": load_cmmd_clip,
+        "dino": load_dino,
+        "dinov2": load_dinov2,
+        "lpips": load_lpips,
+        "dreamsim": load_dreamsim,
     }
-    given = {name: Path(folder) for name, folder in folders.items() if folder}
-    if unknown := given.keys() - loaders.keys():
+    paths = {name: Path(folder) for name, folder in folders.items() if folder}
+    unknown = paths.keys() - loaders.keys()
+    if unknown:
         raise ValueError(f"There is no backbone {', '.join(unknown)}; there are {', '.join(BACKBONES)}.")
-    loaded = {name: loaders[name](folder) for name, folder in given.items()}
-    return Backbones(**loaded, folders={name: str(folder) for name, folder in given.items()})
+    loaded = {name: loaders[name](path, device) for name, path in paths.items()}
+    return Backbones(**loaded, folders={name: str(path) for name, path in paths.items()})

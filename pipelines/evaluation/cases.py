@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 
+from ..pictures.masks import Box, array_box
 from .metrics import Metric
 
 FILE_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -30,6 +31,16 @@ class Case:
     instruction: str = ""
     caption: str = ""  # of the target
 
+    @property
+    def truths(self) -> set[str]:
+        """What is known to be true of the case, by the names of `Metric.truth`."""
+        known = {"target": self.target is not None, "mask": self.mask is not None, "caption": bool(self.caption)}
+        return {name for name, there in known.items() if there}
+
+    def views(self) -> list[tuple[Image, np.ndarray | None]]:
+        """The object pictures, each with its mask if it has one."""
+        return list(zip(self.objects, self.object_masks or (None,) * len(self.objects), strict=True))
+
     def __post_init__(self):
         size = self.scene.size
         if not self.objects:
@@ -40,8 +51,7 @@ class Case:
             raise ValueError(
                 f"Case {self.name}: {len(self.objects)} objects, but {len(self.object_masks)} masks of them."
             )
-        masks = zip((self.scene, *self.objects), (self.mask, *self.object_masks), strict=False)
-        for picture, mask in masks:
+        for picture, mask in [(self.scene, self.mask), *self.views()]:
             if mask is not None and (mask.shape[::-1] != picture.size or not mask.any()):
                 raise ValueError(f"Case {self.name}: a mask is empty or not of its picture's size, {picture.size} px.")
 
@@ -50,7 +60,8 @@ class Case:
 class Benchmark:
     """Cases that are read one at a time, and what is to be known about them.
 
-    `judge(case, result, restored scene)` gives the values of `judged`, metrics that only this benchmark can have.
+    `judge(case, result, vae_scene)` gives the values of `judged`, metrics that only this benchmark can have; the last
+    picture is what a VAE alone makes of the scene, None where no VAE is given.
     """
 
     name: str
@@ -58,7 +69,7 @@ class Benchmark:
     names: tuple[str, ...]
     read: Callable[[int], Case]
     judged: tuple[Metric, ...] = ()
-    judge: Callable[[Case, Image, Image | None], dict[str, float]] | None = None
+    judge: Callable[[Case, Image, Image | None], dict[str, float]] = lambda case, result, vae_scene: {}
 
     def __post_init__(self):
         wrong = [name for name in self.names if not FILE_SAFE.fullmatch(name)]
@@ -78,7 +89,11 @@ class Benchmark:
         return replace(self, names=self.names[:count])
 
 
-def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 px around a mask [H,W] bool that is not empty, the far sides exclusive."""
-    rows, columns = np.nonzero(mask)
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+def to_size(picture: Image, size: tuple[int, int]) -> Image:
+    """The picture at (width, height), bicubic: scenes and results are brought to the target's (MagicBrush script)."""
+    return picture if picture.size == size else picture.resize(size, Resampling.BICUBIC)
+
+
+def object_box(picture: Image, mask: np.ndarray | None) -> Box:
+    """Where the object is in its picture: the box of its mask [h,w], the whole picture where there is none."""
+    return (0, 0, *picture.size) if mask is None else array_box(mask)

@@ -7,14 +7,16 @@ correlation of the pixels counts. Light and contrast do not matter to it. Rotate
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..pictures.masks import Box
-from .cases import mask_box
-from .pixel import to_tensor
+from .cases import object_box
+from .pixel_metrics import to_tensor
 
 SIDE = 48  # px, the longer side of what appeared when it is compared
 SCALES = np.geomspace(0.75, 1.75, 15)  # of the object picture to what appeared: a picture may have a wide margin
@@ -27,21 +29,22 @@ FLAGGED = 0.9  # of 48 cases of the playroom all true pictures stay below 0.88, 
 def correlations(picture: Tensor, spectrum: Tensor, template: Tensor, weight: Tensor) -> Tensor:
     """Normalised cross-correlations of a template [3,h,w] inside `weight` [h,w], where it fits into a picture [3,H,W].
 
-    `spectrum` [2,3,H,W/2+1] is that of the picture and its square. Each channel's mean is left out. Empty where the
-    template does not fit, or is plain.
+    Pictures are in 0..1, the weight is 0 or 1; `spectrum` [2,3,H,W/2+1] is that of the picture and its square. Each
+    channel's mean is left out. Empty where the template does not fit, or is plain.
     """
     height, width = picture.shape[1:]
-    high, wide = weight.shape
+    template_height, template_width = weight.shape
     total = weight.sum().clamp(min=1)
     centred = (template - (template * weight).sum((1, 2), keepdim=True) / total) * weight
     power = (centred**2).sum()
-    if high > height or wide > width or power < PLAIN * total:
+    if template_height > height or template_width > width or power < PLAIN * total:
         return picture.new_zeros(0)
     laid = torch.fft.rfft2(torch.cat([centred, weight[None]]), s=(height, width)).conj()
     spectra = torch.cat(
         [(spectrum[0] * laid[:3]).sum(0, True), (spectrum[1] * laid[3]).sum(0, True), spectrum[0] * laid[3]]
     )
-    products, squares, *sums = torch.fft.irfft2(spectra, s=(height, width))[:, : height - high + 1, : width - wide + 1]
+    everywhere = torch.fft.irfft2(spectra, s=(height, width))
+    products, squares, *sums = everywhere[:, : height - template_height + 1, : width - template_width + 1]
     spread = (squares - (torch.stack(sums) ** 2).sum(0) / total).clamp(min=float(PLAIN * total))
     return products / (spread * power).sqrt()
 
@@ -59,26 +62,27 @@ def _surroundings(result: Image.Image, box: Box) -> tuple[Image.Image, float]:
 
 def copy_paste_score(result: Image.Image, box: Box, picture: Image.Image, mask: np.ndarray | None = None) -> float:
     """-1..1: how well the object picture (inside its mask [h,w], if there is one) explains what appeared in `box`."""
-    around, scale = _surroundings(result, box)
-    searched = to_tensor(around)
+    surroundings, scale = _surroundings(result, box)
+    searched = to_tensor(surroundings)
     spectrum = torch.fft.rfft2(torch.stack([searched, searched**2]))
-    cut = mask_box(mask) if mask is not None else (0, 0, *picture.size)
-    weight = Image.fromarray(
-        np.full(picture.size[::-1], 255, np.uint8) if mask is None else mask.astype(np.uint8) * 255
-    )
-    template, weight = picture.crop(cut), weight.crop(cut)
-    wide, high = (box[2] - box[0]) * scale, (box[3] - box[1]) * scale
-    own = SIDE / max(template.size)
-    shapes = [(template.width * own, template.height * own)]
-    if abs(wide / high / (template.width / template.height) - 1) > ALIKE:
-        shapes.append((wide, high))
+    inside = np.ones(picture.size[::-1], bool) if mask is None else mask
+    cut = object_box(picture, mask)
+    template = picture.crop(cut)
+    template_mask = Image.fromarray(inside.astype(np.uint8) * 255).crop(cut)
+    own_scale = SIDE / max(template.size)
+    width = (box[2] - box[0]) * scale
+    height = (box[3] - box[1]) * scale
+    shapes = [(template.width * own_scale, template.height * own_scale)]
+    if abs(width / height / (template.width / template.height) - 1) > ALIKE:
+        shapes.append((width, height))
     best = -1.0
-    for shape in shapes:
-        for size in SCALES:
-            pixels = (max(4, round(shape[0] * size)), max(4, round(shape[1] * size)))
-            seen = to_tensor(template.resize(pixels, Image.Resampling.BICUBIC, reducing_gap=3))
-            inside = (torch.from_numpy(np.array(weight.resize(pixels, Image.Resampling.BILINEAR))) > 127).float()
-            for flipped in ((seen, inside), (seen.flip(-1), inside.flip(-1))):
-                found = correlations(searched, spectrum, *flipped)
-                best = max(best, float(found.max())) if found.numel() else best
+    for shape, size in product(shapes, SCALES):
+        pixels = (max(4, round(shape[0] * size)), max(4, round(shape[1] * size)))
+        resized = to_tensor(template.resize(pixels, Image.Resampling.BICUBIC, reducing_gap=3))
+        weight = np.array(template_mask.resize(pixels, Image.Resampling.BILINEAR)) > 127
+        weight = torch.from_numpy(weight).float()
+        for laid in ((resized, weight), (resized.flip(-1), weight.flip(-1))):
+            values = correlations(searched, spectrum, *laid)
+            if values.numel():
+                best = max(best, float(values.max()))
     return best

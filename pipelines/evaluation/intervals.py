@@ -18,6 +18,11 @@ class Interval:
     high: float | None
     count: int  # cases that have a value
 
+    @property
+    def leaves_out_zero(self) -> bool:
+        """Whether both ends are known and on one side of zero."""
+        return self.low is not None and self.high is not None and self.low * self.high > 0
+
 
 def mean_interval(values: np.ndarray) -> Interval | None:
     """Mean of values [N] and its BCa interval over the cases; NaN is left out; None where nothing is left.
@@ -36,10 +41,10 @@ def mean_interval(values: np.ndarray) -> Interval | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             rng = np.random.default_rng(0)
-            found = bootstrap((known,), np.mean, confidence_level=0.95, method=method, batch=1000, rng=rng)
-        low, high = (float(end) for end in found.confidence_interval)
+            interval = bootstrap((known,), np.mean, confidence_level=0.95, method=method, batch=1000, rng=rng)
+        low, high = interval.confidence_interval
         if np.isfinite(low) and np.isfinite(high):
-            return Interval(mean, low, high, len(known))
+            return Interval(mean, float(low), float(high), len(known))
     return Interval(mean, None, None, len(known))
 
 

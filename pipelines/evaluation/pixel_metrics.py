@@ -12,13 +12,8 @@ MOST_DECIBELS = 100.0  # what equal pictures get: a mean knows no infinity
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
-    """[3,H,W] in 0..1."""
+    """The picture as RGB [3,H,W] in 0..1."""
     return torch.from_numpy(np.array(picture.convert("RGB"))).movedim(-1, 0).float() / 255
-
-
-def to_size(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at (width, height), bicubic: results are brought to the target's size (MagicBrush script)."""
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
 
 
 def _inside(a: Tensor, b: Tensor, mask: np.ndarray | None) -> tuple[Tensor, Tensor]:
@@ -29,28 +24,28 @@ def _inside(a: Tensor, b: Tensor, mask: np.ndarray | None) -> tuple[Tensor, Tens
 
 
 def l1(a: Tensor, b: Tensor, mask: np.ndarray | None = None) -> float:
-    """Mean absolute difference, inside `mask` if there is one; NaN where that is empty."""
+    """The mean absolute difference, inside `mask` if there is one; NaN where that is empty."""
     return float(torch.nn.functional.l1_loss(*_inside(a, b, mask)))
 
 
 def l2(a: Tensor, b: Tensor, mask: np.ndarray | None = None) -> float:
-    """Mean squared difference, inside `mask` if there is one; NaN where that is empty."""
+    """The mean squared difference, inside `mask` if there is one; NaN where that is empty."""
     return float(torch.nn.functional.mse_loss(*_inside(a, b, mask)))
 
 
 def psnr(a: Tensor, b: Tensor, mask: np.ndarray | None = None) -> float:
-    """dB, at most MOST_DECIBELS; NaN where the mask is empty."""
+    """The PSNR in dB, at most MOST_DECIBELS, inside `mask` if there is one; NaN where that is empty."""
     value = float(peak_signal_noise_ratio(*_inside(a, b, mask), data_range=1.0))
     return min(value, MOST_DECIBELS)
 
 
 def filled(a: Tensor, b: Tensor, mask: np.ndarray) -> Tensor:
-    """`a` outside the mask, `b` inside."""
+    """The picture that is `a` outside the mask and `b` inside."""
     return torch.where(torch.from_numpy(mask), b, a)
 
 
 def ssim(a: Tensor, b: Tensor, mask: np.ndarray) -> float:
     """SSIM (Gaussian window of 11 px) averaged inside `mask`; outside it both are `b`. NaN where it is empty."""
-    pair = filled(a, b, ~mask)[None], b[None]
-    _, every = structural_similarity_index_measure(*pair, data_range=1.0, return_full_image=True)
-    return float(every[0, :, torch.from_numpy(mask)].mean())
+    compared = filled(a, b, ~mask)[None]
+    _, everywhere = structural_similarity_index_measure(compared, b[None], data_range=1.0, return_full_image=True)
+    return float(everywhere[0, :, torch.from_numpy(mask)].mean())

@@ -15,17 +15,16 @@ from PIL import Image
 from ..pictures.files import open_picture, picture_tensor, pil_pictures, save_picture
 from ..whole_files import write_text
 from .backbones import Backbones
-from .cases import Benchmark
+from .case_metrics import measure_case
+from .cases import Benchmark, to_size
 from .cmmd import cmmd
 from .inserters import Inserter
-from .measure import measure_case
 from .metrics import CMMD, PER_CASE, Metric
-from .pixel import to_size
+from .vae_noise import RoundTrip
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SETTINGS = "made_with.json"
 
-Restore = Callable[[Image.Image], Image.Image]  # what a VAE alone makes of a picture
 Follow = Callable[[Iterable[int], str], Iterable[int]]  # a progress bar around indices, with a name
 
 
@@ -53,6 +52,7 @@ def make_results(
     insert: Inserter,
     folder: Path,
     settings: Mapping[str, Any],
+    *,
     follow: Follow = _plainly,
 ) -> Path:
     """The method's pictures in `folder`, one PNG per case, those that are there left alone; returns the folder.
@@ -60,15 +60,16 @@ def make_results(
     Raises ValueError when the pictures there were made with other settings, or by nobody knows what.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record, mark = folder / SETTINGS, json.dumps({"benchmark": benchmark.name, "method": name, **settings}, indent=2)
-    if record.is_file() and record.read_text(encoding="utf-8") != mark:
+    record = folder / SETTINGS
+    made_with = json.dumps({"benchmark": benchmark.name, "method": name, **settings}, indent=2)
+    if record.is_file() and record.read_text(encoding="utf-8") != made_with:
         raise ValueError(
             f"The pictures in {folder} were made with other settings, see {record}. Give another output folder, or "
             "delete this one."
         )
-    if not record.is_file() and any((folder / f"{name}.png").is_file() for name in benchmark.names):
+    if not record.is_file() and any((folder / f"{case}.png").is_file() for case in benchmark.names):
         raise ValueError(f"{folder} has pictures of unknown origin: {SETTINGS} is missing. Give another output folder.")
-    write_text(record, mark)
+    write_text(record, made_with)
     for index in follow(range(len(benchmark)), name):
         path = folder / f"{benchmark.names[index]}.png"
         if not path.is_file():
@@ -76,21 +77,25 @@ def make_results(
     return folder
 
 
+def result_file(folder: Path, case: str) -> Path | None:
+    """The picture of a case in a folder, by any of SUFFIXES."""
+    paths = (folder / f"{case}{suffix}" for suffix in SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def find_results(benchmark: Benchmark, folder: Path) -> list[Path]:
     """A folder's picture of every case, in order. Raises FileNotFoundError when some are missing.
 
     A method that fails on some cases must not be scored on the others alone.
     """
-    found = [
-        next((path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
-        for name in benchmark.names
-    ]
-    if absent := [name for name, path in zip(benchmark.names, found, strict=True) if path is None]:
+    files = {case: result_file(folder, case) for case in benchmark.names}
+    absent = [case for case, path in files.items() if path is None]
+    if absent:
         raise FileNotFoundError(
-            f"{folder} lacks {len(absent)} of {len(found)} results, such as {absent[0]}.png. Name every picture like "
+            f"{folder} lacks {len(absent)} of {len(files)} results, such as {absent[0]}.png. Name every picture like "
             "its case; --limit scores the first cases only."
         )
-    return [path for path in found if path]
+    return [path for path in files.values() if path]
 
 
 def read_result(path: Path, size: tuple[int, int]) -> Image.Image:
@@ -108,55 +113,65 @@ def measure(
     benchmark: Benchmark,
     results: Mapping[str, Path],
     backbones: Backbones,
-    restore: Restore | None = None,
+    *,
+    round_trip: RoundTrip | None = None,
     follow: Follow = _plainly,
 ) -> Table:
-    """Measure the methods' folders of pictures. Raises FileNotFoundError for missing results, ValueError for broken."""
-    files = {name: find_results(benchmark, folder) for name, folder in results.items()}
-    every = (*PER_CASE, *benchmark.judged)
-    values = {name: {metric.name: np.full(len(benchmark), np.nan) for metric in every} for name in files}
+    """Measure the methods' folders of pictures; `round_trip` is that of the VAE whose noise is no change.
+
+    Raises FileNotFoundError for missing results, ValueError for broken ones.
+    """
+    files = {method: find_results(benchmark, folder) for method, folder in results.items()}
+    metrics = (*PER_CASE, *benchmark.judged)
+    values = {method: {metric.name: np.full(len(benchmark), np.nan) for metric in metrics} for method in files}
     truths: set[str] = set()
-    embedded: dict[str, list[torch.Tensor]] = {name: [] for name in (*files, "")}  # "" is the targets
+    embeddings: dict[str, list[torch.Tensor]] = {method: [] for method in files}
+    target_embeddings: list[torch.Tensor] = []
     for index in follow(range(len(benchmark)), "measure"):
         case = benchmark[index]
-        truths |= {"target"} if case.target else set()
-        truths |= {"mask"} if case.mask is not None else set()
-        truths |= {"caption"} if case.caption else set()
-        size = case.scene.size
-        pictures = {name: read_result(paths[index], size) for name, paths in files.items()}
-        restored = restore(case.scene) if restore else None
-        rows = measure_case(case, pictures, backbones, restored)
-        for name, picture in pictures.items():
-            judged = benchmark.judge(case, picture, restored) if benchmark.judge else {}
-            for metric, value in {**rows[name], **judged}.items():
-                values[name][metric][index] = value
+        truths |= case.truths
+        pictures = {method: read_result(paths[index], case.scene.size) for method, paths in files.items()}
+        vae_scene = round_trip(case.scene) if round_trip else None
+        rows = measure_case(case, pictures, backbones, vae_scene)
+        for method, picture in pictures.items():
+            row = rows[method] | benchmark.judge(case, picture, vae_scene)
+            for name, value in row.items():
+                values[method][name][index] = value
         if backbones.clip_l336 and case.target:
-            vectors = backbones.clip_l336.pictures([*pictures.values(), case.target])
-            for name, vector in zip(embedded, vectors, strict=True):
-                embedded[name].append(vector)
-    targets = torch.stack(embedded.pop("")) if embedded[""] else None
-    sets = {
-        name: {CMMD.name: cmmd(torch.stack(vectors), targets)}
-        for name, vectors in embedded.items()
-        if targets is not None
-    }
-    missing = {metric.name: why for metric in (*every, CMMD) if (why := _why_missing(metric, backbones, truths))}
-    if backbones.clip_b32 and not backbones.clip_b32.tokenizer:
-        missing["clip_t"] = "the folder of --clip-b32 has no tokenizer"
-    for metric in every:
+            *vectors, target_vector = backbones.clip_l336.pictures([*pictures.values(), case.target])
+            target_embeddings.append(target_vector)
+            for method, vector in zip(pictures, vectors, strict=True):
+                embeddings[method].append(vector)
+    sets: dict[str, dict[str, float]] = {}
+    if target_embeddings:
+        targets = torch.stack(target_embeddings)
+        sets = {method: {CMMD.name: cmmd(torch.stack(vectors), targets)} for method, vectors in embeddings.items()}
+    missing = missing_metrics((*metrics, CMMD), backbones, truths)
+    for metric in metrics:
         if metric.name not in missing and all(np.isnan(row[metric.name]).all() for row in values.values()):
             missing[metric.name] = "no case has a value"
-    measured = [metric for metric in every if metric.name not in missing]
-    for row in values.values():
-        for name in missing.keys() & row.keys():
-            del row[name]
-    return Table(benchmark.name, benchmark.about, benchmark.names, measured, values, sets, missing, backbones.inexact())
+    measured = [metric for metric in metrics if metric.name not in missing]
+    return Table(
+        benchmark=benchmark.name,
+        about=benchmark.about,
+        cases=benchmark.names,
+        metrics=measured,
+        values={method: {metric.name: row[metric.name] for metric in measured} for method, row in values.items()},
+        sets=sets,
+        missing=missing,
+        inexact=backbones.inexact(),
+    )
 
 
-def _why_missing(metric: Metric, backbones: Backbones, truths: set[str]) -> str:
-    if why := backbones.why_not(metric.needs):
-        return why
-    parts = metric.truth.replace(" or ", " and ").split(" and ") if metric.truth else []
-    has = [part in truths for part in parts]
-    enough = any(has) if " or " in metric.truth else all(has)
-    return "" if enough else f"no case has a {metric.truth}"
+def missing_metrics(metrics: Iterable[Metric], backbones: Backbones, truths: set[str]) -> dict[str, str]:
+    """Why metrics cannot be measured with these backbones and truths, by name; those that can are left out."""
+    reasons: dict[str, str] = {}
+    for metric in metrics:
+        lack = backbones.why_not(metric.needs)
+        if metric.name == "clip_t" and backbones.clip_b32 and not backbones.clip_b32.tokenizer:
+            lack = "the folder of --clip-b32 has no tokenizer"
+        if not lack and not metric.has_truth(truths):
+            lack = f"no case has a {metric.truth}"
+        if lack:
+            reasons[metric.name] = lack
+    return reasons

@@ -6,71 +6,73 @@ import csv
 import io
 import json
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
-from html import escape
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
 from ..pictures.files import save_picture
 from ..whole_files import write_text
 from .cases import Benchmark, Case
-from .change import calibrate, find_region
 from .intervals import Interval, mean_interval, paired_interval
-from .metrics import CMMD
-from .protocol import Restore, Table, find_results, read_result
+from .metrics import CMMD, Metric
+from .placement import change_limit, inserted_box
+from .protocol import Table, find_results, read_result
+from .vae_noise import RoundTrip
 
 SHOWN = 3  # best, median and worst cases of each method
 HEIGHT = 192  # px of a picture in the report
+GAP = 4  # px between two of them
 SORTED_BY = ("oracle_identity", "identity_dinov2_found", "identity_clip_found", "dino", "clip_i", "l1", "background_l1")
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "scipy", "numpy", "pillow")
 PIECES = ("scene", "object", "target", "result", "what appeared")
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
-div.wide { overflow-x: auto; } table { border-collapse: collapse; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } td.about { text-align: left; white-space: normal; opacity: .75; }
-td small { display: block; opacity: .65; } .best { font-weight: 700; } .sure { background: var(--soft); }
-figure { margin: .5rem 0 1.2rem; } figure img { max-width: 100%; } figcaption { font-size: .9em; opacity: .8; }
-p.note { border-left: 3px solid var(--line); padding-left: .8rem; }
-"""
+
+Summary = dict[str, dict[str, Interval | None]]  # by method and metric
 
 
-def summarise(table: Table) -> dict[str, dict[str, Interval | None]]:
+@dataclass(frozen=True)
+class Strip:
+    """The pictures of a case side by side, PIECES, as the report shows them for a method."""
+
+    method: str
+    rank: str  # "best", "median" or "worst"
+    case: str
+    value: float | None  # of the metric that chose the case; None where it has none
+    file: str  # relative to the report
+
+
+def summarise(table: Table) -> Summary:
     """Means and intervals by method and metric; metrics of the whole set have no interval."""
-    summary = {
-        method: {metric.name: mean_interval(row[metric.name]) for metric in table.metrics}
-        for method, row in table.values.items()
-    }
-    for method, row in table.sets.items():
-        summary[method] |= {name: Interval(value, None, None, len(table.cases)) for name, value in row.items()}
+    summary: Summary = {}
+    for method, row in table.values.items():
+        summary[method] = {metric.name: mean_interval(row[metric.name]) for metric in table.metrics}
+        for name, value in table.sets.get(method, {}).items():
+            summary[method][name] = Interval(value, None, None, len(table.cases))
     return summary
 
 
-def compare(table: Table, against: str) -> dict[str, dict[str, Interval | None]]:
+def compare(table: Table, against: str) -> Summary:
     """Every other method minus `against`, case by case."""
     base = table.values[against]
-    return {
-        method: {metric.name: paired_interval(row[metric.name], base[metric.name]) for metric in table.metrics}
-        for method, row in table.values.items()
-        if method != against
-    }
+    differences: Summary = {}
+    for method, row in table.values.items():
+        if method != against:
+            differences[method] = {name: paired_interval(values, base[name]) for name, values in row.items()}
+    return differences
 
 
 def choose_cases(values: np.ndarray, better: str, count: int = SHOWN) -> dict[str, list[int]]:
-    """Indices of the best, median and worst cases, fewer of each where there are few; no value is the worst."""
+    """Indices of the best, median and worst cases by values [N], fewer where there are few; NaN is the worst."""
     count = min(count, max(1, len(values) // 3))
-    good = np.where(np.isnan(values), -np.inf, values if better != "lower" else -values)
-    order = np.argsort(-good, kind="stable")
+    goodness = np.where(np.isnan(values), -np.inf, values if better != "lower" else -values)
+    order = np.argsort(-goodness, kind="stable").tolist()
     middle = max(0, len(order) // 2 - count // 2)
-    chosen = {"best": order[:count], "median": order[middle : middle + count], "worst": order[::-1][:count]}
-    return {name: [int(index) for index in indices] for name, indices in chosen.items()}
+    return {"best": order[:count], "median": order[middle : middle + count], "worst": order[::-1][:count]}
 
 
 def check_names(methods: Collection[str], metrics: Collection[str], against: str | None, sort_by: str | None) -> None:
@@ -87,23 +89,25 @@ def write_report(
     results: Mapping[str, Path],
     folder: Path,
     settings: Mapping[str, Any],
+    *,
     against: str | None = None,
     sort_by: str | None = None,
-    restore: Restore | None = None,
+    round_trip: RoundTrip | None = None,
 ) -> Path:
     """Write the report into `folder` and return the path of its index.html, the last file written.
 
-    `against` is what all others are compared with, the first method by default; `sort_by` the metric that chooses
-    the pictures; `restore` is the one that was measured with. Raises ValueError for a name that is not there.
+    `against` is what all others are compared with, the first method by default; `sort_by` the metric that chooses the
+    pictures; `round_trip` is the one that was measured with. Raises ValueError for a name that is not there.
     """
     metrics = {metric.name: metric for metric in table.metrics}
     check_names(table.values, metrics, against, sort_by)
     folder.mkdir(parents=True, exist_ok=True)
     against = against or next(iter(table.values))
     sort_by = sort_by or next((name for name in SORTED_BY if name in metrics), table.metrics[0].name)
-    summary, differences = summarise(table), compare(table, against)
-    shown = {method: choose_cases(row[sort_by], metrics[sort_by].better) for method, row in table.values.items()}
-    pictures = _write_pictures(benchmark, results, shown, folder, restore)
+    summary = summarise(table)
+    differences = compare(table, against)
+    chosen = {method: choose_cases(row[sort_by], metrics[sort_by].better) for method, row in table.values.items()}
+    strips = write_strips(table, benchmark, results, folder, chosen=chosen, sort_by=sort_by, round_trip=round_trip)
     facts = {
         "benchmark": table.benchmark,
         "about": table.about,
@@ -117,15 +121,52 @@ def write_report(
         "against": against,
         "differences": differences,
         "sorted_by": sort_by,
-        "shown": shown,
+        "shown": chosen,
         "values": table.values,
     }
     write_text(folder / "report.json", json.dumps(_plain(facts), indent=1, ensure_ascii=False))
     write_text(folder / "cases.csv", _cases_csv(table))
-    write_text(folder / "summary.csv", _summary_csv(table, summary))
-    page = _page(table, summary, differences, against, sort_by, pictures, settings)
+    write_text(folder / "summary.csv", _summary_csv(summary))
+    set_metrics = [CMMD] if table.sets else []
+    page = render(
+        table=table,
+        summary=summary,
+        best=best_values(summary, [*table.metrics, *set_metrics]),
+        set_metrics=set_metrics,
+        differences=differences,
+        against=against,
+        sort_by=sort_by,
+        strips=strips,
+        pieces=", ".join(PIECES),
+        meanings={metric.name: metric.about for metric in (*table.metrics, CMMD)},
+        settings=json.dumps(_plain(settings), indent=2, ensure_ascii=False),
+    )
     write_text(folder / "index.html", page)
     return folder / "index.html"
+
+
+def render(**values: Any) -> str:
+    """The page of report.html.j2, beside this file; every value is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("report.html.j2").render(values)
+
+
+def best_values(summary: Summary, metrics: Iterable[Metric]) -> dict[str, float]:
+    """The best mean of any method by metric; a metric without a better end, or without a value, is left out."""
+    best: dict[str, float] = {}
+    for metric in metrics:
+        intervals = [row.get(metric.name) for row in summary.values()]
+        means = [interval.value for interval in intervals if interval]
+        if means and metric.better:
+            best[metric.name] = max(means) if metric.better == "higher" else min(means)
+    return best
 
 
 def _plain(value: Any) -> Any:
@@ -160,138 +201,60 @@ def _cases_csv(table: Table) -> str:
     return _csv(rows)
 
 
-def _summary_csv(table: Table, summary: Mapping[str, Mapping[str, Interval | None]]) -> str:
+def _summary_csv(summary: Summary) -> str:
     """A line per method and metric; a missing metric has none, its reason is in report.json."""
     rows: list[list[Any]] = [["method", "metric", "mean", "low", "high", "cases"]]
     for method, row in summary.items():
-        for name, found in row.items():
-            if found:
-                ends = ["" if end is None else f"{end:.6g}" for end in (found.low, found.high)]
-                rows.append([method, name, f"{found.value:.6g}", *ends, found.count])
+        for name, interval in row.items():
+            if interval:
+                ends = ["" if end is None else f"{end:.6g}" for end in (interval.low, interval.high)]
+                rows.append([method, name, f"{interval.value:.6g}", *ends, interval.count])
     return _csv(rows)
 
 
-def _write_pictures(
+def write_strips(
+    table: Table,
     benchmark: Benchmark,
     results: Mapping[str, Path],
-    shown: Mapping[str, Mapping[str, list[int]]],
     folder: Path,
-    restore: Restore | None,
-) -> dict[str, dict[str, list[str]]]:
-    """A strip per shown case; names of files, relative to the folder, by method and rank. Older strips are removed."""
+    *,
+    chosen: Mapping[str, Mapping[str, list[int]]],
+    sort_by: str,
+    round_trip: RoundTrip | None,
+) -> list[Strip]:
+    """Write a strip for every chosen case (indices by method and rank) into `folder`; older ones are removed first."""
     (folder / "pictures").mkdir(exist_ok=True)
     for old in (folder / "pictures").glob("*.png"):
         old.unlink()
-    names: dict[str, dict[str, list[str]]] = {}
-    for method, ranks in shown.items():
+    strips = []
+    for method, ranks in chosen.items():
         files = find_results(benchmark, results[method])
-        for rank, indices in ranks.items():
-            for index in indices:
-                case = benchmark[index]
-                limit = calibrate(case.scene, restore(case.scene) if restore else None)
-                name = f"pictures/{method}_{rank}_{case.name}.png"
-                result = read_result(files[index], case.scene.size)
-                save_picture(_strip(case, result, limit), folder / name)
-                names.setdefault(method, {}).setdefault(rank, []).append(name)
-    return names
+        ranked = [(rank, index) for rank, indices in ranks.items() for index in indices]
+        for rank, index in ranked:
+            case = benchmark[index]
+            limit = change_limit(case.scene, round_trip(case.scene) if round_trip else None)
+            strip = draw_strip(case, read_result(files[index], case.scene.size), limit)
+            file = f"pictures/{method}_{rank}_{case.name}.png"
+            save_picture(strip, folder / file)
+            value = float(table.values[method][sort_by][index])
+            strips.append(Strip(method, rank, case.name, value=None if math.isnan(value) else value, file=file))
+    return strips
 
 
-def _strip(case: Case, result: Image.Image, limit: float) -> Image.Image:
+def draw_strip(case: Case, result: Image.Image, limit: float) -> Image.Image:
     """PIECES side by side, a grey field where there is no target."""
-    found = result.copy()
-    if region := find_region(result, case.scene, limit):
-        x0, y0, x1, y1 = region.box
+    framed = result.copy()
+    box = inserted_box(result, case.scene, limit)
+    if box:
+        x0, y0, x1, y1 = box
         width = max(1, max(result.size) // 128)
-        ImageDraw.Draw(found).rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 0, 128), width=width)
+        ImageDraw.Draw(framed).rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 0, 128), width=width)
     target = case.target or Image.new("RGB", case.scene.size, (128, 128, 128))
-    pieces = [case.scene, case.objects[0], target, result, found]
+    pieces = [case.scene, case.objects[0], target, result, framed]
     pieces = [piece.resize((max(1, round(piece.width * HEIGHT / piece.height)), HEIGHT)) for piece in pieces]
-    strip = Image.new("RGB", (sum(piece.width + 4 for piece in pieces) - 4, HEIGHT), (255, 255, 255))
+    strip = Image.new("RGB", (sum(piece.width + GAP for piece in pieces) - GAP, HEIGHT), (255, 255, 255))
     x = 0
     for piece in pieces:
         strip.paste(piece, (x, 0))
-        x += piece.width + 4
+        x += piece.width + GAP
     return strip
-
-
-def _cell(found: Interval | None, best: bool = False, signed: bool = False) -> str:
-    if found is None:
-        return "<td>-</td>"
-    number = "{:+.4f}" if signed else "{:.4f}"
-    ends = "" if found.low is None else f"{number.format(found.low)} to {number.format(found.high)}"
-    sure = signed and found.low is not None and found.high is not None and found.low * found.high > 0
-    marks = " ".join(name for name, set_ in (("best", best), ("sure", sure)) if set_)
-    return f'<td class="{marks}">{number.format(found.value)}<small>{ends} ({found.count})</small></td>'
-
-
-def _grid(table: Table, rows: Mapping[str, Mapping[str, Interval | None]], signed: bool) -> str:
-    metrics = [*table.metrics] + ([CMMD] if not signed and table.sets else [])
-    head = "".join(f"<th>{escape(method)}</th>" for method in rows)
-    lines = []
-    for metric in metrics:
-        cells = {method: row.get(metric.name) for method, row in rows.items()}
-        values = {method: found.value for method, found in cells.items() if found}
-        choose = {"higher": max, "lower": min}.get(metric.better)
-        best = choose(values.values()) if choose and values and not signed else None
-        drawn = "".join(_cell(found, found is not None and found.value == best, signed) for found in cells.values())
-        arrow = {"higher": " &uarr;", "lower": " &darr;"}.get(metric.better, "")
-        lines.append(f'<tr><td title="{escape(metric.about)}">{escape(metric.name)}{arrow}</td>{drawn}</tr>')
-    return f'<div class="wide"><table><tr><th></th>{head}</tr>{"".join(lines)}</table></div>'
-
-
-def _page(
-    table: Table,
-    summary: Mapping[str, Mapping[str, Interval | None]],
-    differences: Mapping[str, Mapping[str, Interval | None]],
-    against: str,
-    sort_by: str,
-    pictures: Mapping[str, Mapping[str, list[str]]],
-    settings: Mapping[str, Any],
-) -> str:
-    parts = [
-        f"<h1>{escape(table.benchmark)}, {len(table.cases)} cases</h1><p>{escape(table.about)}</p>",
-        "<h2>Results</h2><p>Mean over cases; below it the 95 % bootstrap interval and the number of cases with a "
-        "value. Read similarity only beside inclusion and copy_paste: doing nothing and pasting both score well.</p>",
-        _grid(table, summary, signed=False),
-    ]
-    if table.inexact:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in table.inexact)
-        parts.append(f'<p class="note">Not the published networks, so not to be compared with any table: {names}.</p>')
-    if differences:
-        parts.append(
-            f"<h2>Against {escape(against)}</h2><p>The other method minus {escape(against)}, case by case, over the "
-            "cases where both have a value; shaded where the interval leaves out zero.</p>"
-        )
-        parts.append(_grid(table, differences, signed=True))
-    if table.missing:
-        rows = "".join(
-            f'<tr><td>{escape(name)}</td><td class="about">{escape(why)}</td></tr>'
-            for name, why in table.missing.items()
-        )
-        parts.append(f"<h2>Not measured</h2><table>{rows}</table>")
-    parts.append(
-        f"<h2>Pictures</h2><p>Best, median and worst cases of each method by {escape(sort_by)}. From left to right: "
-        f"{', '.join(PIECES)}.</p>"
-    )
-    for method, ranks in pictures.items():
-        for rank, names in ranks.items():
-            parts.append(f"<h3>{escape(method)}: {rank}</h3>")
-            for name in names:
-                index = table.cases.index(Path(name).stem.removeprefix(f"{method}_{rank}_"))
-                value = table.values[method][sort_by][index]
-                said = f"{table.cases[index]}: {sort_by} {'none' if math.isnan(value) else f'{value:.3f}'}"
-                parts.append(
-                    f'<figure><img src="{escape(name)}" alt="{escape(", ".join(PIECES))}" loading="lazy">'
-                    f"<figcaption>{escape(said)}</figcaption></figure>"
-                )
-    meanings = "".join(
-        f'<tr><td>{escape(metric.name)}</td><td class="about">{escape(metric.about)}</td></tr>'
-        for metric in (*table.metrics, CMMD)
-    )
-    parts.append(f"<h2>What the names mean</h2><table>{meanings}</table>")
-    parts.append(f"<h2>Settings</h2><pre>{escape(json.dumps(_plain(settings), indent=2, ensure_ascii=False))}</pre>")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>{escape(table.benchmark)}</title><style>{STYLE}</style></head>'
-        f"<body>{''.join(parts)}</body></html>\n"
-    )

@@ -1,7 +1,7 @@
 """Methods that need no network: what every table should be read against.
 
-These are trivial on purpose: doing nothing scores well on every
-similarity, pasting scores well on every identity, and another case's object must score badly on it.
+These are trivial on purpose: doing nothing scores well on every similarity, pasting scores well on every identity, and
+another case's object must score badly on it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from .cases import Benchmark, Case, mask_box
+from ..pictures.masks import array_box
+from .cases import Benchmark, Case, object_box
 from .inserters import Inserter
 
 
 def unchanged(case: Case) -> Image.Image:
-    """The scene."""
+    """The scene itself."""
     return case.scene
 
 
 def perfect_copy(case: Case) -> Image.Image:
-    """The target. Raises ValueError for a case without one."""
+    """The target itself. Raises ValueError for a case without one."""
     if case.target is None:
         raise ValueError(f"Case {case.name} has no target to copy.")
     return case.target
@@ -34,18 +35,18 @@ def paste(case: Case, picture: Image.Image, mask: np.ndarray | None) -> Image.Im
     """
     if case.mask is None:
         raise ValueError(f"Case {case.name} has no mask that says where to paste.")
-    x0, y0, x1, y1 = mask_box(case.mask)
-    cut = mask_box(mask) if mask is not None else (0, 0, *picture.size)
+    x0, y0, x1, y1 = array_box(case.mask)
     size = (x1 - x0, y1 - y0)
-    shape = None if mask is None else Image.fromarray(mask.astype(np.uint8) * 255).crop(cut).resize(size)
+    box = object_box(picture, mask)
+    opacity = None if mask is None else Image.fromarray(mask.astype(np.uint8) * 255).crop(box).resize(size)
     result = case.scene.copy()
-    result.paste(picture.crop(cut).resize(size, Image.Resampling.BICUBIC), (x0, y0), shape)
+    result.paste(picture.crop(box).resize(size, Image.Resampling.BICUBIC), (x0, y0), opacity)
     return result
 
 
 def copy_paste(case: Case) -> Image.Image:
     """The case's first object picture at the true box. Raises ValueError for a case without a mask."""
-    return paste(case, case.objects[0], case.object_masks[0] if case.object_masks else None)
+    return paste(case, *case.views()[0])
 
 
 def shuffled_object(benchmark: Benchmark) -> Inserter:
@@ -54,7 +55,7 @@ def shuffled_object(benchmark: Benchmark) -> Inserter:
 
     def insert(case: Case) -> Image.Image:
         other = benchmark[(places[case.name] + 1) % len(benchmark)]
-        return paste(case, other.objects[0], other.object_masks[0] if other.object_masks else None)
+        return paste(case, *other.views()[0])
 
     return insert
 

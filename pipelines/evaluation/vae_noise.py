@@ -12,10 +12,12 @@ from PIL import Image
 
 from ..pictures.files import pil_pictures
 from ..weights.pretrained import reading
-from .pixel import to_tensor
+from .pixel_metrics import to_tensor
+
+RoundTrip = Callable[[Image.Image], Image.Image]  # a picture to what a VAE alone makes of it, of the same size
 
 
-def load_restoration(folder: Path, device: Any = "cpu") -> Callable[[Image.Image], Image.Image]:
+def load_round_trip(folder: Path, device: Any = "cpu") -> RoundTrip:
     """Encoding and decoding by the AutoencoderKL in a diffusers folder. Raises FileNotFoundError, ValueError."""
     from diffusers import AutoencoderKL
 
@@ -27,10 +29,10 @@ def load_restoration(folder: Path, device: Any = "cpu") -> Callable[[Image.Image
     cell = 2 ** (len(vae.config.block_out_channels) - 1)  # px
 
     @torch.no_grad()
-    def restore(picture: Image.Image) -> Image.Image:
+    def round_trip(picture: Image.Image) -> Image.Image:
         width, height = picture.size
         pixels = F.pad(to_tensor(picture)[None], (0, -width % cell, 0, -height % cell), mode="replicate")
         decoded = vae.decode(vae.encode((2 * pixels - 1).to(device)).latent_dist.mode()).sample
         return pil_pictures((decoded[:, :, :height, :width] / 2 + 0.5).clamp(0, 1).movedim(1, -1))[0]
 
-    return restore
+    return round_trip

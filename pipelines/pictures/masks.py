@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -44,6 +45,14 @@ def mask_box(mask: Tensor, threshold: float = 0.5) -> Box | None:
     if not len(rows):
         return None
     return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def array_box(mask: np.ndarray) -> Box:
+    """`mask_box` of an array [H,W] bool. Raises ValueError for an empty one."""
+    box = mask_box(torch.tensor(mask))
+    if box is None:
+        raise ValueError("The mask is empty: it has no box.")
+    return box
 
 
 def check_mask(mask: Tensor, height: int, width: int) -> Tensor:

@@ -11,20 +11,22 @@ from visual_insertion_pack.devtools.pack import ROOT
 from visual_insertion_pack.pipelines import commands
 from visual_insertion_pack.pipelines.evaluation import (
     cases,
-    change,
     cmmd,
     copy_paste,
     features,
     intervals,
-    perceptual,
-    pixel,
+    perceptual_distances,
+    pixel_metrics,
+    placement,
     protocol,
     report,
 )
 from visual_insertion_pack.pipelines.evaluation.backbones import Backbones, load_backbones
-from visual_insertion_pack.pipelines.evaluation.measure import measure_case
+from visual_insertion_pack.pipelines.evaluation.case_metrics import measure_case
 from visual_insertion_pack.pipelines.evaluation.trivial import TRIVIAL_METHODS, paste, unchanged
-from visual_insertion_pack.pipelines.evaluation.vae_noise import load_restoration
+from visual_insertion_pack.pipelines.evaluation.vae_noise import load_round_trip
+from visual_insertion_pack.pipelines.pictures import changes
+from visual_insertion_pack.pipelines.pictures.masks import array_box
 from visual_insertion_pack.pipelines.playroom.judging import benchmark as playroom_benchmark
 from visual_insertion_pack.tests import evaluation_parts as parts
 
@@ -41,12 +43,12 @@ def backbones(folders):
     return load_backbones(folders)
 
 
-def table_of(benchmark, backbones, folder, restore=None):
+def table_of(benchmark, backbones, folder, round_trip=None):
     methods = {name: TRIVIAL_METHODS[name](benchmark) for name in TRIVIAL}
     results = {
         name: protocol.make_results(benchmark, name, method, folder / name, {}) for name, method in methods.items()
     }
-    return protocol.measure(benchmark, results, backbones, restore), results
+    return protocol.measure(benchmark, results, backbones, round_trip=round_trip), results
 
 
 def means_of(table):
@@ -116,9 +118,9 @@ def test_another_objects_paste_is_included_but_not_the_object(discs):
 def playroom(tmp_path_factory):
     root = ROOT / "playroom_models"
     benchmark = playroom_benchmark.playroom(root / "judge.safetensors").first(5)
-    restore = load_restoration(root / "vae")
-    table, _ = table_of(benchmark, Backbones(), tmp_path_factory.mktemp("playroom"), restore)
-    return benchmark, restore, means_of(table)
+    round_trip = load_round_trip(root / "vae")
+    table, _ = table_of(benchmark, Backbones(), tmp_path_factory.mktemp("playroom"), round_trip)
+    return benchmark, round_trip, means_of(table)
 
 
 def test_on_other_views_only_pasting_is_flagged_and_the_oracle_tells_objects_apart(playroom):
@@ -141,16 +143,16 @@ def test_pasting_is_told_through_compression_light_and_mirrors(playroom, tmp_pat
         result = Image.open(tmp_path / "a.jpg").convert("RGB")
     if change == "darker":
         result = Image.fromarray((np.asarray(result) * 0.8).astype(np.uint8))
-    box = cases.mask_box(case.mask)
+    box = array_box(case.mask)
     assert copy_paste.copy_paste_score(result, box, case.objects[0]) > copy_paste.FLAGGED
     assert copy_paste.copy_paste_score(case.target, box, case.objects[0]) < copy_paste.FLAGGED
 
 
 def test_neither_what_a_method_left_nor_what_the_vae_did_is_a_change():
-    scene, restored, result = (np.full((1, 2, 2, 3), value, np.uint8) for value in (10, 50, 10))
+    scene, vae_scene, result = (np.full((1, 2, 2, 3), value, np.uint8) for value in (10, 50, 10))
     result[0, 0] = 50
     result[0, 1, 1] = 255
-    near = playroom_benchmark.nearest(result, scene, restored)
+    near = playroom_benchmark.nearest(result, scene, vae_scene)
     assert near[0, :, :, 0].tolist() == [[50, 50], [10, 50]]
 
 
@@ -171,38 +173,38 @@ def test_results_are_read_upright_and_in_their_own_depth(tmp_path):
 
 
 def test_what_a_vae_or_jpeg_does_to_a_scene_is_no_insertion(playroom, tmp_path):
-    benchmark, restore, _ = playroom
+    benchmark, round_trip, _ = playroom
     for index in range(len(benchmark)):
         scene = benchmark[index].scene
-        restored = restore(scene)
-        assert change.find_region(restored, scene, change.calibrate(scene, restored)) is None
+        vae_scene = round_trip(scene)
+        assert placement.inserted_box(vae_scene, scene, placement.change_limit(scene, vae_scene)) is None
         scene.save(tmp_path / "scene.jpg", quality=40)
-        assert change.find_region(Image.open(tmp_path / "scene.jpg"), scene) is None
+        assert placement.inserted_box(Image.open(tmp_path / "scene.jpg"), scene) is None
 
 
 def test_the_limit_follows_the_vae_within_bounds():
     scene = Image.new("RGB", (64, 64), (100, 100, 100))
-    assert change.calibrate(scene, None) == change.LIMIT
-    assert change.calibrate(scene, scene) == change.LEAST
-    assert change.calibrate(scene, Image.new("RGB", (64, 64), (120, 100, 100))) == pytest.approx(1.5 * 20 / 255)
-    assert change.calibrate(scene, Image.new("RGB", (64, 64), (250, 100, 100))) == change.MOST
+    assert placement.change_limit(scene, None) == changes.LIMIT
+    assert placement.change_limit(scene, scene) == changes.LEAST
+    assert placement.change_limit(scene, Image.new("RGB", (64, 64), (120, 100, 100))) == pytest.approx(1.5 * 20 / 255)
+    assert placement.change_limit(scene, Image.new("RGB", (64, 64), (250, 100, 100))) == changes.MOST
 
 
 def test_specks_and_a_wholly_new_picture_are_no_object():
     scene = parts.picture(1, (128, 128), 6.0)
     speck = scene.copy()
     speck.paste((255, 0, 0), (50, 50, 52, 52))
-    assert change.find_region(speck, scene) is None
-    assert change.find_region(Image.new("RGB", (128, 128), (255, 0, 255)), scene) is None
+    assert placement.inserted_box(speck, scene) is None
+    assert placement.inserted_box(Image.new("RGB", (128, 128), (255, 0, 255)), scene) is None
     block = scene.copy()
     block.paste((255, 0, 0), (50, 40, 80, 60))
-    region = change.find_region(block, scene)
-    assert region and change.iou(region.box, (50, 40, 80, 60)) > 0.9
+    box = placement.inserted_box(block, scene)
+    assert box and placement.iou(box, (50, 40, 80, 60)) > 0.9
 
 
 def test_boxes():
-    assert change.iou((0, 0, 4, 4), (2, 0, 6, 4)) == 8 / 24 and change.iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
-    assert change.distance((0, 0, 2, 2), (3, 4, 5, 6), (30, 40)) == 5 / 50
+    assert placement.iou((0, 0, 4, 4), (2, 0, 6, 4)) == 8 / 24 and placement.iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
+    assert placement.distance((0, 0, 2, 2), (3, 4, 5, 6), (30, 40)) == 5 / 50
 
 
 def test_all_methods_have_one_background_and_changes_elsewhere_count():
@@ -229,16 +231,16 @@ def magicbrush_pixels(result, target, criterion):
 
 def test_l1_and_l2_are_the_scripts():
     result, target = parts.picture(1, (50, 60)), parts.picture(2, (80, 64))
-    a, b = (pixel.to_tensor(pixel.to_size(one, target.size)) for one in (result, target))
-    assert pixel.l1(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.L1Loss()), rel=1e-6)
-    assert pixel.l2(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.MSELoss()), rel=1e-6)
+    a, b = (pixel_metrics.to_tensor(cases.to_size(one, target.size)) for one in (result, target))
+    assert pixel_metrics.l1(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.L1Loss()), rel=1e-6)
+    assert pixel_metrics.l2(a, b) == pytest.approx(magicbrush_pixels(result, target, torch.nn.MSELoss()), rel=1e-6)
 
 
 def test_inside_and_outside_share_the_whole():
-    a, b = (pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
+    a, b = (pixel_metrics.to_tensor(parts.picture(seed)) for seed in (1, 2))
     mask = np.zeros((80, 96), bool)
     mask[10:40, 20:70] = True
-    for metric in (pixel.l1, pixel.l2):
+    for metric in (pixel_metrics.l1, pixel_metrics.l2):
         inside, outside = metric(a, b, mask), metric(a, b, ~mask)
         assert metric(a, b) == pytest.approx(inside * mask.mean() + outside * (~mask).mean(), rel=1e-5)
 
@@ -248,8 +250,10 @@ def test_psnr_and_ssim_are_the_libraries():
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     first, second = parts.picture(1), parts.picture(2)
-    a, b, everywhere = pixel.to_tensor(first), pixel.to_tensor(second), np.ones((80, 96), bool)
-    assert pixel.psnr(a, b) == pytest.approx(peak_signal_noise_ratio(b.numpy(), a.numpy(), data_range=1.0), rel=1e-5)
+    a, b, everywhere = pixel_metrics.to_tensor(first), pixel_metrics.to_tensor(second), np.ones((80, 96), bool)
+    assert pixel_metrics.psnr(a, b) == pytest.approx(
+        peak_signal_noise_ratio(b.numpy(), a.numpy(), data_range=1.0), rel=1e-5
+    )
     _, every = structural_similarity(
         a.numpy(), b.numpy(), channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, win_size=11,
         use_sample_covariance=False, full=True,
@@ -257,11 +261,11 @@ def test_psnr_and_ssim_are_the_libraries():
     far = np.zeros((80, 96), bool)
     far[30:50, 30:60] = True
     theirs = float(structural_similarity_index_measure(a[None], b[None], data_range=1.0))
-    assert pixel.ssim(a, b, everywhere) == pytest.approx(theirs, abs=1e-6)
-    assert pixel.ssim(a, b, everywhere) == pytest.approx(
+    assert pixel_metrics.ssim(a, b, everywhere) == pytest.approx(theirs, abs=1e-6)
+    assert pixel_metrics.ssim(a, b, everywhere) == pytest.approx(
         every.mean(), abs=0.02
     )  # the libraries treat the frame differently
-    assert pixel.ssim(a, pixel.filled(a, b, ~far), far) == pytest.approx(1, abs=1e-4)
+    assert pixel_metrics.ssim(a, pixel_metrics.filled(a, b, ~far), far) == pytest.approx(1, abs=1e-4)
 
 
 def test_clip_features_are_the_librarys(backbones, folders):
@@ -335,7 +339,7 @@ def test_lpips_is_torchmetrics_and_keeps_no_state(backbones, folders, monkeypatc
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
     monkeypatch.setattr(torch.hub, "_hub_dir", str(folders["lpips"]))
-    a, b = (pixel.to_tensor(parts.picture(seed)) for seed in (1, 2))
+    a, b = (pixel_metrics.to_tensor(parts.picture(seed)) for seed in (1, 2))
     theirs = float(learned_perceptual_image_patch_similarity(a[None], b[None], "alex", normalize=True))
     assert backbones.lpips(a, b) == pytest.approx(theirs, rel=1e-5) == backbones.lpips(a, b)
     assert theirs > 0 == backbones.lpips(a, a)
@@ -414,7 +418,7 @@ def test_weights_of_another_network_are_refused(folders, tmp_path):
     with pytest.raises(ValueError, match="are missing, such as .*2.*random"):
         features.load_dino(tmp_path)
     with pytest.raises(FileNotFoundError, match="alexnet-owt"):
-        perceptual.load_lpips(tmp_path)
+        perceptual_distances.load_lpips(tmp_path)
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -493,7 +497,7 @@ def test_dreamsim_needs_no_network_and_leaves_torch_hub_as_it_was(tmp_path, monk
         raise AssertionError("a connection was tried")
 
     folder = tmp_path / "cache"
-    names = [*perceptual.DREAMSIM, "ensemble_lora/adapter_model.safetensors"]
+    names = [*perceptual_distances.DREAMSIM, "ensemble_lora/adapter_model.safetensors"]
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
@@ -506,17 +510,17 @@ def test_dreamsim_needs_no_network_and_leaves_torch_hub_as_it_was(tmp_path, monk
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
     before = torch.hub.get_dir()
-    distance = perceptual.load_dreamsim(folder)
+    distance = perceptual_distances.load_dreamsim(folder)
     assert distance(Image.new("RGB", (3, 1)), Image.new("RGB", (5, 1))) == 4
     assert torch.hub.get_dir() == before
     for name in names:
         (folder / name).rename(folder / "away")
         with pytest.raises(FileNotFoundError, match=f"{(folder / name).name} is missing"):
-            perceptual.load_dreamsim(folder)
+            perceptual_distances.load_dreamsim(folder)
         (folder / "away").rename(folder / name)
     (folder / "checkpoints" / "dino_vitbase16_pretrain.pth").write_bytes(b"<html>")
     with pytest.raises(ValueError, match="DreamSim in .*cannot be read"):
-        perceptual.load_dreamsim(folder)
+        perceptual_distances.load_dreamsim(folder)
     assert torch.hub.get_dir() == before
 
 
@@ -538,8 +542,8 @@ def test_networks_of_another_size_are_marked(backbones):
 def test_alexnet_is_known_by_its_contents(folders, monkeypatch):
     from hashlib import sha256
 
-    path = folders["lpips"] / "checkpoints" / perceptual.ALEXNET
-    monkeypatch.setattr(perceptual, "ALEXNET_SHA256", sha256(path.read_bytes()).hexdigest()[:8])
+    path = folders["lpips"] / "checkpoints" / perceptual_distances.ALEXNET
+    monkeypatch.setattr(perceptual_distances, "ALEXNET_SHA256", sha256(path.read_bytes()).hexdigest()[:8])
     assert load_backbones({"lpips": folders["lpips"]}).inexact() == []
 
 
@@ -610,7 +614,7 @@ def test_the_report_holds_everything(measured, tmp_path):
     from html.parser import HTMLParser
 
     benchmark, table, results = measured
-    page = report.write_report(table, benchmark, results, tmp_path / "report", {"seed": 1}, "copy_paste")
+    page = report.write_report(table, benchmark, results, tmp_path / "report", {"seed": 1}, against="copy_paste")
     facts = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"), parse_constant=pytest.fail)
     assert facts["summary"]["unchanged"]["inclusion"] == {"value": 0.0, "low": 0.0, "high": 0.0, "count": 6}
     assert facts["summary"]["unchanged"]["placement_iou"] is None
@@ -648,6 +652,6 @@ def test_the_report_holds_everything(measured, tmp_path):
 def test_the_report_refuses_names_that_are_not_there(measured, tmp_path):
     benchmark, table, results = measured
     with pytest.raises(ValueError, match="no method other"):
-        report.write_report(table, benchmark, results, tmp_path / "report", {}, "other")
+        report.write_report(table, benchmark, results, tmp_path / "report", {}, against="other")
     with pytest.raises(ValueError, match="no metric other to sort by"):
-        report.write_report(table, benchmark, results, tmp_path / "report", {}, None, "other")
+        report.write_report(table, benchmark, results, tmp_path / "report", {}, sort_by="other")

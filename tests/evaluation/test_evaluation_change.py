@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from visual_insertion_pack.devtools.pack import ROOT
-from visual_insertion_pack.pipelines.evaluation import change
-from visual_insertion_pack.pipelines.evaluation.vae_noise import load_restoration
+from visual_insertion_pack.pipelines.evaluation import placement
+from visual_insertion_pack.pipelines.evaluation.vae_noise import load_round_trip
+from visual_insertion_pack.pipelines.pictures.changes import LIMIT
 from visual_insertion_pack.pipelines.playroom.judging.benchmark import playroom
 
 CASES = 6
@@ -17,8 +18,10 @@ def cases():
     """[(case, what the VAE makes of its scene, what it makes of its target)] of the playroom."""
     root = ROOT / "playroom_models"
     benchmark = playroom(root / "judge.safetensors")
-    restore = load_restoration(root / "vae")
-    return [(case, restore(case.scene), restore(case.target)) for case in (benchmark[index] for index in range(CASES))]
+    round_trip = load_round_trip(root / "vae")
+    return [
+        (case, round_trip(case.scene), round_trip(case.target)) for case in (benchmark[index] for index in range(CASES))
+    ]
 
 
 def lit(picture, gain, shift=0):
@@ -33,13 +36,13 @@ def lit(picture, gain, shift=0):
 def test_light_is_no_insertion_and_hides_none(cases, gain, shift):
     for case, scene, target in cases:
         for limit, old, new in (
-            (change.LIMIT, case.scene, case.target),
-            (change.calibrate(case.scene, scene), scene, target),
+            (LIMIT, case.scene, case.target),
+            (placement.change_limit(case.scene, scene), scene, target),
         ):
-            assert change.find_region(lit(old, gain, shift), case.scene, limit) is None
-            found = change.find_region(lit(new, gain, shift), case.scene, limit)
-            expected = change.find_region(new, case.scene, limit)
-            assert found and change.iou(found.box, expected.box) > 0.5
+            assert placement.inserted_box(lit(old, gain, shift), case.scene, limit) is None
+            found = placement.inserted_box(lit(new, gain, shift), case.scene, limit)
+            expected = placement.inserted_box(new, case.scene, limit)
+            assert found and placement.iou(found, expected) > 0.5
 
 
 @pytest.mark.parametrize("side", [30, 60, 90, 110])
@@ -48,11 +51,11 @@ def test_light_is_not_looked_for_beside_an_object_however_large(cases, side):
         box = (5, 5, 5 + side, 5 + side)
         result = case.scene.copy()
         result.paste(lit(case.scene, 0.4).crop(box), box)
-        found = change.find_region(result, case.scene)
-        assert found and change.iou(found.box, box) > 0.9
+        found = placement.inserted_box(result, case.scene)
+        assert found and placement.iou(found, box) > 0.9
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (255, 0, 255)])
 def test_a_blank_picture_is_no_light(cases, colour):
     for case, *_ in cases:
-        assert change.find_region(Image.new("RGB", case.scene.size, colour), case.scene) is None
+        assert placement.inserted_box(Image.new("RGB", case.scene.size, colour), case.scene) is None

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..cases import Benchmark, Case
-from .files import Rows, decode
+from .files import Rows, decode_rgb
 
 SIDE = 512  # px
 SOURCE = (
@@ -32,26 +32,33 @@ VIEWS = tuple(f"subject_images_{number}" for number in range(1, 5))
 
 def read_dream_edit_bench(folder: Path) -> Benchmark:
     """The additions in a folder. Raises FileNotFoundError, ValueError."""
-    needed = ("subject_names", VIEWS[0], "source_images", "add_bounding_box", "task_type")
-    rows = Rows(folder / "data", "train-*.parquet", needed, (*VIEWS[1:], "target_prompt"), SOURCE)
+    rows = Rows(
+        folder / "data",
+        "train-*.parquet",
+        columns=("subject_names", VIEWS[0], "source_images", "add_bounding_box", "task_type"),
+        optional=(*VIEWS[1:], "target_prompt"),
+        source=SOURCE,
+    )
     tasks = rows.column("task_type")
     chosen = [index for index, task in enumerate(tasks) if "add" in str(task).lower()]
     if not chosen:
         raise ValueError(f"{rows.paths[0]} has no addition; its task_type are {sorted(set(map(str, tasks)))}. {SOURCE}")
-    subjects, seen, names = rows.column("subject_names"), Counter(), []
+    subjects = rows.column("subject_names")
+    counts = Counter()
+    names = []
     for index in chosen:
         subject = re.sub(r"[^A-Za-z0-9]+", "_", str(subjects[index])).strip("_")
-        names.append(f"{subject}_{seen[subject]:02d}")
-        seen[subject] += 1
+        names.append(f"{subject}_{counts[subject]:02d}")
+        counts[subject] += 1
 
     def read(index: int) -> Case:
-        row, where = rows[chosen[index]], rows.where(chosen[index])
-        scene = decode(row["source_images"], f"{where}, source_images").convert("RGB")
-        scene = scene.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        row = rows[chosen[index]]
+        where = rows.where(chosen[index])
+        scene = decode_rgb(row, "source_images", where).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         mask = _box_mask(row["add_bounding_box"], where)
-        views = [decode(row[name], f"{where}, {name}").convert("RGB") for name in VIEWS if row.get(name)]
+        views = tuple(decode_rgb(row, name, where) for name in VIEWS if row.get(name))
         caption = re.sub(r"\bsks\s+", "", row.get("target_prompt") or "")
-        return Case(names[index], scene, tuple(views), None, mask, caption=caption)
+        return Case(names[index], scene, views, mask=mask, caption=caption)
 
     return Benchmark("dreameditbench", ABOUT, tuple(names), read)
 

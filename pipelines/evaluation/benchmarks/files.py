@@ -11,12 +11,15 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...pictures.files import open_picture
+from ...pictures.masks import array_box
 
 
 class Rows:
     """The rows of parquet files, one row group in memory at a time."""
 
-    def __init__(self, folder: Path, pattern: str, columns: tuple[str, ...], optional: tuple[str, ...], source: str):
+    def __init__(
+        self, folder: Path, pattern: str, *, columns: tuple[str, ...], optional: tuple[str, ...] = (), source: str
+    ):
         """`columns` must be in every file, `optional` ones are read where they are in all; `source` says where the
         files come from. Raises FileNotFoundError for no file, ValueError for a broken one or a missing column."""
         import pyarrow
@@ -31,25 +34,32 @@ class Rows:
             raise ValueError(
                 f"One of {self.paths[0].parent} is not a readable parquet file: {error}. {source}"
             ) from error
+        shared = set(optional)
+        self.groups: list[tuple[parquet.ParquetFile, int]] = []
+        self.starts = [0]  # the first row of each group, and the number of all rows
+        self.file_starts = [0]  # the same of each file
         for path, file in zip(self.paths, self.files, strict=True):
-            if absent := [name for name in columns if name not in file.schema_arrow.names]:
-                raise ValueError(
-                    f"{path} has no column {', '.join(absent)}; it has {', '.join(file.schema_arrow.names)}. {source}"
-                )
-        shared = set.intersection(*(set(file.schema_arrow.names) for file in self.files))
+            names = file.schema_arrow.names
+            absent = [name for name in columns if name not in names]
+            if absent:
+                raise ValueError(f"{path} has no column {', '.join(absent)}; it has {', '.join(names)}. {source}")
+            shared &= set(names)
+            for group in range(file.num_row_groups):
+                self.groups.append((file, group))
+                self.starts.append(self.starts[-1] + file.metadata.row_group(group).num_rows)
+            self.file_starts.append(self.starts[-1])
         self.columns = [*columns, *(name for name in optional if name in shared)]
-        groups = [(file, group) for file in self.files for group in range(file.num_row_groups)]
-        self.groups = groups
-        self.starts = np.cumsum([0] + [file.metadata.row_group(group).num_rows for file, group in groups]).tolist()
-        self.file_starts = np.cumsum([0] + [file.metadata.num_rows for file in self.files]).tolist()
-        self.loaded: tuple[int, Any] = (-1, None)
+        self.loaded: tuple[int, Any] = (-1, None)  # a group's number, and its table
 
     def __len__(self) -> int:
         return self.starts[-1]
 
     def column(self, name: str) -> list[Any]:
         """All values of a column."""
-        return [value for file in self.files for value in file.read(columns=[name])[name].to_pylist()]
+        values = []
+        for file in self.files:
+            values += file.read(columns=[name])[name].to_pylist()
+        return values
 
     def where(self, index: int) -> str:
         """The file of a row and its number there, for errors."""
@@ -76,6 +86,11 @@ def decode(value: Any, where: str) -> Image.Image:
         raise ValueError(f"{where} is not a readable picture: {error}") from error
 
 
+def decode_rgb(row: dict[str, Any], column: str, where: str) -> Image.Image:
+    """The picture in a column of a row that is from `where`, as RGB. Raises ValueError."""
+    return decode(row[column], f"{where}, {column}").convert("RGB")
+
+
 def read_picture(path: Path, source: str) -> Image.Image:
     """The picture in a file, upright. Raises FileNotFoundError, ValueError for anything but a picture."""
     if not path.is_file():
@@ -85,13 +100,13 @@ def read_picture(path: Path, source: str) -> Image.Image:
 
 def to_mask(picture: Image.Image, size: tuple[int, int], where: str) -> np.ndarray:
     """[H,W] bool at (width, height), nearest: brighter than half of the brightest. Raises ValueError if black."""
-    seen = np.asarray(picture.convert("L").resize(size, Image.Resampling.NEAREST))
-    if not seen.any():
+    brightness = np.asarray(picture.convert("L").resize(size, Image.Resampling.NEAREST))
+    if not brightness.any():
         raise ValueError(f"{where} is an empty mask at {size[0]}x{size[1]} px.")
-    return seen > seen.max() / 2
+    return brightness > brightness.max() / 2
 
 
-def cut_out(picture: Image.Image, mask: np.ndarray, box: tuple[int, int, int, int]) -> tuple[Image.Image, np.ndarray]:
-    """The part of a picture in a box, and of its mask: an object picture from a target."""
-    x0, y0, x1, y1 = box
+def cut_out(picture: Image.Image, mask: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+    """The part of a picture in the box of a mask [H,W], and of that mask: an object picture from a target."""
+    x0, y0, x1, y1 = box = array_box(mask)
     return picture.crop(box), mask[y0:y1, x0:x1]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..cases import Benchmark, Case, mask_box
+from ..cases import Benchmark, Case, to_size
 from .files import cut_out, read_picture
 
 SOURCE = (
@@ -66,25 +66,34 @@ def read_magicbrush_add(folder: Path) -> Benchmark:
     turns = _load(folder / "edit_turns.json", list)
     captions = _load(folder / "global_descriptions.json", dict)
     for number, turn in enumerate(turns):
-        known = turn if isinstance(turn, dict) else {}
-        if absent := [name for name in NEEDED if not isinstance(known.get(name), str)]:
+        texts = turn if isinstance(turn, dict) else {}
+        absent = [name for name in NEEDED if not isinstance(texts.get(name), str)]
+        if absent:
             raise ValueError(f"{folder / 'edit_turns.json'}, entry {number} lacks {', '.join(absent)}. {SOURCE}")
-    if wrong := [name for name, files in captions.items() if not isinstance(files, dict)]:
+    wrong = [name for name, files in captions.items() if not isinstance(files, dict)]
+    if wrong:
         raise ValueError(f"{folder / 'global_descriptions.json'}, {wrong[0]} is no object. {SOURCE}")
     chosen = [turn for turn in turns if is_addition(turn["instruction"])]
     if not chosen:
         raise ValueError(f"{folder / 'edit_turns.json'} has no addition among {len(turns)} edits. {SOURCE}")
+    names = tuple(Path(turn["output"]).stem for turn in chosen)
 
     def read(index: int) -> Case:
         turn = chosen[index]
         images = folder / "images" / turn["input"].split("-")[0]
         target = read_picture(images / turn["output"], SOURCE).convert("RGB")
-        scene = read_picture(images / turn["input"], SOURCE).convert("RGB")
-        scene = scene.resize(target.size, Image.Resampling.BICUBIC) if scene.size != target.size else scene
-        path = images / turn["mask"]
-        mask = free_form_mask(read_picture(path, SOURCE), scene, str(path))
-        pictured, _ = cut_out(target, mask, mask_box(mask))
-        caption = captions.get(images.name, {}).get(turn["output"], "")
-        return Case(Path(turn["output"]).stem, scene, (pictured,), target, mask, (), turn["instruction"], caption)
+        scene = to_size(read_picture(images / turn["input"], SOURCE).convert("RGB"), target.size)
+        mask_file = images / turn["mask"]
+        mask = free_form_mask(read_picture(mask_file, SOURCE), scene, str(mask_file))
+        object_picture, _ = cut_out(target, mask)
+        return Case(
+            names[index],
+            scene,
+            (object_picture,),
+            target=target,
+            mask=mask,
+            instruction=turn["instruction"],
+            caption=captions.get(images.name, {}).get(turn["output"], ""),
+        )
 
-    return Benchmark("magicbrush-add", ABOUT, tuple(Path(turn["output"]).stem for turn in chosen), read)
+    return Benchmark("magicbrush-add", ABOUT, names, read)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from ..cases import Benchmark, Case
+from ..cases import Benchmark, Case, to_size
 from .files import read_picture, to_mask
 
 SOURCE = (
@@ -40,10 +38,12 @@ def _rows(table: Path) -> list[dict[str, str]]:
         with open(table, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             names = reader.fieldnames or ()
-            if absent := [name for name in COLUMNS if name not in names]:
+            absent = [name for name in COLUMNS if name not in names]
+            if absent:
                 raise ValueError(f"{table} has no column {', '.join(absent)}; it has {', '.join(names)}. {SOURCE}")
             for row in reader:
-                if absent := [name for name in names if row[name] is None]:
+                absent = [name for name in names if row[name] is None]
+                if absent:
                     raise ValueError(f"{table}, line {reader.line_num} is cut: no {', '.join(absent)}. {SOURCE}")
                 rows.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -66,18 +66,27 @@ def read_opa(folder: Path) -> Benchmark:
             f"{folder / 'foreground'} lacks {len(unknown)} objects, such as {unknown[0]}.jpg. {SOURCE}"
         )
 
+    targets = [_inside(folder, row["img_name"]) for row in rows]
+
     def read(index: int) -> Case:
         row = rows[index]
         category = categories[row["fg_id"]]
+        scene_file = folder / "background" / category / f"{row['bg_id']}.jpg"
+        scene = read_picture(scene_file, SOURCE).convert("RGB")
+        mask_file = _inside(folder, row["mask_name"])
+        target = read_picture(targets[index], SOURCE).convert("RGB")
         objects = folder / "foreground" / category
-        scene = read_picture(folder / "background" / category / f"{row['bg_id']}.jpg", SOURCE).convert("RGB")
-        path, marked = _inside(folder, row["img_name"]), _inside(folder, row["mask_name"])
-        target = read_picture(path, SOURCE).convert("RGB")
-        scene = scene.resize(target.size, Image.Resampling.BICUBIC) if scene.size != target.size else scene
-        mask = to_mask(read_picture(marked, SOURCE), target.size, str(marked))
-        pictured = read_picture(objects / f"{row['fg_id']}.jpg", SOURCE).convert("RGB")
-        shape_file = objects / f"mask_{row['fg_id']}.jpg"
-        shape = to_mask(read_picture(shape_file, SOURCE), pictured.size, str(shape_file))
-        return Case(path.stem, scene, (pictured,), target, mask, (shape,), f"Add a {category}")
+        object_picture = read_picture(objects / f"{row['fg_id']}.jpg", SOURCE).convert("RGB")
+        object_mask_file = objects / f"mask_{row['fg_id']}.jpg"
+        object_mask = to_mask(read_picture(object_mask_file, SOURCE), object_picture.size, str(object_mask_file))
+        return Case(
+            targets[index].stem,
+            to_size(scene, target.size),
+            (object_picture,),
+            target=target,
+            mask=to_mask(read_picture(mask_file, SOURCE), target.size, str(mask_file)),
+            object_masks=(object_mask,),
+            instruction=f"Add a {category}",
+        )
 
-    return Benchmark("opa", ABOUT, tuple(_inside(folder, row["img_name"]).stem for row in rows), read)
+    return Benchmark("opa", ABOUT, tuple(target.stem for target in targets), read)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..cases import Benchmark, Case, mask_box
-from .files import Rows, cut_out, decode, to_mask
+from ..cases import Benchmark, Case
+from .files import Rows, cut_out, decode, decode_rgb, to_mask
 
 SOURCE = (
     "Needed are the test files of the Hugging Face data sets paint-by-inpaint/PIPE and paint-by-inpaint/PIPE_Masks: "
@@ -23,34 +23,52 @@ ABOUT = (
 )
 
 
+KEYS = ("img_id", "ann_id")
+
+
 def read_pipe(folder: Path) -> Benchmark:
     """The test pairs in a folder with PIPE and PIPE_Masks. Raises FileNotFoundError, ValueError."""
-    keys = ("img_id", "ann_id")
     pairs = Rows(
         folder / "PIPE" / "data",
         "test-*.parquet",
-        ("source_img", "target_img", *keys),
-        ("Instruction_VLM-LLM", "Instruction_Class"),
-        SOURCE,
+        columns=("source_img", "target_img", *KEYS),
+        optional=("Instruction_VLM-LLM", "Instruction_Class"),
+        source=SOURCE,
     )
-    masks = Rows(folder / "PIPE_Masks" / "data", "test-*.parquet", ("mask", *keys), (), SOURCE)
-    wanted, offered = (list(zip(*(map(str, rows.column(key)) for key in keys), strict=True)) for rows in (pairs, masks))
-    place = {key: index for index, key in enumerate(offered)}
-    if len(place) < len(offered):
+    masks = Rows(folder / "PIPE_Masks" / "data", "test-*.parquet", columns=("mask", *KEYS), source=SOURCE)
+    keys = _keys(pairs)
+    mask_rows = {key: index for index, key in enumerate(_keys(masks))}
+    if len(mask_rows) < len(masks):
         raise ValueError(f"{masks.paths[0]} has the same (img_id, ann_id) twice. {SOURCE}")
-    if absent := [key for key in wanted if key not in place]:
+    absent = [key for key in keys if key not in mask_rows]
+    if absent:
         raise ValueError(
-            f"PIPE_Masks lacks {len(absent)} of {len(wanted)} (img_id, ann_id), such as {absent[0]}. {SOURCE}"
+            f"PIPE_Masks lacks {len(absent)} of {len(keys)} (img_id, ann_id), such as {absent[0]}. {SOURCE}"
         )
+    names = tuple("_".join(key) for key in keys)
 
     def read(index: int) -> Case:
-        row, where = pairs[index], pairs.where(index)
-        scene, target = (decode(row[name], f"{where}, {name}").convert("RGB") for name in ("source_img", "target_img"))
-        found = masks[place[wanted[index]]]
-        where = masks.where(place[wanted[index]])
-        mask = to_mask(decode(found["mask"], where), target.size, where)
-        pictured, shape = cut_out(target, mask, mask_box(mask))
-        instruction = row.get("Instruction_VLM-LLM") or row.get("Instruction_Class") or ""
-        return Case("_".join(wanted[index]), scene, (pictured,), target, mask, (shape,), instruction)
+        row = pairs[index]
+        where = pairs.where(index)
+        scene = decode_rgb(row, "source_img", where)
+        target = decode_rgb(row, "target_img", where)
+        mask_row = mask_rows[keys[index]]
+        mask_where = masks.where(mask_row)
+        mask = to_mask(decode(masks[mask_row]["mask"], mask_where), target.size, mask_where)
+        object_picture, object_mask = cut_out(target, mask)
+        return Case(
+            names[index],
+            scene,
+            (object_picture,),
+            target=target,
+            mask=mask,
+            object_masks=(object_mask,),
+            instruction=row.get("Instruction_VLM-LLM") or row.get("Instruction_Class") or "",
+        )
 
-    return Benchmark("pipe", ABOUT, tuple("_".join(key) for key in wanted), read)
+    return Benchmark("pipe", ABOUT, names, read)
+
+
+def _keys(rows: Rows) -> list[tuple[str, ...]]:
+    """The KEYS of each row."""
+    return [tuple(map(str, key)) for key in zip(*map(rows.column, KEYS), strict=True)]

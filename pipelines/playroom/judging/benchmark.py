@@ -25,8 +25,6 @@ JUDGED = (
     Metric("oracle_supported", "1 where what was found stands on floor or table", "higher"),
     Metric("oracle_background", "dB to the scene outside what was found and its shadow", "higher"),
 )
-
-
 ADJECTIVES = {"plain": "plain", "stripes": "striped", "dots": "dotted"}
 
 
@@ -36,13 +34,15 @@ def name_toy(shape: int, pattern: int, colour: np.ndarray) -> str:
     return f"a {ADJECTIVES[texture]} {hue} {thing}"
 
 
-def nearest(result: np.ndarray, scene: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """The scene to look for changes against, uint8 [N,H,W,3]: in each pixel what `result` is nearer to.
+def nearest(result: np.ndarray, scene: np.ndarray, vae_scene: np.ndarray) -> np.ndarray:
+    """The scene to look for changes against, uint8 [N,H,W,3] like all: in each pixel what `result` is nearer to.
 
     A method may leave pixels as they were or send them through the VAE; neither is a change.
     """
-    distance = [np.abs(result.astype(int) - old).sum(-1, keepdims=True) for old in (scene, restored)]
-    return np.where(distance[0] <= distance[1], scene, restored)
+    signed = result.astype(int)
+    distance = np.abs(signed - scene).sum(-1, keepdims=True)
+    vae_distance = np.abs(signed - vae_scene).sum(-1, keepdims=True)
+    return np.where(distance <= vae_distance, scene, vae_scene)
 
 
 def playroom(judge_file: Path, seeds: range = TEST_SEEDS) -> Benchmark:
@@ -54,17 +54,23 @@ def playroom(judge_file: Path, seeds: range = TEST_SEEDS) -> Benchmark:
 
     def read(index: int) -> Case:
         truth = render_arrays(seeds[index : index + 1], views=1)
-        scene, target, pictured = (
-            Image.fromarray(a) for a in (truth["scene"][0], truth["target"][0], truth["objects"][0, 0])
-        )
         toy = name_toy(truth["shape"][0], truth["pattern"][0], truth["colour"][0])
-        mask = truth["object_mask"][0]
-        return Case(names[index], scene, (pictured,), target, mask, (), f"add {toy}", f"{toy} in a room")
+        return Case(
+            names[index],
+            Image.fromarray(truth["scene"][0]),
+            (Image.fromarray(truth["objects"][0, 0]),),
+            target=Image.fromarray(truth["target"][0]),
+            mask=truth["object_mask"][0],
+            instruction=f"add {toy}",
+            caption=f"{toy} in a room",
+        )
 
-    def findings(case: Case, result: Image.Image, restored: Image.Image | None) -> dict[str, float]:
+    def findings(case: Case, result: Image.Image, vae_scene: Image.Image | None) -> dict[str, float]:
         truth = render_arrays(range(int(case.name), int(case.name) + 1), views=1)
-        new, scene, vae = (np.asarray(picture)[None] for picture in (result, case.scene, restored or case.scene))
-        table = oracle.score(new, nearest(new, scene, vae), truth, judge)
+        pictures = np.asarray(result)[None]
+        scenes = np.asarray(case.scene)[None]
+        vae_scenes = np.asarray(vae_scene or case.scene)[None]
+        table = oracle.score(pictures, nearest(pictures, scenes, vae_scenes), truth, judge)
         return {
             "oracle_inserted": float(table["inserted"][0]),
             "oracle_identity": float(oracle.identity(table)[0]),
@@ -72,4 +78,4 @@ def playroom(judge_file: Path, seeds: range = TEST_SEEDS) -> Benchmark:
             "oracle_background": float(table["background"][0]),
         }
 
-    return Benchmark("playroom", ABOUT, names, read, JUDGED, findings)
+    return Benchmark("playroom", ABOUT, names, read, judged=JUDGED, judge=findings)

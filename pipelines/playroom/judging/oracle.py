@@ -14,11 +14,13 @@ The rules, so that a figure can be repeated:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from ...pictures.changes import largest_part
+from ...pictures.masks import Box, array_box
 from ..world.dataset import Arrays
 from .judge import Judge, name_toys
 
@@ -33,47 +35,37 @@ class Finding:
     """The object found in one picture."""
 
     mask: np.ndarray  # [H,W] bool, shadow left out
-    box: tuple[int, int, int, int]  # x0, y0, x1, y1
+    box: Box
     effect: np.ndarray  # [H,W] bool, shadow included
 
 
-def _shadow(result: np.ndarray, scene: np.ndarray) -> np.ndarray:
-    """[H,W] bool: pixels of float pictures 0..255 that are the scene, only darker."""
+def shadow(result: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """Pixels [H,W] bool of a float picture [H,W,3], 0..255, that are the scene, only darker."""
     factor = (result * scene).sum(-1) / np.maximum((scene * scene).sum(-1), 1)
     residue = np.abs(result - factor[..., None] * scene).max(-1)
     return (factor < 1) & (factor > 0.35) & (residue < SHADOW_RESIDUE)
 
 
-def _largest(mask: Any) -> np.ndarray | None:
-    labels, count = cast(Any, ndimage.label(mask))
-    if not count:
-        return None
-    sizes = np.bincount(labels.ravel())[1:]
-    return labels == int(sizes.argmax()) + 1
-
-
-def find(result: np.ndarray, restored_scene: np.ndarray) -> Finding | None:
+def find(result: np.ndarray, vae_scene: np.ndarray) -> Finding | None:
     """The object in `result` against the VAE's own version of the scene, both uint8 [H,W,3]; None if there is none."""
-    new, old = result.astype(np.float32), restored_scene.astype(np.float32)
-    changed = np.asarray(ndimage.uniform_filter(np.abs(new - old).mean(-1), 3)) > CHANGE
-    whole = _largest(changed)
+    edited = result.astype(np.float32)
+    original = vae_scene.astype(np.float32)
+    changed = np.asarray(ndimage.uniform_filter(np.abs(edited - original).mean(-1), 3)) > CHANGE
+    whole = largest_part(changed, corners=False)
     if whole is None:
         return None
-    solid: Any = ndimage.binary_opening(changed & ~_shadow(new, old))
-    mask = _largest(solid & ndimage.binary_dilation(whole, iterations=2))
+    solid: Any = ndimage.binary_opening(changed & ~shadow(edited, original))
+    mask = largest_part(solid & ndimage.binary_dilation(whole, iterations=2), corners=False)
     if mask is None or mask.sum() < SMALLEST:
         return None
-    rows, columns = np.nonzero(mask)
-    box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
-    rows, columns = np.nonzero(whole | mask)
-    m = EFFECT_MARGIN
+    x0, y0, x1, y1 = array_box(whole | mask)
     effect = np.zeros_like(mask)
-    effect[max(0, rows.min() - m) : rows.max() + 1 + m, max(0, columns.min() - m) : columns.max() + 1 + m] = True
-    return Finding(mask, box, effect)
+    effect[max(0, y0 - EFFECT_MARGIN) : y1 + EFFECT_MARGIN, max(0, x0 - EFFECT_MARGIN) : x1 + EFFECT_MARGIN] = True
+    return Finding(mask, array_box(mask), effect)
 
 
 def mean_colour(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """[3] mean RGB 0..255 inside `mask`, its rim of 2 px left out where that leaves anything."""
+    """Mean RGB [3], 0..255, of a picture [H,W,3] inside `mask` [H,W], its rim of 2 px left out where any remains."""
     core: Any = ndimage.binary_erosion(mask, iterations=2)
     return picture[core if core.sum() > 20 else mask].astype(np.float64).mean(0)
 
@@ -88,47 +80,51 @@ def is_supported(finding: Finding, support: np.ndarray) -> bool:
 
 
 def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
-    """dB between uint8 pictures inside `mask`; NaN where that is empty."""
+    """The PSNR of uint8 pictures [H,W,3] inside `mask` [H,W], in dB; NaN where that is empty.
+
+    Equal pictures have 108 dB. The evaluation's own PSNR, torchmetrics', stops at 100: figures of the two differ there.
+    """
     if not mask.any():
         return float("nan")
     error = (a.astype(np.float64) - b)[mask]
     return float(10 * np.log10(255**2 / max(float((error**2).mean()), 1e-6)))
 
 
-def score(results: np.ndarray, restored_scenes: np.ndarray, truth: Arrays, judge: Judge) -> dict[str, np.ndarray]:
+def score(results: np.ndarray, vae_scenes: np.ndarray, truth: Arrays, judge: Judge) -> dict[str, np.ndarray]:
     """Scores of each picture: arrays [N], NaN where nothing was inserted and the score needs an object.
 
-    `results` and `restored_scenes` are uint8 [N,128,128,3]; `truth` holds scene, target, object_mask, support,
-    shape, pattern of the same N triplets.
+    `results` and `vae_scenes`, the scenes as the VAE gives them back, are uint8 [N,128,128,3]; `truth` holds scene,
+    target, object_mask, support, shape, pattern of the same N triplets.
     """
     count = len(results)
     names = ("colour", "shuffled", "supported", "shape", "pattern", "background", "background_vae")
     table = {name: np.full(count, np.nan) for name in names} | {"inserted": np.zeros(count)}
     true_colours = [mean_colour(truth["target"][i], truth["object_mask"][i]) for i in range(count)]
-    boxes, found = [], []
+    boxes = []
+    inserted = []  # indices of pictures with an object
     for i in range(count):
-        finding = find(results[i], restored_scenes[i])
+        finding = find(results[i], vae_scenes[i])
         outside = ~finding.effect if finding else np.ones(results[i].shape[:2], bool)
         table["background"][i] = psnr(results[i], truth["scene"][i], outside)
-        table["background_vae"][i] = psnr(restored_scenes[i], truth["scene"][i], outside)
+        table["background_vae"][i] = psnr(vae_scenes[i], truth["scene"][i], outside)
         if finding is None:
             continue
-        found.append(i)
+        inserted.append(i)
         boxes.append(finding.box)
         colour = mean_colour(results[i], finding.mask)
         table["inserted"][i] = 1
         table["colour"][i] = np.linalg.norm(colour - true_colours[i])
         table["shuffled"][i] = np.linalg.norm(colour - true_colours[(i + 7) % count])
         table["supported"][i] = is_supported(finding, truth["support"][i])
-    if found:
-        shape, pattern = name_toys(judge, results[found], np.array(boxes))
-        table["shape"][found] = shape == truth["shape"][found]
-        table["pattern"][found] = pattern == truth["pattern"][found]
+    if inserted:
+        shape, pattern = name_toys(judge, results[inserted], np.array(boxes))
+        table["shape"][inserted] = shape == truth["shape"][inserted]
+        table["pattern"][inserted] = pattern == truth["pattern"][inserted]
     return table
 
 
 def identity(table: dict[str, np.ndarray]) -> np.ndarray:
-    """[N] in 0..1: the mean of shape, pattern and colour agreement; 0 where nothing was inserted.
+    """The mean [N], 0..1, of shape, pattern and colour agreement from `score`; 0 where nothing was inserted.
 
     Colour agreement is 1 at the true colour and 0 at an RGB distance of 100 (of 255) or more.
     """

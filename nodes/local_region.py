@@ -4,7 +4,8 @@ from comfy_api.latest import io
 
 from ..pipelines.local_region.region import AREAS, cut, paste
 from ..pipelines.local_region.windows import CHOICES, SHAPES
-from .masks import box_inputs, box_of
+from ..pipelines.pictures.boxes import corners
+from .masks import box_inputs
 
 LocalRegionType = io.Custom("LOCAL_REGION")
 
@@ -95,7 +96,7 @@ class LocalRegionCrop(io.ComfyNode):
         minimum=32,
         shape="square",
     ) -> io.NodeOutput:
-        box = box_of(x, y, width, height) if width and height else None
+        box = corners(x, y, width, height) if width and height else None
         region, crop_mask = cut(image, mask, box, expansion, minimum, shape, working_size, regions, index)
         return io.NodeOutput(region.crops, crop_mask, region)
 

@@ -3,7 +3,9 @@
 import torch
 from comfy_api.latest import io
 
-from ..pipelines.pictures.masks import JITTER, SAMPLES, SHARE, arbitrary_mask, box_mask, extended_box, mask_boxes
+from ..pipelines.pictures.arbitrary_masks import JITTER, SAMPLES, SHARE, arbitrary_masks
+from ..pipelines.pictures.boxes import corners
+from ..pipelines.pictures.masks import box_mask, mask_boxes
 
 FARTHEST = 16384  # px, the largest picture the host makes
 
@@ -16,10 +18,6 @@ def box_inputs(side: int, what: str) -> list:
         io.Int.Input(name, default=defaults[name], min=0, max=FARTHEST, optional=True, tooltip=f"{text} {what}")
         for name, text in of.items()
     ]
-
-
-def box_of(x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
-    return (x, y, x + width, y + height)
 
 
 class BoxToMask(io.ComfyNode):
@@ -40,7 +38,7 @@ class BoxToMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, x=0, y=0, width=256, height=256) -> io.NodeOutput:
-        return io.NodeOutput(box_mask(box_of(x, y, width, height), *image.shape[1:3])[None].float())
+        return io.NodeOutput(box_mask(corners(x, y, width, height), *image.shape[1:3])[None].float())
 
 
 class ArbitraryMask(io.ComfyNode):
@@ -111,13 +109,9 @@ class ArbitraryMask(io.ComfyNode):
         jitter=JITTER,
     ) -> io.NodeOutput:
         size = image.shape[1:3]
-        boxes = [box_of(x, y, width, height)] if mask is None else mask_boxes(mask, *size)
+        boxes = [corners(x, y, width, height)] if mask is None else mask_boxes(mask, *size)
         draw = torch.Generator().manual_seed(seed)
-        made = [
-            arbitrary_mask(box, *size, draw, samples, jitter, extended_box(box, *size, draw, extension))
-            for box in boxes
-        ]
-        return io.NodeOutput(torch.stack(made).float())
+        return io.NodeOutput(arbitrary_masks(boxes, *size, draw, samples=samples, jitter=jitter, extension=extension))
 
 
 NODES = [BoxToMask, ArbitraryMask]

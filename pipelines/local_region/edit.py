@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..pictures.masks import Box
+from ..pictures.boxes import Box
 from .region import cut, paste
 
 Edit = Callable[[Tensor, Tensor], Tensor]  # a crop [1,h,w,3] and its mask [1,h,w] to the new crop [1,h,w,3]

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pictures.boxes import Box, clip_box
 from ..pictures.changes import changes
-from ..pictures.masks import Box, check_mask, clip_box
+from ..pictures.masks import check_mask
 from .windows import Region, Window, choose, crop_size, part, windows
 
 AREAS = ("changes", "window", "mask")

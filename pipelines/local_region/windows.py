@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from ..pictures.masks import Box, mask_box
+from ..pictures.boxes import Box
+from ..pictures.masks import mask_box
 
 CELL = 8  # px per latent cell: sides are multiples of it, and strokes this near to each other are one region
 PAINTED = 0.5 / 255  # a mask's faintest value that 8 bits keep; the endless tail of a blurred mask lies below

@@ -7,16 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import polygon2mask
 
-from visual_insertion_pack.pipelines.pictures.masks import (
+from visual_insertion_pack.pipelines.pictures.arbitrary_masks import (
     arbitrary_mask,
-    box_mask,
-    clip_box,
+    arbitrary_masks,
     extended_box,
-    mask_box,
-    mask_boxes,
     outline,
     polygon_mask,
 )
+from visual_insertion_pack.pipelines.pictures.boxes import clip_box, corners, moved, shared, slices
+from visual_insertion_pack.pipelines.pictures.masks import box_mask, mask_box, mask_boxes
 
 law = settings(deadline=None, database=None, derandomize=True, max_examples=60)
 BOX = (150, 180, 330, 400)
@@ -58,18 +57,41 @@ def test_a_box_without_a_pixel_is_refused(box):
 def test_an_arbitrary_mask_is_never_empty_and_stays_near_its_box(box, seed, jitter, samples):
     draw = seeded(seed)
     extended = extended_box(box, 48, 40, draw)
-    mask = arbitrary_mask(box, 48, 40, draw, samples, jitter, extended)
+    mask = arbitrary_mask(box, 48, 40, draw, samples=samples, jitter=jitter, extended=extended)
     x0, y0, x1, y1 = mask_box(mask)
     assert mask.dtype == torch.bool and mask.shape == (48, 40)
     assert x0 >= max(extended[0] - jitter, 0) and x1 <= min(extended[2] + jitter, 40)
     assert y0 >= max(extended[1] - jitter, 0) and y1 <= min(extended[3] + jitter, 48)
 
 
+def test_masks_of_several_boxes_are_drawn_one_after_the_other():
+    draw = seeded(3)
+    extended = extended_box(BOX, 512, 512, draw, share=0.1)
+    first = arbitrary_mask(BOX, 512, 512, draw, samples=9, jitter=2, extended=extended)
+    both = arbitrary_masks([BOX, BOX], 512, 512, seeded(3), samples=9, jitter=2, extension=0.1)
+    assert both.dtype == torch.float32 and both.shape == (2, 512, 512)
+    assert torch.equal(both[0], first.float()) and not torch.equal(both[0], both[1])
+
+
+@law
+@given(one=boxes(), other=boxes())
+def test_what_two_boxes_share_is_what_both_fill(one, other):
+    both = box_mask(one, 48, 40) & box_mask(other, 48, 40)
+    x0, y0, x1, y1 = shared(clip_box(one, 48, 40), clip_box(other, 48, 40))
+    assert (x1 - x0) * (y1 - y0) == both.sum()
+    assert both[slices((x0, y0, x1, y1))].all()
+
+
+def test_boxes_of_corner_and_size_are_moved_whole():
+    assert corners(3, 4, 10, 20) == (3, 4, 13, 24)
+    assert moved(corners(3, 4, 10, 20), -3, 1) == corners(0, 5, 10, 20)
+
+
 @law
 @given(box=boxes(), seed=st.integers(0, 99), share=st.floats(0, 1))
 def test_an_extended_box_holds_the_box_and_keeps_to_its_share_of_the_room(box, seed, share):
     x0, y0, x1, y1 = clip_box(box, 48, 40)
-    left, top, right, bottom = extended_box(box, 48, 40, seeded(seed), share)
+    left, top, right, bottom = extended_box(box, 48, 40, seeded(seed), share=share)
     assert x0 - share * x0 <= left <= x0 and y0 - share * y0 <= top <= y0
     assert x1 <= right <= x1 + share * (40 - x1) and y1 <= bottom <= y1 + share * (48 - y1)
 
@@ -100,7 +122,8 @@ def test_the_outline_is_the_reference_s_curve():
 
 def test_jitter_moves_points_by_whole_pixels_within_its_range():
     still = outline(BOX, BOX, seeded(), jitter=0)
-    moved = (outline(BOX, BOX, seeded(3), samples=90, jitter=5) - outline(BOX, BOX, seeded(), 90, 0)).round()
+    smooth = outline(BOX, BOX, seeded(), samples=90, jitter=0)
+    moved = (outline(BOX, BOX, seeded(3), samples=90, jitter=5) - smooth).round()
     assert still.shape == (72, 2)
     assert set(moved.flatten().int().tolist()) == set(range(-5, 6))
 

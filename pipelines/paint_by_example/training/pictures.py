@@ -16,7 +16,9 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as V
 
-from ...pictures.masks import Box, arbitrary_mask, box_mask, extended_box
+from ...pictures.arbitrary_masks import arbitrary_mask, extended_box
+from ...pictures.boxes import Box
+from ...pictures.masks import box_mask
 from ...pictures.objects import crop_exemplar
 from ...training.task import Batch
 from ..inpainting import CELL, LATENT_MASKS
@@ -105,7 +107,7 @@ def draw_example(
 ) -> Example:
     """An example of a box in a picture [3,H,W] uint8."""
     height, width = picture.shape[-2:]
-    around = extended_box(box, height, width, generator, settings.extension)
+    around = extended_box(box, height, width, generator, share=settings.extension)
     shaped = bool(torch.rand((), generator=generator) < settings.shapes)
     x0, y0, x1, y1 = part = draw_square(around, height, width, generator, settings.tightness)
     size, bicubic = settings.size, V.InterpolationMode.BICUBIC

@@ -16,7 +16,7 @@ from ...paint_by_example.inpainting import latent_mask, masked_scene
 from ...paint_by_example.training import pictures as photographic
 from ...paint_by_example.training.augmentation import Augmentation, augment_exemplars
 from ...paint_by_example.training.task import EncodedExemplars
-from ...pictures.masks import extended_box
+from ...pictures.arbitrary_masks import extended_box
 from ...pictures.objects import crop_exemplar
 from ...weights.reading import fingerprint
 from ...whole_files import whole

@@ -38,7 +38,9 @@ class ObjectImageEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip_vision, image, mask=None, framing="squash", background="keep") -> io.NodeOutput:
-        picture = prepare_object(image, mask, framing, background, mean_colour=clip_vision.image_mean)
+        picture = prepare_object(
+            image, mask, framing=framing, background=background, mean_colour=clip_vision.image_mean
+        )
         return io.NodeOutput(clip_vision.encode_image(picture, crop=False))
 
 

@@ -104,7 +104,14 @@ def pooled(clip_vision, pictures: list[Tensor]) -> Tensor:
 
 def encode(clip_vision, encoder: ManagedExemplarEncoder, image, mask, framing, background, margin, strength):
     """(positive, negative) CONDITIONING of exemplars [B,H,W,C] with masks [B,H,W]."""
-    pictures = exemplar_pictures(image, mask, framing, background, margin, clip_vision.image_mean)
+    pictures = exemplar_pictures(
+        image,
+        mask,
+        framing=framing,
+        background=background,
+        margin=margin,
+        mean_colour=clip_vision.image_mean,
+    )
     positive, negative = encoder.contexts(pooled(clip_vision, pictures), strength)
     return [[positive, {}]], [[negative, {}]]
 

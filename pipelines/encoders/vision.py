@@ -91,7 +91,13 @@ def encoder_input(
     """The pictures and their masks as an encoder wants to see them, [V,3,size,size]."""
     mean, std = encoder.mean, encoder.std
     prepared = (
-        prepare_object(picture_tensor(picture), None if mask is None else mask_tensor(mask), framing, background, mean)
+        prepare_object(
+            picture_tensor(picture),
+            None if mask is None else mask_tensor(mask),
+            framing=framing,
+            background=background,
+            mean_colour=mean,
+        )
         for picture, mask in zip(pictures, masks, strict=True)
     )
     return torch.cat([encoder_pixels(picture, encoder.size, mean, std) for picture in prepared])

@@ -6,11 +6,13 @@ Pictures are [B,H,W,C] in 0..1, masks [B,H,W] in 0..1 with 1 on the object.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
+from ..pictures.boxes import slices
 from ..pictures.masks import mask_box
-from ..pictures.objects import check_mask, check_picture, prepare_object
+from ..pictures.objects import check_object, check_object_mask, prepare_object
 
 
 def crop_to_object(picture: Tensor, mask: Tensor, margin: int = 10) -> tuple[Tensor, Tensor]:
@@ -23,13 +25,14 @@ def crop_to_object(picture: Tensor, mask: Tensor, margin: int = 10) -> tuple[Ten
     if box is None:
         raise ValueError("The exemplar's mask is empty: it does not say where the object is.")
     x0, y0, x1, y1 = box
-    rows, columns = slice(max(y0 - margin, 0), y1 + margin), slice(max(x0 - margin, 0), x1 + margin)
+    rows, columns = slices((max(x0 - margin, 0), max(y0 - margin, 0), x1 + margin, y1 + margin))
     return picture[rows, columns], mask[rows, columns]
 
 
 def exemplar_pictures(
     pictures: Tensor,
     masks: Tensor | None,
+    *,
     framing: str = "squash",
     background: str = "keep",
     margin: int = 10,
@@ -40,10 +43,11 @@ def exemplar_pictures(
     A mask cuts the picture to the object and `margin` px around it. "squash" is the original's framing, "crop" that of
     diffusers. The errors are `prepare_object`'s.
     """
-    pictures = check_picture(pictures)
-    checked = check_mask(masks, pictures)
-    if checked is None:
-        return list(prepare_object(pictures, None, framing, background, mean_colour).split(1))
-    checked = checked.expand(len(pictures), -1, -1)
-    cut = [crop_to_object(one, mask, margin) for one, mask in zip(pictures, checked, strict=True)]
-    return [prepare_object(one[None], mask[None], framing, background, mean_colour) for one, mask in cut]
+    pictures = check_object(pictures)
+    masks = check_object_mask(masks, pictures)
+    prepare = partial(prepare_object, framing=framing, background=background, mean_colour=mean_colour)
+    if masks is None:
+        return list(prepare(pictures).split(1))
+    masks = masks.expand(len(pictures), -1, -1)
+    crops = [crop_to_object(picture, mask, margin) for picture, mask in zip(pictures, masks, strict=True)]
+    return [prepare(picture[None], mask[None]) for picture, mask in crops]

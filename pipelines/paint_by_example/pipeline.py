@@ -148,9 +148,15 @@ class PaintByExamplePipeline:
         The settings and the errors are `prepare_object`'s, `crop_to_object`'s and `exemplar_context`'s.
         """
         size: Any = self.image_encoder.config.image_size
-        cut = None if mask is None else mask_tensor(mask)
-        shown = exemplar_pictures(picture_tensor(exemplar), cut, framing, background, margin, self.image_mean)
-        pixels = torch.cat([encoder_pixels(one, size, self.image_mean, self.image_std) for one in shown])
+        pictures = exemplar_pictures(
+            picture_tensor(exemplar),
+            None if mask is None else mask_tensor(mask),
+            framing=framing,
+            background=background,
+            margin=margin,
+            mean_colour=self.image_mean,
+        )
+        pixels = torch.cat([encoder_pixels(picture, size, self.image_mean, self.image_std) for picture in pictures])
         parameter = next(self.image_encoder.parameters())
         pooled = self.image_encoder(pixel_values=pixels.to(parameter)).pooler_output
         return exemplars.exemplar_context(self.exemplar_encoder, pooled, strength)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import Box, clip_box, slices
+from .checks import check_finite, check_size, mask_batch
 
 
 def box_mask(box: Box, height: int, width: int) -> Tensor:
@@ -42,16 +43,11 @@ def check_mask(mask: Tensor, height: int, width: int) -> Tensor:
 
     Raises ValueError for an empty mask, another size than the scene's, NaN or infinity.
     """
-    mask = mask if mask.ndim == 3 else mask[None]
-    if not torch.isfinite(mask.sum(dtype=torch.float32)):
-        raise ValueError("The mask holds values that are not finite (NaN or infinity).")
+    mask = mask_batch(mask)
+    check_finite(mask.sum(dtype=torch.float32), "The mask")  # what is not finite stays so in the sum
     if not mask.flatten(1).any(1).all():
         raise ValueError("The mask is empty: it says of no pixel that it may change. Paint one, or disconnect it.")
-    if mask.shape[1:] != (height, width):
-        raise ValueError(
-            f"The mask is {mask.shape[-1]}x{mask.shape[-2]} px, the scene {width}x{height} px. "
-            "Resize the mask to the scene first."
-        )
+    check_size(mask, height, width, "The mask", of="the scene", advice="Resize the mask to the scene first.")
     return mask
 
 

@@ -11,51 +11,47 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
+from .checks import check_finite, check_pictures, check_size, mask_batch, rgb
+
 FRAMINGS = ("squash", "pad", "crop")
 BACKGROUNDS = ("keep", "mean", "white", "grey")
 MIN_PIXELS = 16  # a smaller object is noise to any encoder
 NO_MASK = (64, 64)  # LoadImage gives an all-zero mask of this size for a file without alpha
 
 
-def check_picture(picture: Tensor) -> Tensor:
-    """Pictures [B,H,W,C] with 3 or 4 channels; one channel is repeated to three.
+def check_object(picture: Tensor) -> Tensor:
+    """Pictures of an object [B,H,W,C] with 3 or 4 channels; one channel is repeated to three.
 
     Raises ValueError for another shape, no pixels or too few, NaN or infinity.
     """
-    if picture.ndim != 4 or picture.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"The object must be pictures [B,H,W,C] with 1, 3 or 4 channels; got {tuple(picture.shape)}.")
+    check_pictures(picture, "The object")
     count, height, width, channels = picture.shape
     if not count or height * width < MIN_PIXELS:
         raise ValueError(
             f"The object's picture is too small: {count} x {width}x{height} px; "
             f"at least {MIN_PIXELS} pixels are needed."
         )
-    if not torch.isfinite(picture).all():
-        raise ValueError("The object's picture holds values that are not finite (NaN, infinity).")
-    return picture.expand(-1, -1, -1, 3) if channels == 1 else picture
+    check_finite(picture, "The object's picture")
+    return rgb(picture) if channels == 1 else picture
 
 
-def check_mask(mask: Tensor | None, picture: Tensor) -> Tensor | None:
-    """The mask [B,H,W] or [H,W] of pictures [B,H,W,C], or None for none.
+def check_object_mask(mask: Tensor | None, picture: Tensor) -> Tensor | None:
+    """The mask [B,H,W] or [H,W] of an object's pictures [B,H,W,C] as [B,H,W] in 0..1, or None for none.
 
     The all-zero 64x64 mask that LoadImage gives for a file without alpha counts as none. Raises
     ValueError for a mask of another size or count than the pictures, an empty one, NaN or infinity.
     """
     if mask is None:
         return None
-    mask = mask if mask.ndim == 3 else mask[None]
+    mask = mask_batch(mask)
     if mask.shape[-2:] == NO_MASK and not mask.any():
         return None
     count, height, width = picture.shape[:3]
-    if mask.shape[-2:] != (height, width):
-        raise ValueError(
-            f"The object's mask is {mask.shape[-1]}x{mask.shape[-2]} px, its picture "
-            f"{width}x{height} px. Give a mask of the picture's size."
-        )
+    advice = "Give a mask of the picture's size."
+    check_size(mask, height, width, "The object's mask", of="its picture", advice=advice)
     if len(mask) not in (1, count):
         raise ValueError(f"{len(mask)} masks do not pair up with {count} pictures of the object.")
-    if not torch.isfinite(mask).all():
-        raise ValueError("The object's mask holds values that are not finite (NaN, infinity).")
+    check_finite(mask, "The object's mask")
     _check_extent(mask, "mask")
     return mask.clamp(0, 1)
 
@@ -81,13 +77,15 @@ def frame(picture: Tensor, framing: str, colour: Tensor) -> Tensor:
         return picture
     if framing == "pad":
         side = max(height, width)
-        top, left = (side - height) // 2, (side - width) // 2
+        top = (side - height) // 2
+        left = (side - width) // 2
         padded = colour.to(picture).expand(len(picture), side, side, 3).clone()
         padded[:, top : top + height, left : left + width] = picture
         return padded
     if framing == "crop":
         side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
+        top = (height - side) // 2
+        left = (width - side) // 2
         return picture[:, top : top + side, left : left + side]
     raise ValueError(f"Unknown framing '{framing}'; use {', '.join(FRAMINGS)}.")
 
@@ -95,6 +93,7 @@ def frame(picture: Tensor, framing: str, colour: Tensor) -> Tensor:
 def prepare_object(
     picture: Tensor,
     mask: Tensor | None = None,
+    *,
     framing: str = "squash",
     background: str = "keep",
     mean_colour: Sequence[float] = (0.5, 0.5, 0.5),
@@ -107,12 +106,12 @@ def prepare_object(
     channel is the mask. Hiding the background is what AnyDoor gains from (arXiv 2307.09481).
 
     Raises ValueError for an unknown setting, a background to hide but nothing that says where it
-    is, and whatever `check_picture` and `check_mask` refuse.
+    is, and whatever `check_object` and `check_object_mask` refuse.
     """
     if background not in BACKGROUNDS:
         raise ValueError(f"Unknown background '{background}'; use {', '.join(BACKGROUNDS)}.")
-    picture = check_picture(picture)
-    mask = check_mask(mask, picture)
+    picture = check_object(picture)
+    mask = check_object_mask(mask, picture)
     fixed = {"white": [1.0] * 3, "grey": [0.5] * 3}
     colour = torch.tensor(fixed.get(background, list(mean_colour))).to(picture)
     opacity = None
@@ -132,11 +131,18 @@ def prepare_object(
     return frame(picture, framing, colour)
 
 
-def crop_exemplar(picture: Tensor, box: tuple[float, float, float, float], size: int, margin: float = 10) -> Tensor:
-    """The box of a picture [3,H,W] and `margin` px around it, squashed to [3,size,size] as the reference does."""
+def crop_box(picture: Tensor, box: tuple[float, float, float, float], size: int, margin: float = 10) -> Tensor:
+    """A box of a picture [3,H,W] and `margin` px around it, squashed to [3,size,size] as Paint by Example does.
+
+    The box may lie between pixels, and reach out of the picture.
+    """
     height, width = picture.shape[-2:]
-    x0, y0 = max(0, round(box[0] - margin)), max(0, round(box[1] - margin))
-    x1, y1 = min(width, round(box[2] + margin)), min(height, round(box[3] + margin))
-    down, across = max(1, y1 - y0), max(1, x1 - x0)
+    x0, y0, x1, y1 = box
+    left = max(0, round(x0 - margin))
+    top = max(0, round(y0 - margin))
+    crop_width = max(1, min(width, round(x1 + margin)) - left)
+    crop_height = max(1, min(height, round(y1 + margin)) - top)
     bicubic = V.InterpolationMode.BICUBIC
-    return V.resized_crop(picture, y0, x0, down, across, [size, size], bicubic, antialias=True)
+    return V.resized_crop(
+        picture, top, left, crop_height, crop_width, size=[size, size], interpolation=bicubic, antialias=True
+    )

@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .checks import check_finite, check_pictures, rgb
+
 
 def check_scene(scene: Tensor) -> Tensor:
     """Scene pictures [B,H,W,C] as RGB: greyscale is repeated, an alpha channel dropped.
 
     Raises ValueError for an empty picture, another channel count, or values that are not finite.
     """
-    if scene.ndim != 4 or scene.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"A scene must be pictures [B,H,W,C] with 1, 3 or 4 channels; got {tuple(scene.shape)}.")
+    check_pictures(scene, "A scene")
     if 0 in scene.shape:
         raise ValueError(f"The scene is empty: {tuple(scene.shape)}.")
-    if not torch.isfinite(scene).all():
-        raise ValueError("The scene holds values that are not finite (NaN or infinity).")
-    return scene.expand(-1, -1, -1, 3) if scene.shape[-1] == 1 else scene[..., :3]
+    check_finite(scene, "The scene")
+    return rgb(scene)
 
 
 def pad_to_multiple(pictures: Tensor, multiple: int) -> Tensor:

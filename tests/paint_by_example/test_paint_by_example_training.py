@@ -15,7 +15,7 @@ from visual_insertion_pack.pipelines.paint_by_example.training.task import (
     inpainting_unet,
     preview,
 )
-from visual_insertion_pack.pipelines.pictures.objects import crop_exemplar
+from visual_insertion_pack.pipelines.pictures.objects import crop_box
 from visual_insertion_pack.pipelines.playroom.models import noise_schedule
 from visual_insertion_pack.pipelines.playroom.paint_by_example import encoded_exemplars as exemplars
 from visual_insertion_pack.pipelines.playroom.paint_by_example import recipe as inpainting
@@ -194,11 +194,11 @@ class TestAugmentation:
     def test_a_crop_holds_the_box_and_its_margin_squashed(self):
         picture = torch.zeros(3, 100, 80)
         picture[:, 40:60, 30:40] = 1
-        tight = crop_exemplar(picture, (30, 40, 40, 60), 16, margin=0)
+        tight = crop_box(picture, (30, 40, 40, 60), 16, margin=0)
         assert tight.shape == (3, 16, 16) and (tight > 0.99).all()
-        loose = crop_exemplar(picture, (30, 40, 40, 60), 16, margin=10)
+        loose = crop_box(picture, (30, 40, 40, 60), 16, margin=10)
         assert 0.1 < loose.mean() < 0.3
-        assert crop_exemplar(picture, (0, 0, 10, 20), 16, margin=10).shape == (3, 16, 16)  # at the border
+        assert crop_box(picture, (0, 0, 10, 20), 16, margin=10).shape == (3, 16, 16)  # at the border
 
 
 class TestPlayroom:

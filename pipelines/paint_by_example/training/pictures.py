@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as V
 from ...pictures.arbitrary_masks import arbitrary_mask, extended_box
 from ...pictures.boxes import Box
 from ...pictures.masks import box_mask
-from ...pictures.objects import crop_exemplar
+from ...pictures.objects import crop_box
 from ...training.task import Batch
 from ..inpainting import CELL, LATENT_MASKS
 from .augmentation import Augmentation, augment_exemplars
@@ -114,7 +114,7 @@ def draw_example(
     target = V.resized_crop(picture, y0, x0, y1 - y0, x1 - x0, [size, size], bicubic, antialias=True)
     inner, outer = (_scaled(one, part, size) for one in (box, around))
     hole = draw_hole(inner, outer, size, size, shaped, settings.jitter, generator)
-    exemplar = crop_exemplar(picture, box, exemplar_size, settings.margin)[None] / 255
+    exemplar = crop_box(picture, box, exemplar_size, settings.margin)[None] / 255
     shown = augment_exemplars(exemplar, augmentation, generator)[0].clamp(0, 1)
     return Example(target / 255, hole, shown)
 

@@ -17,7 +17,7 @@ from ...paint_by_example.training import pictures as photographic
 from ...paint_by_example.training.augmentation import Augmentation, augment_exemplars
 from ...paint_by_example.training.task import EncodedExemplars
 from ...pictures.arbitrary_masks import extended_box
-from ...pictures.objects import crop_exemplar
+from ...pictures.objects import crop_box
 from ...weights.reading import fingerprint
 from ...whole_files import whole
 from ..pictures import encode_mode, to_signed
@@ -59,7 +59,7 @@ def draw_crop(picture: Tensor, box: np.ndarray, generator: torch.Generator) -> T
     loose = float(torch.rand((), generator=generator))
     width, height, side = x1 - x0, y1 - y0, FRAME * max(x1 - x0, y1 - y0)
     dx, dy = (loose * (side - length) / 2 for length in (width, height))
-    return crop_exemplar(picture, (x0 - dx, y0 - dy, x1 + dx, y1 + dy), OBJECT_SIZE, margin=2)
+    return crop_box(picture, (x0 - dx, y0 - dy, x1 + dx, y1 + dy), OBJECT_SIZE, margin=2)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from ...baselines.frozen_swap import Swap
-from ...pictures.objects import crop_exemplar
+from ...pictures.objects import crop_box
 from ...training.denoising import Weighting
 from ...training.engine import fit
 from ...training.trainer import Settings
@@ -93,7 +93,7 @@ def crops(toys: dataset.Arrays, masked: bool) -> Tensor:
     if masked:
         pictures = pictures * torch.from_numpy(toys["object_mask"])[:, None]
     cut = zip(pictures, toys["box"].tolist(), strict=True)
-    return torch.stack([crop_exemplar(one, tuple(box), OBJECT_SIZE, margin=2) for one, box in cut]).clamp(-1, 1)
+    return torch.stack([crop_box(one, tuple(box), OBJECT_SIZE, margin=2) for one, box in cut]).clamp(-1, 1)
 
 
 class Study:

@@ -67,7 +67,11 @@ class Objects:
         mask = read_picture(triplet.masks[view], "L") if triplet.masks else None
         try:
             ready = prepare_object(
-                picture.movedim(0, -1)[None], mask, settings.framing, settings.background, encoder.mean
+                picture.movedim(0, -1)[None],
+                mask,
+                framing=settings.framing,
+                background=settings.background,
+                mean_colour=encoder.mean,
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

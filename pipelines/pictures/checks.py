@@ -1,0 +1,33 @@
+"""What pictures and masks have to be wherever they come in; `noun` is what an error calls them."""
+
+from __future__ import annotations
+
+from torch import Tensor, isfinite
+
+
+def check_pictures(pictures: Tensor, noun: str) -> None:
+    """Raise ValueError for anything but pictures [B,H,W,C] with 1, 3 or 4 channels. Values are not read."""
+    if pictures.ndim != 4 or pictures.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"{noun} must be pictures [B,H,W,C] with 1, 3 or 4 channels; got {tuple(pictures.shape)}.")
+
+
+def check_finite(values: Tensor, noun: str, where: str = "") -> None:
+    """Raise ValueError for NaN or infinity; `where` ends the sentence."""
+    if not isfinite(values).all():
+        raise ValueError(f"{noun} holds values that are not finite (NaN or infinity){where}.")
+
+
+def check_size(mask: Tensor, height: int, width: int, noun: str, *, of: str, advice: str) -> None:
+    """Raise ValueError for masks [B,H,W] of another size than the picture that they are `of`."""
+    if mask.shape[1:] != (height, width):
+        raise ValueError(f"{noun} is {mask.shape[-1]}x{mask.shape[-2]} px, {of} {width}x{height} px. {advice}")
+
+
+def rgb(pictures: Tensor) -> Tensor:
+    """Pictures with 1, 3 or 4 channels as [B,H,W,3]: grey is repeated, alpha left out."""
+    return pictures.expand(-1, -1, -1, 3) if pictures.shape[-1] == 1 else pictures[..., :3]
+
+
+def mask_batch(mask: Tensor) -> Tensor:
+    """A mask [H,W] or masks [B,H,W] as [B,H,W]."""
+    return mask if mask.ndim == 3 else mask[None]

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..pipelines.local_region.region import AREAS, cut, paste
+from ..pipelines.local_region.cutting import cut
+from ..pipelines.local_region.pasting import AREAS, paste
 from ..pipelines.local_region.windows import CHOICES, SHAPES
 from ..pipelines.pictures.boxes import corners
 from .masks import box_inputs
@@ -97,7 +98,17 @@ class LocalRegionCrop(io.ComfyNode):
         shape="square",
     ) -> io.NodeOutput:
         box = corners(x, y, width, height) if width and height else None
-        region, crop_mask = cut(image, mask, box, expansion, minimum, shape, working_size, regions, index)
+        region, crop_mask = cut(
+            image,
+            mask,
+            box,
+            expansion=expansion,
+            minimum=minimum,
+            shape=shape,
+            working_size=working_size,
+            choice=regions,
+            index=index,
+        )
         return io.NodeOutput(region.crops, crop_mask, region)
 
 
@@ -147,7 +158,8 @@ class LocalRegionPaste(io.ComfyNode):
 
     @classmethod
     def execute(cls, local_region, image, feather, colour_match, area, scene=None) -> io.NodeOutput:
-        return io.NodeOutput(*paste(local_region, image, feather, colour_match, area, scene))
+        result, changed = paste(local_region, image, feather=feather, match=colour_match, area=area, scene=scene)
+        return io.NodeOutput(result, changed)
 
 
 NODES = [LocalRegionCrop, LocalRegionPaste]

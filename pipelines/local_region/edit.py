@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..pictures.boxes import Box
-from .region import cut, paste
+from .cutting import cut
+from .pasting import paste
 
 Edit = Callable[[Tensor, Tensor], Tensor]  # a crop [1,h,w,3] and its mask [1,h,w] to the new crop [1,h,w,3]
 

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from ..pictures.boxes import Box
-from ..pictures.masks import mask_box
+from ..pictures.boxes import Box, corners, moved, slices
+from ..pictures.masks import mask_box, touched_cells
 
 CELL = 8  # px per latent cell: sides are multiples of it, and strokes this near to each other are one region
 PAINTED = 0.5 / 255  # a mask's faintest value that 8 bits keep; the endless tail of a blurred mask lies below
@@ -39,14 +38,18 @@ class Window(NamedTuple):
     height: int
 
     @property
+    def box(self) -> Box:
+        """Its box in the picture."""
+        return corners(*self)
+
+    @property
     def area(self) -> tuple[slice, slice]:
-        """Its rows and columns, for indexing [H,W]."""
-        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+        """Its rows and columns, for indexing the picture [H,W]."""
+        return slices(self.box)
 
-
-def part(box: Box) -> tuple[slice, slice]:
-    """Rows and columns of a box, for indexing [H,W]."""
-    return slice(box[1], box[3]), slice(box[0], box[2])
+    def slices_of(self, box: Box) -> tuple[slice, slice]:
+        """Rows and columns of a box of the picture, for indexing the window's own [h,w]."""
+        return slices(moved(box, -self.left, -self.top))
 
 
 def separate(mask: Tensor, cell: int = CELL) -> list[Region]:
@@ -55,21 +58,20 @@ def separate(mask: Tensor, cell: int = CELL) -> list[Region]:
     Regions are looked for on a grid of `cell` px, neighbours across corners included: strokes up to a cell apart are
     one region, and a large mask costs little more than reading it once.
     """
-    grid = F.max_pool2d(mask[None, None].float(), cell, ceil_mode=True)[0, 0]
+    grid = touched_cells(mask[None].float(), cell)[0, 0]
     labels = np.empty(grid.shape, np.int32)
     ndimage.label((grid >= PAINTED).cpu().numpy(), np.ones((3, 3)), output=labels)
-    found = []
-    for label, cells in enumerate(ndimage.find_objects(labels), 1):
-        rows, columns = (slice(s.start * cell, s.stop * cell) for s in cells)
-        values = mask[rows, columns]
-        own = torch.from_numpy(np.kron(labels[cells] == label, np.ones((cell, cell), bool)))
+    regions = []
+    for label, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        top = rows.start * cell
+        left = columns.start * cell
+        values = mask[top : rows.stop * cell, left : columns.stop * cell]
+        own = torch.from_numpy(np.kron(labels[rows, columns] == label, np.ones((cell, cell), bool)))
         values = values * own[: values.shape[0], : values.shape[1]].to(values)
-        inner = mask_box(values, PAINTED)
-        assert inner, "a labelled cell has a painted pixel"
-        x, y = columns.start, rows.start
-        box = (inner[0] + x, inner[1] + y, inner[2] + x, inner[3] + y)
-        found.append(Region(box, values[part(inner)]))
-    return sorted(found, key=lambda region: -int((region.mask >= PAINTED).sum()))
+        box = mask_box(values, PAINTED)
+        assert box, "a labelled cell has a painted pixel"
+        regions.append(Region(moved(box, left, top), values[slices(box)]))
+    return sorted(regions, key=lambda region: -int((region.mask >= PAINTED).sum()))
 
 
 def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
@@ -85,27 +87,28 @@ def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
             "The mask is too faint: no pixel of it would survive in 8 bits. Paint it stronger, or give a box."
         )
     if choice == "together":
-        return [Region(box, mask[part(box)])]
-    found = separate(mask)
+        return [Region(box, mask[slices(box)])]
+    regions = separate(mask)
     if choice == "each":
-        return found
-    if not 0 <= index < len(found):
-        raise ValueError(f"There is no region {index}: the mask has {len(found)}, counted from 0, the largest first.")
-    return [found[index]]
+        return regions
+    if not 0 <= index < len(regions):
+        raise ValueError(f"There is no region {index}: the mask has {len(regions)}, counted from 0, the largest first.")
+    return [regions[index]]
 
 
-def wanted_size(box: Box, expansion: float, minimum: int, aspect: float | None) -> tuple[int, int]:
+def window_size(box: Box, expansion: float, minimum: int, aspect: float | None) -> tuple[int, int]:
     """Width and height of the window around a box: multiples of 8 px, whatever the picture's size.
 
     Each side moves out by `expansion` times the box's longer side, at least by `minimum` px; then the shorter side
     grows until width / height is `aspect`, if one is asked for.
     """
-    width, height = box[2] - box[0], box[3] - box[1]
-    margin = max(round(expansion * max(width, height)), minimum)
-    wide, high = width + 2 * margin, height + 2 * margin
+    x0, y0, x1, y1 = box
+    margin = max(round(expansion * max(x1 - x0, y1 - y0)), minimum)
+    width = x1 - x0 + 2 * margin
+    height = y1 - y0 + 2 * margin
     if aspect:
-        wide, high = max(wide, round(high * aspect)), max(high, round(wide / aspect))
-    return wide + -wide % CELL, high + -high % CELL
+        width, height = max(width, round(height * aspect)), max(height, round(width / aspect))
+    return width + -width % CELL, height + -height % CELL
 
 
 def place(box: Box, size: tuple[int, int], height: int, width: int) -> Window:
@@ -113,14 +116,16 @@ def place(box: Box, size: tuple[int, int], height: int, width: int) -> Window:
 
     At a border it is shifted inside; only where the picture is too small for it, it shrinks to the picture's side.
     """
-    wide, high = min(size[0], width), min(size[1], height)
-    left = min(max((box[0] + box[2] - wide) // 2, 0), width - wide)
-    top = min(max((box[1] + box[3] - high) // 2, 0), height - high)
-    return Window(left, top, wide, high)
+    x0, y0, x1, y1 = box
+    window_width = min(size[0], width)
+    window_height = min(size[1], height)
+    left = min(max((x0 + x1 - window_width) // 2, 0), width - window_width)
+    top = min(max((y0 + y1 - window_height) // 2, 0), height - window_height)
+    return Window(left, top, window_width, window_height)
 
 
 def windows(
-    boxes: Sequence[Box], height: int, width: int, expansion: float = 0.5, minimum: int = 32, shape: str = "square"
+    boxes: Sequence[Box], height: int, width: int, *, expansion: float = 0.5, minimum: int = 32, shape: str = "square"
 ) -> list[Window]:
     """A window around each box. All have the size of the largest, so that they make one batch at one scale.
 
@@ -132,8 +137,8 @@ def windows(
         raise ValueError(f"Unknown window shape '{shape}'; use {', '.join(SHAPES)}.")
     if not expansion >= 0 <= minimum:
         raise ValueError(f"expansion and minimum must be 0 or more; got {expansion} and {minimum}.")
-    sizes = [wanted_size(box, expansion, minimum, aspects[shape]) for box in boxes]
-    largest = (max(wide for wide, _ in sizes), max(high for _, high in sizes))
+    sizes = [window_size(box, expansion, minimum, aspects[shape]) for box in boxes]
+    largest = (max(width for width, _ in sizes), max(height for _, height in sizes))
     return [place(box, largest, height, width) for box in boxes]
 
 
@@ -143,5 +148,8 @@ def crop_size(window: Window, working_size: int) -> tuple[int, int]:
     Both are multiples of 8; the shorter one is rounded, so the crop may be stretched by less than half a cell.
     """
     scale = working_size / max(window.width, window.height) if working_size else 1.0
-    wide, high = (max(CELL, int(side * scale / CELL + 0.5) * CELL) for side in (window.width, window.height))
-    return wide, high
+
+    def whole_cells(side: int) -> int:
+        return max(CELL, int(side * scale / CELL + 0.5) * CELL)
+
+    return whole_cells(window.width), whole_cells(window.height)

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visual_insertion_pack.pipelines.local_region import windows
-from visual_insertion_pack.pipelines.local_region.region import colour_match, cut, paste
+from visual_insertion_pack.pipelines.local_region.cutting import cut
+from visual_insertion_pack.pipelines.local_region.pasting import colour_match, paste
+from visual_insertion_pack.pipelines.pictures.boxes import slices
 
 law = settings(deadline=None, database=None, derandomize=True, max_examples=60)
 
@@ -44,7 +46,7 @@ def asked(draw):
 @given(asked())
 def test_a_window_lies_in_the_picture_and_holds_its_box(case):
     height, width, box, expansion, minimum, shape = case
-    (window,) = windows.windows([box], height, width, expansion, minimum, shape)
+    (window,) = windows.windows([box], height, width, expansion=expansion, minimum=minimum, shape=shape)
     assert 0 <= window.left <= box[0] and box[2] <= window.left + window.width <= width
     assert 0 <= window.top <= box[1] and box[3] <= window.top + window.height <= height
 
@@ -53,8 +55,8 @@ def test_a_window_lies_in_the_picture_and_holds_its_box(case):
 @given(asked())
 def test_a_window_is_shifted_before_it_is_shrunk(case):
     height, width, box, expansion, minimum, shape = case
-    (window,) = windows.windows([box], height, width, expansion, minimum, shape)
-    wide, high = windows.wanted_size(
+    (window,) = windows.windows([box], height, width, expansion=expansion, minimum=minimum, shape=shape)
+    wide, high = windows.window_size(
         box, expansion, minimum, {"square": 1.0, "box": None, "scene": width / height}[shape]
     )
     assert wide % 8 == 0 and high % 8 == 0 and (wide == high or shape != "square")
@@ -133,7 +135,7 @@ def test_regions_share_no_pixel_and_miss_none(painted_boxes, value):
     mask = painted(*painted_boxes, value=value)[0]
     whole = torch.zeros_like(mask)
     for region in windows.choose(mask, "each"):
-        whole[windows.part(region.box)] += region.mask
+        whole[slices(region.box)] += region.mask
     assert torch.equal(whole, mask)
 
 

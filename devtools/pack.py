@@ -35,36 +35,6 @@ def load_pack() -> ModuleType:
     return module
 
 
-class Modules:
-    """Attribute access that imports on the way: `Modules(load_pack()).pipelines.weights`.
-
-    Packages come back wrapped, plain modules and everything else as they are.
-    """
-
-    def __init__(self, package: ModuleType):
-        self.__dict__["_package"] = package
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            value = getattr(self._package, name)
-        except AttributeError:
-            full = f"{self._package.__name__}.{name}"
-            try:
-                value = import_module(full)
-            except ModuleNotFoundError as error:
-                if error.name != full:
-                    raise
-                raise AttributeError(f"there is no {full}") from error
-        is_package = isinstance(value, ModuleType) and hasattr(value, "__path__")
-        return Modules(value) if is_package else value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._package, name, value)  # so that monkeypatch reaches the real module
-
-    def __delattr__(self, name: str) -> None:
-        delattr(self._package, name)
-
-
 def run(name: str, arguments: list[str]) -> Any:
     """Call `main()` of a module of the pack (of its `__main__` if it is a package).
 

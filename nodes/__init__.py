@@ -16,6 +16,26 @@ from . import (
 from .model_folders import register_model_folders
 from .sample_pictures import offer_samples
 
+NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
+    object_image.ObjectImageEncode,
+    embedding_optimizer.EmbeddingOptimizerLoader,
+    embedding_optimizer.EmbeddingOptimizer,
+    guidance.GuidanceControl,
+    pix2pix.ImageConditionedPix2PixSampler,
+    pix2pix.ImageConditionedPix2PixGuider,
+    pix2pix.SceneDecode,
+    playroom.PlayroomModels,
+    unet_loader.Pix2PixUNetLoader,
+    local_region.LocalRegionCrop,
+    local_region.LocalRegionPaste,
+    masks.BoxToMask,
+    masks.ArbitraryMask,
+    paint_by_example.PaintByExampleLoader,
+    paint_by_example.PaintByExampleEncode,
+    paint_by_example.PaintByExampleConditioning,
+    playroom.PaintByExamplePlayroomModels,
+]
+
 
 class VisualInsertionExtension(ComfyExtension):
     async def on_load(self) -> None:
@@ -23,8 +43,4 @@ class VisualInsertionExtension(ComfyExtension):
         offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        families = (
-            *(object_image, embedding_optimizer, guidance, pix2pix, playroom, unet_loader),
-            *(local_region, masks, paint_by_example),
-        )
-        return [node for family in families for node in family.NODES]
+        return NODES

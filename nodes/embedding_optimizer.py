@@ -6,9 +6,7 @@ from ..pipelines.visual_insertion.released_optimizers import NULLS
 from .host.managed import ManagedEmbeddingOptimizer
 from .model_folders import EMBEDDING_OPTIMIZERS
 from .model_list import ModelList
-
-EmbeddingOptimizerType = io.Custom("EMBEDDING_OPTIMIZER")
-
+from .sockets import LARGEST_SEED, EmbeddingOptimizerType, conditioning_outputs, strength_input
 
 MODELS = ModelList(
     "embedding optimizer",
@@ -44,7 +42,7 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
                     "queries_seed",
                     default=0,
                     min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    max=LARGEST_SEED,
                     optional=True,
                     advanced=True,
                     tooltip="Draws the queries that the authors' files lack. Files of this pack bring their own.",
@@ -88,15 +86,7 @@ class EmbeddingOptimizer(io.ComfyNode):
                 io.ClipVisionOutput.Input(
                     "clip_vision_output", tooltip="From Object Image Encode or the stock encoder."
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="0 is no object, 1 the object, above 1 exaggerates it. Costs no UNet evaluations.",
-                ),
+                strength_input("object"),
                 io.Combo.Input(
                     "views",
                     options=["average", "concatenate", "separate"],
@@ -111,10 +101,7 @@ class EmbeddingOptimizer(io.ComfyNode):
                     tooltip="A second encoder's view of the same pictures (DINOv2-large), for optimizers trained so.",
                 ),
             ],
-            outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
-            ],
+            outputs=conditioning_outputs(),
         )
 
     @classmethod
@@ -125,6 +112,3 @@ class EmbeddingOptimizer(io.ComfyNode):
         details = None if detail_output is None else detail_output["last_hidden_state"]
         positive, negative = embedding_optimizer.contexts(features, strength, views, details)
         return io.NodeOutput([[positive, {}]], [[negative, {}]])
-
-
-NODES = [EmbeddingOptimizerLoader, EmbeddingOptimizer]

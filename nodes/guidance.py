@@ -4,8 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..pipelines.sampling.guidance import Guidance
 from ..pipelines.sampling.schedule_picture import schedule_picture
-
-GuidanceType = io.Custom("GUIDANCE")
+from .sockets import GuidanceType
 
 
 def _share(name: str, default: float, tooltip: str) -> io.Float.Input:
@@ -55,6 +54,3 @@ class GuidanceControl(io.ComfyNode):
     def execute(cls, **settings) -> io.NodeOutput:
         guidance = Guidance(**settings)
         return io.NodeOutput(guidance, ui=ui.PreviewImage(schedule_picture(guidance), cls=cls))
-
-
-NODES = [GuidanceControl]

@@ -6,9 +6,7 @@ from ..pipelines.local_region.cutting import cut
 from ..pipelines.local_region.pasting import AREAS, paste
 from ..pipelines.local_region.windows import CHOICES, SHAPES
 from ..pipelines.pictures.boxes import corners
-from .masks import box_inputs
-
-LocalRegionType = io.Custom("LOCAL_REGION")
+from .sockets import LocalRegionType, box_inputs
 
 
 class LocalRegionCrop(io.ComfyNode):
@@ -160,6 +158,3 @@ class LocalRegionPaste(io.ComfyNode):
     def execute(cls, local_region, image, feather, colour_match, area, scene=None) -> io.NodeOutput:
         result, changed = paste(local_region, image, feather=feather, match=colour_match, area=area, scene=scene)
         return io.NodeOutput(result, changed)
-
-
-NODES = [LocalRegionCrop, LocalRegionPaste]

@@ -1,23 +1,11 @@
 """Masks from a box."""
 
-import torch
 from comfy_api.latest import io
 
 from ..pipelines.pictures.arbitrary_masks import JITTER, SAMPLES, SHARE, arbitrary_masks
 from ..pipelines.pictures.boxes import corners
 from ..pipelines.pictures.masks import box_mask, mask_boxes
-
-FARTHEST = 16384  # px, the largest picture the host makes
-
-
-def box_inputs(side: int, what: str) -> list:
-    """Widgets of a box; `side` px is the default of width and height, `what` ends the tooltips."""
-    of = {"x": "Left side", "y": "Upper side", "width": "Width", "height": "Height"}
-    defaults = {"x": 0, "y": 0, "width": side, "height": side}
-    return [
-        io.Int.Input(name, default=defaults[name], min=0, max=FARTHEST, optional=True, tooltip=f"{text} {what}")
-        for name, text in of.items()
-    ]
+from .sockets import box_inputs, seed_input
 
 
 class BoxToMask(io.ComfyNode):
@@ -52,14 +40,7 @@ class ArbitraryMask(io.ComfyNode):
             search_aliases=["paint by example mask", "bezier mask", "random mask", "mask augmentation"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture whose size the mask takes."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Another seed, another shape.",
-                ),
+                seed_input("Another seed, another shape."),
                 io.Mask.Input("mask", optional=True, tooltip="Its bounding box is used, and the widgets' box is not."),
                 *box_inputs(256, "of the box, px; not used with a mask."),
                 io.Float.Input(
@@ -110,8 +91,5 @@ class ArbitraryMask(io.ComfyNode):
     ) -> io.NodeOutput:
         size = image.shape[1:3]
         boxes = [corners(x, y, width, height)] if mask is None else mask_boxes(mask, *size)
-        draw = torch.Generator().manual_seed(seed)
-        return io.NodeOutput(arbitrary_masks(boxes, *size, draw, samples=samples, jitter=jitter, extension=extension))
-
-
-NODES = [BoxToMask, ArbitraryMask]
+        masks = arbitrary_masks(boxes, *size, seed=seed, samples=samples, jitter=jitter, extension=extension)
+        return io.NodeOutput(masks)

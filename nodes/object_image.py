@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..pipelines.pictures.objects import BACKGROUNDS, FRAMINGS, prepare_object
+from ..pipelines.pictures.objects import prepare_object
+from .sockets import background_input, framing_input
 
 
 class ObjectImageEncode(io.ComfyNode):
@@ -18,19 +19,11 @@ class ObjectImageEncode(io.ComfyNode):
                 io.ClipVision.Input("clip_vision", tooltip="The encoder the embedding optimizer was trained with."),
                 io.Image.Input("image", tooltip="The object, large in the frame. A batch is several views of it."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the object is; needed to hide what is around it."),
-                io.Combo.Input(
-                    "framing",
-                    options=list(FRAMINGS),
-                    default="squash",
-                    optional=True,
-                    tooltip="How a picture that is not square becomes square: squash (as in training), pad, or crop.",
+                framing_input(
+                    "How a picture that is not square becomes square: squash (as in training), pad, or crop."
                 ),
-                io.Combo.Input(
-                    "background",
-                    options=list(BACKGROUNDS),
-                    default="keep",
-                    optional=True,
-                    tooltip="What is seen outside the mask: the picture, the encoder's mean colour, white or grey.",
+                background_input(
+                    "What is seen outside the mask: the picture, the encoder's mean colour, white or grey."
                 ),
             ],
             outputs=[io.ClipVisionOutput.Output(display_name="clip_vision_output")],
@@ -42,6 +35,3 @@ class ObjectImageEncode(io.ComfyNode):
             image, mask, framing=framing, background=background, mean_colour=clip_vision.image_mean
         )
         return io.NodeOutput(clip_vision.encode_image(picture, crop=False))
-
-
-NODES = [ObjectImageEncode]

@@ -5,14 +5,19 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..pipelines.paint_by_example.inpainting import LATENT_MASKS
-from ..pipelines.pictures.objects import BACKGROUNDS, FRAMINGS
 from ..pipelines.weights.unets import CONFIG
-from .host.paint_by_example import condition, encode, load_paint_by_example, load_playroom_models
+from .host.paint_by_example import condition, encode, load_paint_by_example
 from .model_list import ModelList
+from .sockets import (
+    ExemplarEncoderType,
+    background_input,
+    conditioning_outputs,
+    framing_input,
+    model_outputs,
+    strength_input,
+)
 
 RESIZES = [rule for rule in LATENT_MASKS if rule != "soft"]  # the host rounds what it is given
-
-ExemplarEncoderType = io.Custom("EXEMPLAR_ENCODER")
 
 
 def _is_paint_by_example(folder: Path, _: list[str]) -> bool:
@@ -28,15 +33,6 @@ MODELS = ModelList(
     "diffusers",
     _is_paint_by_example,
 )
-
-
-def _outputs() -> list:
-    return [
-        io.Model.Output(display_name="model"),
-        io.Vae.Output(display_name="vae"),
-        io.ClipVision.Output(display_name="clip_vision"),
-        ExemplarEncoderType.Output(display_name="exemplar_encoder"),
-    ]
 
 
 class PaintByExampleLoader(io.ComfyNode):
@@ -57,7 +53,7 @@ class PaintByExampleLoader(io.ComfyNode):
                     "models/diffusers.",
                 ),
             ],
-            outputs=_outputs(),
+            outputs=[*model_outputs(), ExemplarEncoderType.Output(display_name="exemplar_encoder")],
         )
 
     @classmethod
@@ -67,25 +63,6 @@ class PaintByExampleLoader(io.ComfyNode):
     @classmethod
     def execute(cls, name) -> io.NodeOutput:
         return io.NodeOutput(*load_paint_by_example(MODELS.find(name)))
-
-
-class PaintByExamplePlayroomModels(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="PaintByExamplePlayroomModels",
-            display_name="Paint by Example Playroom Models",
-            category="visual insertion",
-            description="Toy models of Paint by Example that ship with the pack: a picture in seconds on a CPU, in a "
-            "world of toys. For photographs load real weights instead.",
-            search_aliases=["toy models", "demo models"],
-            inputs=[],
-            outputs=_outputs(),
-        )
-
-    @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_playroom_models())
 
 
 class PaintByExampleEncode(io.ComfyNode):
@@ -103,21 +80,13 @@ class PaintByExampleEncode(io.ComfyNode):
                 ExemplarEncoderType.Input("exemplar_encoder", tooltip="From Load Paint by Example."),
                 io.Image.Input("image", tooltip="The object, large in the frame. A batch is one result each."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the object is: the picture is cut to it."),
-                io.Combo.Input(
-                    "framing",
-                    options=list(FRAMINGS),
-                    default="squash",
-                    optional=True,
-                    tooltip="How a picture that is not square becomes square: squash (the original), pad, or crop "
-                    "(diffusers; cuts off the ends of long objects).",
+                framing_input(
+                    "How a picture that is not square becomes square: squash (the original), pad, or crop (diffusers; "
+                    "cuts off the ends of long objects)."
                 ),
-                io.Combo.Input(
-                    "background",
-                    options=list(BACKGROUNDS),
-                    default="keep",
-                    optional=True,
-                    tooltip="What is seen outside the mask: the picture (as in training), the encoder's mean colour, "
-                    "white or grey.",
+                background_input(
+                    "What is seen outside the mask: the picture (as in training), the encoder's mean colour, white or "
+                    "grey."
                 ),
                 io.Int.Input(
                     "margin",
@@ -128,21 +97,9 @@ class PaintByExampleEncode(io.ComfyNode):
                     advanced=True,
                     tooltip="Pixels kept around the mask's box; 10 in training.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    optional=True,
-                    advanced=True,
-                    tooltip="0 is no exemplar, 1 the exemplar, above 1 exaggerates it. Costs no UNet evaluations.",
-                ),
+                strength_input("exemplar", advanced=True),
             ],
-            outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
-            ],
+            outputs=conditioning_outputs(),
         )
 
     @classmethod
@@ -187,8 +144,7 @@ class PaintByExampleConditioning(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
+                *conditioning_outputs(),
                 io.Latent.Output(display_name="latent"),
             ],
         )
@@ -196,6 +152,3 @@ class PaintByExampleConditioning(io.ComfyNode):
     @classmethod
     def execute(cls, positive, negative, vae, image, mask, mask_resize="rounded") -> io.NodeOutput:
         return io.NodeOutput(*condition(positive, negative, vae, image, mask, mask_resize))
-
-
-NODES = [PaintByExampleLoader, PaintByExampleEncode, PaintByExampleConditioning, PaintByExamplePlayroomModels]

@@ -4,8 +4,8 @@ import comfy_extras.nodes_custom_sampler as custom_sampler
 from comfy_api.latest import io
 
 from ..pipelines.pictures.scene import crop_to
-from .guidance import GuidanceType
 from .host import sampling
+from .sockets import GuidanceType, seed_input
 
 
 def _options(node, name: str) -> list[str]:
@@ -39,14 +39,7 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
             search_aliases=["insert object", "visual insertion", "paint by inpaint", "instruct pix2pix image"],
             inputs=[
                 *_conditioning_inputs(),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Another seed, another place for the object.",
-                ),
+                seed_input("Another seed, another place for the object."),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="20 for a look, 50 for a keeper."),
                 io.Combo.Input(
                     "sampler_name",
@@ -143,6 +136,3 @@ class SceneDecode(io.ComfyNode):
     @classmethod
     def execute(cls, latent, vae, scene) -> io.NodeOutput:
         return io.NodeOutput(crop_to(vae.decode(latent["samples"]), scene.shape[1], scene.shape[2]))
-
-
-NODES = [ImageConditionedPix2PixSampler, ImageConditionedPix2PixGuider, SceneDecode]

@@ -1,9 +1,10 @@
-"""The embedded default: small models that run anywhere."""
+"""The toy models that ship with the pack, one loader for each system: they run anywhere."""
 
 from comfy_api.latest import io
 
-from .embedding_optimizer import EmbeddingOptimizerType
-from .host.playroom_models import load_playroom_models
+from .host.paint_by_example import load_paint_by_example_playroom
+from .host.playroom_models import load_playroom
+from .sockets import EmbeddingOptimizerType, ExemplarEncoderType, model_outputs
 
 
 class PlayroomModels(io.ComfyNode):
@@ -17,17 +18,28 @@ class PlayroomModels(io.ComfyNode):
             "For photographs load real weights instead.",
             search_aliases=["toy models", "demo models"],
             inputs=[],
-            outputs=[
-                io.Model.Output(display_name="model"),
-                io.Vae.Output(display_name="vae"),
-                io.ClipVision.Output(display_name="clip_vision"),
-                EmbeddingOptimizerType.Output(display_name="embedding_optimizer"),
-            ],
+            outputs=[*model_outputs(), EmbeddingOptimizerType.Output(display_name="embedding_optimizer")],
         )
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_playroom_models())
+        return io.NodeOutput(*load_playroom())
 
 
-NODES = [PlayroomModels]
+class PaintByExamplePlayroomModels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PaintByExamplePlayroomModels",
+            display_name="Paint by Example Playroom Models",
+            category="visual insertion",
+            description="Toy models of Paint by Example that ship with the pack: a picture in seconds on a CPU, in a "
+            "world of toys. For photographs load real weights instead.",
+            search_aliases=["toy models", "demo models"],
+            inputs=[],
+            outputs=[*model_outputs(), ExemplarEncoderType.Output(display_name="exemplar_encoder")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_paint_by_example_playroom())

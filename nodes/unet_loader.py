@@ -8,7 +8,8 @@ from ..pipelines.weights.unets import CANDIDATES, CONFIG
 from .host.unets import load_unet
 from .model_list import ModelList
 
-SAVED, AVERAGED = "as saved", "averaged (EMA)"
+SAVED = "as saved"
+AVERAGED = "averaged (EMA)"
 
 
 def _is_unet(folder: Path, files: list[str]) -> bool:
@@ -59,6 +60,3 @@ class Pix2PixUNetLoader(io.ComfyNode):
     @classmethod
     def execute(cls, name, weights=SAVED) -> io.NodeOutput:
         return io.NodeOutput(load_unet(MODELS.find(name), averaged=weights == AVERAGED))
-
-
-NODES = [Pix2PixUNetLoader]

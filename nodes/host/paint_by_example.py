@@ -154,7 +154,7 @@ def load_paint_by_example(path: Path):
     return load_unet(path), vae, clip_vision, encoder
 
 
-def load_playroom_models():
+def load_paint_by_example_playroom():
     """The same of the playroom: its own UNet and exemplar encoder, the shared VAE and vision encoder."""
     folder = PLAYROOM / "paint_by_example"
     if absent := [name for name in PLAYROOM_FILES if not (folder / name).is_file()]:

@@ -35,7 +35,7 @@ class PlayroomLatent(comfy.latent_formats.LatentFormat):
         self.latent_rgb_factors_bias = facts["latent_rgb_factors_bias"]
 
 
-def load_playroom_models():
+def load_playroom():
     """(MODEL, VAE, CLIP_VISION, EMBEDDING_OPTIMIZER). Raises FileNotFoundError when the checkout is incomplete."""
     if absent := [name for name in FILES if not (FOLDER / name).is_file()]:
         raise FileNotFoundError(f"The playroom models in {FOLDER} lack {', '.join(absent)}; install the pack again.")

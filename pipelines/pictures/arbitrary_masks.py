@@ -92,16 +92,17 @@ def arbitrary_masks(
     boxes: Sequence[Box],
     height: int,
     width: int,
-    generator: Generator,
     *,
+    seed: int,
     samples: int = SAMPLES,
     jitter: int = JITTER,
     extension: float = SHARE,
 ) -> Tensor:
-    """Masks [B,H,W] float32, 0 or 1, of an arbitrary shape around each box, drawn one after the other.
+    """Masks [B,H,W] float32, 0 or 1, of an arbitrary shape around each box, drawn one after the other from one seed.
 
     `extension` is the `share` of `extended_box`. Raises ValueError for what `arbitrary_mask` refuses.
     """
+    generator = Generator().manual_seed(seed)
     masks = []
     for box in boxes:
         extended = extended_box(box, height, width, generator, share=extension)

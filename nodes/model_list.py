@@ -19,30 +19,33 @@ class ModelList:
     is_model: Callable[[Path, list[str]], bool] = lambda folder, files: False  # of a folder and its files' names
 
     def _folders(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
+        models: dict[str, Path] = {}
         for top in folder_paths.get_folder_paths(self.folders) if self.folders else ():
-            for root, inside, files in os.walk(top, followlinks=True):
-                here = Path(root)
-                if here != Path(top) and self.is_model(here, files):
-                    found.setdefault(here.relative_to(top).as_posix(), here)
-                    inside.clear()  # a pipeline's parts are not models of their own
-        return found
+            for path, subfolders, files in os.walk(top, followlinks=True):
+                folder = Path(path)
+                if folder != Path(top) and self.is_model(folder, files):
+                    models.setdefault(folder.relative_to(top).as_posix(), folder)
+                    subfolders.clear()  # a pipeline's parts are not models of their own
+        return models
 
     def names(self) -> list[str]:
         """All there are, files first."""
-        files = [name for key in self.files for name in folder_paths.get_filename_list(key)]
-        return list(dict.fromkeys([*files, *sorted(self._folders())]))
+        names = [name for key in self.files for name in folder_paths.get_filename_list(key)]
+        names += sorted(self._folders())
+        return list(dict.fromkeys(names))
 
     def find(self, name: str) -> Path:
         """Raises FileNotFoundError with the folders searched."""
         for key in self.files:
-            if path := folder_paths.get_full_path(key, name):
-                return Path(path)
-        if path := self._folders().get(name):
-            return path
-        keys = [*self.files, *([self.folders] if self.folders else [])]
-        where = "; ".join(folder for key in keys for folder in folder_paths.get_folder_paths(key))
-        raise FileNotFoundError(f"There is no {self.what} '{name}'. Folders searched: {where}. {self.advice}")
+            file = folder_paths.get_full_path(key, name)
+            if file:
+                return Path(file)
+        models = self._folders()
+        if name in models:
+            return models[name]
+        keys = [*self.files, self.folders] if self.folders else self.files
+        searched = "; ".join(path for key in keys for path in folder_paths.get_folder_paths(key))
+        raise FileNotFoundError(f"There is no {self.what} '{name}'. Folders searched: {searched}. {self.advice}")
 
     def check(self, name: str | None) -> bool | str:
         """For `validate_inputs`, in place of the host's own check of the list, which does not say where it looked."""

@@ -68,7 +68,7 @@ def test_masks_of_several_boxes_are_drawn_one_after_the_other():
     draw = seeded(3)
     extended = extended_box(BOX, 512, 512, draw, share=0.1)
     first = arbitrary_mask(BOX, 512, 512, draw, samples=9, jitter=2, extended=extended)
-    both = arbitrary_masks([BOX, BOX], 512, 512, seeded(3), samples=9, jitter=2, extension=0.1)
+    both = arbitrary_masks([BOX, BOX], 512, 512, seed=3, samples=9, jitter=2, extension=0.1)
     assert both.dtype == torch.float32 and both.shape == (2, 512, 512)
     assert torch.equal(both[0], first.float()) and not torch.equal(both[0], both[1])
 
@@ -123,7 +123,7 @@ def test_the_outline_is_the_reference_s_curve():
 def test_jitter_moves_points_by_whole_pixels_within_its_range():
     still = outline(BOX, BOX, seeded(), jitter=0)
     smooth = outline(BOX, BOX, seeded(), samples=90, jitter=0)
-    moved = (outline(BOX, BOX, seeded(3), samples=90, jitter=5) - smooth).round()
+    moved = (outline(BOX, BOX, seed=3, samples=90, jitter=5) - smooth).round()
     assert still.shape == (72, 2)
     assert set(moved.flatten().int().tolist()) == set(range(-5, 6))
 

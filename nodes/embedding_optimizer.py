@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..pipelines.visual_insertion.released_optimizers import NULLS
-from .host.managed import ManagedEmbeddingOptimizer
+from .host.managed_networks import load_embedding_optimizer
 from .model_folders import EMBEDDING_OPTIMIZERS
 from .model_list import ModelList
 from .sockets import LARGEST_SEED, EmbeddingOptimizerType, conditioning_outputs, strength_input
@@ -69,7 +69,10 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, name, null="stored", queries_seed=0, clip_vision=None, clip=None) -> io.NodeOutput:
-        return io.NodeOutput(ManagedEmbeddingOptimizer(MODELS.find(name), null, queries_seed, clip_vision, clip))
+        path = MODELS.find(name)
+        return io.NodeOutput(
+            load_embedding_optimizer(path, null=null, queries_seed=queries_seed, clip_vision=clip_vision, clip=clip)
+        )
 
 
 class EmbeddingOptimizer(io.ComfyNode):

@@ -6,7 +6,8 @@ from comfy_api.latest import io
 
 from ..pipelines.paint_by_example.inpainting import LATENT_MASKS
 from ..pipelines.weights.unets import CONFIG
-from .host.paint_by_example import condition, encode, load_paint_by_example
+from .host.paint_by_example_conditioning import condition_on_scene, encode_exemplars
+from .host.paint_by_example_models import load_paint_by_example
 from .model_list import ModelList
 from .sockets import (
     ExemplarEncoderType,
@@ -114,7 +115,17 @@ class PaintByExampleEncode(io.ComfyNode):
         margin=10,
         strength=1.0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(*encode(clip_vision, exemplar_encoder, image, mask, framing, background, margin, strength))
+        positive, negative = encode_exemplars(
+            clip_vision,
+            exemplar_encoder,
+            pictures=image,
+            masks=mask,
+            framing=framing,
+            background=background,
+            margin=margin,
+            strength=strength,
+        )
+        return io.NodeOutput(positive, negative)
 
 
 class PaintByExampleConditioning(io.ComfyNode):
@@ -151,4 +162,4 @@ class PaintByExampleConditioning(io.ComfyNode):
 
     @classmethod
     def execute(cls, positive, negative, vae, image, mask, mask_resize="rounded") -> io.NodeOutput:
-        return io.NodeOutput(*condition(positive, negative, vae, image, mask, mask_resize))
+        return io.NodeOutput(*condition_on_scene(positive, negative, vae, scene=image, mask=mask, resize=mask_resize))

@@ -4,7 +4,7 @@ import comfy_extras.nodes_custom_sampler as custom_sampler
 from comfy_api.latest import io
 
 from ..pipelines.pictures.scene import crop_to
-from .host import sampling
+from .host.pix2pix_sampling import prepare, sample
 from .sockets import GuidanceType, seed_input
 
 
@@ -82,9 +82,27 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
         guidance=None,
         mask=None,
     ) -> io.NodeOutput:
-        guider, latent = sampling.prepare(model, vae, scene, positive, negative, guidance, mask, keep_scene=denoise < 1)
-        result = sampling.sample(model, guider, latent, seed, steps, sampler_name, scheduler, denoise)
-        return io.NodeOutput(result, ui={"unet_evaluations": [guider.evaluations]})
+        guider, latent = prepare(
+            model,
+            vae,
+            scene=scene,
+            positive=positive,
+            negative=negative,
+            guidance=guidance,
+            mask=mask,
+            keep_scene=denoise < 1,
+        )
+        latent = sample(
+            model,
+            guider,
+            latent,
+            seed=seed,
+            steps=steps,
+            sampler_name=sampler_name,
+            scheduler=scheduler,
+            denoise=denoise,
+        )
+        return io.NodeOutput(latent, ui={"unet_evaluations": [guider.evaluations]})
 
 
 class ImageConditionedPix2PixGuider(io.ComfyNode):
@@ -113,7 +131,17 @@ class ImageConditionedPix2PixGuider(io.ComfyNode):
     def execute(
         cls, model, vae, scene, positive, negative, guidance=None, mask=None, keep_scene=False
     ) -> io.NodeOutput:
-        return io.NodeOutput(*sampling.prepare(model, vae, scene, positive, negative, guidance, mask, keep_scene))
+        guider, latent = prepare(
+            model,
+            vae,
+            scene=scene,
+            positive=positive,
+            negative=negative,
+            guidance=guidance,
+            mask=mask,
+            keep_scene=keep_scene,
+        )
+        return io.NodeOutput(guider, latent)
 
 
 class SceneDecode(io.ComfyNode):

@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io
 
-from .host.paint_by_example import load_paint_by_example_playroom
-from .host.playroom_models import load_playroom
+from .host.playroom_models import load_paint_by_example_playroom, load_playroom
 from .sockets import EmbeddingOptimizerType, ExemplarEncoderType, model_outputs
 
 

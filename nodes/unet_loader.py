@@ -5,7 +5,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..pipelines.weights.unets import CANDIDATES, CONFIG
-from .host.unets import load_unet
+from .host.pix2pix_unets import load_pix2pix_unet
 from .model_list import ModelList
 
 SAVED = "as saved"
@@ -59,4 +59,4 @@ class Pix2PixUNetLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, name, weights=SAVED) -> io.NodeOutput:
-        return io.NodeOutput(load_unet(MODELS.find(name), averaged=weights == AVERAGED))
+        return io.NodeOutput(load_pix2pix_unet(MODELS.find(name), averaged=weights == AVERAGED))

@@ -14,24 +14,9 @@ import comfy.ldm.models.autoencoder
 import comfy.sd
 import torch
 
-from ...pipelines.weights.reading import StateDict, describe_non_finite, read_weights
+from ...pipelines.weights.reading import StateDict, describe_misfit, describe_non_finite, read_weights, shapes_of
 from ...pipelines.weights.unets import read_json
-from .unets import PlainLayers
-
-
-def _check_fit(folder: Path, module: torch.nn.Module, state: StateDict) -> None:
-    """Raise ValueError unless the weights have the names and shapes of the module, and are finite."""
-    wanted, given = ({name: tensor.shape for name, tensor in table.items()} for table in (module.state_dict(), state))
-    wrong = {
-        "missing": wanted.keys() - given.keys(),
-        "unexpected": given.keys() - wanted.keys(),
-        "of another shape": {name for name in wanted.keys() & given.keys() if wanted[name] != given[name]},
-    }
-    found = [f"{len(names)} {what} (such as {min(names)})" for what, names in wrong.items() if names]
-    if found:
-        raise ValueError(f"The weights in {folder} do not fit their own config: {', '.join(found)}.")
-    if bad := describe_non_finite(state):
-        raise ValueError(f"The weights in {folder} hold values that are not finite: {bad}. Fetch another copy.")
+from .plain_layers import PlainLayers
 
 
 def load_vae(folder: Path) -> comfy.sd.VAE:
@@ -53,8 +38,9 @@ def load_vae(folder: Path) -> comfy.sd.VAE:
     )
     params = {"ddconfig": settings, "embed_dim": config["latent_channels"]}
     with torch.device("meta"):
-        shape = comfy.ldm.models.autoencoder.AutoencoderKL(**params)
-    _check_fit(folder / "vae", shape, comfy.diffusers_convert.convert_vae_state_dict(state))  # the host only logs it
+        empty_vae = comfy.ldm.models.autoencoder.AutoencoderKL(**params)
+    host_state = comfy.diffusers_convert.convert_vae_state_dict(state)
+    _check_weights(folder / "vae", empty_vae, host_state)  # the host only logs it
     vae = comfy.sd.VAE(sd=state, config={"params": params})
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):  # the host builds 32 groups, whatever the model was trained with
@@ -67,11 +53,21 @@ def load_clip_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
     config = read_json(folder / "image_encoder" / "config.json")
     pixels = read_json(folder / "feature_extractor" / "preprocessor_config.json")
     state, _ = read_weights(folder / "image_encoder" / "model.safetensors")
-    statistics = {"image_mean": pixels["image_mean"], "image_std": pixels["image_std"]}
+    statistics = {name: pixels[name] for name in ("image_mean", "image_std")}
     encoder = comfy.clip_vision.ClipVisionModel(config | statistics)
     state = {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}  # of old exports
     with torch.device("meta"):
-        shape = comfy.clip_model.CLIPVisionModelProjection(encoder.config, torch.float32, "meta", PlainLayers)
-    _check_fit(folder / "image_encoder", shape, state)
+        empty_encoder = comfy.clip_model.CLIPVisionModelProjection(encoder.config, torch.float32, "meta", PlainLayers)
+    _check_weights(folder / "image_encoder", empty_encoder, state)
     encoder.load_sd(state)
     return encoder
+
+
+def _check_weights(folder: Path, network: torch.nn.Module, state: StateDict) -> None:
+    """Raise ValueError unless the weights have the names and shapes of the network's, and are finite."""
+    misfit = describe_misfit(shapes_of(network.state_dict()), shapes_of(state))
+    if misfit:
+        raise ValueError(f"The weights in {folder} do not fit their own config: {misfit}.")
+    bad = describe_non_finite(state)
+    if bad:
+        raise ValueError(f"The weights in {folder} hold values that are not finite: {bad}. Fetch another copy.")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import comfy.latent_formats
+import comfy.ops
 
-from ...pipelines.weights.unets import read_json
+from ...pipelines.paint_by_example import exemplar_encoder
+from ...pipelines.weights.unets import open_unet, read_json, unet_folder
+from . import paint_by_example_models
 from .diffusers_models import load_clip_vision, load_vae
-from .managed import ManagedEmbeddingOptimizer
-from .unets import load_pix2pix_unet
+from .managed_networks import ManagedExemplarEncoder, load_embedding_optimizer
+from .unet_models import build
+from .unet_settings import folder_settings
 
 FOLDER = Path(__file__).parents[2] / "playroom_models"
 FILES = (
@@ -24,6 +29,11 @@ FILES = (
     "vae/config.json",
     "vae/diffusion_pytorch_model.safetensors",
 )
+PAINT_BY_EXAMPLE_FILES = (
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "exemplar_encoder.safetensors",
+)
 
 
 class PlayroomLatent(comfy.latent_formats.LatentFormat):
@@ -37,11 +47,40 @@ class PlayroomLatent(comfy.latent_formats.LatentFormat):
 
 def load_playroom():
     """(MODEL, VAE, CLIP_VISION, EMBEDDING_OPTIMIZER). Raises FileNotFoundError when the checkout is incomplete."""
-    if absent := [name for name in FILES if not (FOLDER / name).is_file()]:
-        raise FileNotFoundError(f"The playroom models in {FOLDER} lack {', '.join(absent)}; install the pack again.")
+    _check_complete(FOLDER, FILES)
     return (
-        load_pix2pix_unet(FOLDER, PlayroomLatent),
+        load_unet(FOLDER),
         load_vae(FOLDER),
         load_clip_vision(FOLDER),
-        ManagedEmbeddingOptimizer(FOLDER / "embedding_optimizer.safetensors"),
+        load_embedding_optimizer(FOLDER / "embedding_optimizer.safetensors"),
     )
+
+
+def load_unet(folder: Path, disable_dynamic: bool = False):
+    """MODEL of a diffusers folder, with as many input channels as its UNet has.
+
+    Raises FileNotFoundError, or ValueError when weights and config do not belong together.
+    """
+    files = open_unet(unet_folder(folder))
+    patcher = build(files, folder_settings(folder), latent=PlayroomLatent, disable_dynamic=disable_dynamic)
+    patcher.cached_patcher_init = (load_unet, (folder,))
+    return patcher
+
+
+def load_paint_by_example_playroom():
+    """(MODEL, VAE, CLIP_VISION, EXEMPLAR_ENCODER): its own UNet and exemplar encoder, the rest as `load_playroom`."""
+    folder = FOLDER / "paint_by_example"
+    _check_complete(folder, PAINT_BY_EXAMPLE_FILES)
+    encoder = exemplar_encoder.load(folder / "exemplar_encoder.safetensors", comfy.ops.manual_cast)
+    return (
+        paint_by_example_models.load_unet(folder, PlayroomLatent, schedule=FOLDER),
+        load_vae(FOLDER),
+        load_clip_vision(FOLDER),
+        ManagedExemplarEncoder(encoder),
+    )
+
+
+def _check_complete(folder: Path, files: Iterable[str]) -> None:
+    absent = [name for name in files if not (folder / name).is_file()]
+    if absent:
+        raise FileNotFoundError(f"The playroom models in {folder} lack {', '.join(absent)}; install the pack again.")

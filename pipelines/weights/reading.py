@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 StateDict = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
 
 
 def is_pickle(path: Path) -> bool:
@@ -74,6 +75,22 @@ def describe_non_finite(state: StateDict) -> str | None:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all()
     }
     return ", ".join(f"{name} ({count} values)" for name, count in bad.items()) or None
+
+
+def shapes_of(state: StateDict) -> Shapes:
+    """Name -> shape of the tensors of a file or a network."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def describe_misfit(expected: Shapes, stored: Shapes) -> str | None:
+    """How many tensors of a file are missing, unexpected or of another shape, each with an example; None if all fit."""
+    common = expected.keys() & stored.keys()
+    wrong = {
+        "missing": expected.keys() - stored.keys(),
+        "unexpected": stored.keys() - expected.keys(),
+        "of another shape": {name for name in common if expected[name] != stored[name]},
+    }
+    return ", ".join(f"{len(names)} {what} (such as {min(names)})" for what, names in wrong.items() if names) or None
 
 
 def fingerprint(networks: Iterable[torch.nn.Module], *facts: object) -> str:

@@ -178,7 +178,7 @@ class Kit:
         return self.comfy("PaintByExampleLoader", name=NAME)
 
     def exemplar(self, image=None, width=128, **inputs):
-        from visual_insertion_pack.nodes.host.paint_by_example import ManagedExemplarEncoder
+        from visual_insertion_pack.nodes.host.managed_networks import ManagedExemplarEncoder
 
         encoder = exemplar_encoder.ExemplarEncoder(exemplar_encoder.ExemplarSettings(width, 128, blocks=1))
         given = dict(clip_vision=self.clip_vision, exemplar_encoder=ManagedExemplarEncoder(encoder))
@@ -204,7 +204,7 @@ class Kit:
         return encoder
 
     def other_optimizer(self, null="stored", clip_vision=None, **settings):
-        old = self.optimizer.settings
+        old = self.optimizer.module.settings
         new = type(old)(**{**vars(old), **settings})
         save_file(embedding_optimizer.build(new).state_dict(), self.file, embedding_optimizer.metadata(new))
         return self.load(null=null, clip_vision=clip_vision)

@@ -121,7 +121,7 @@ def test_the_released_shapes_load_and_pair_at_full_size(comfy, models, vision, f
     assert sum(tensor.numel() for tensor in state.values()) == parameters
     torch.save(state, folder / "emb_opt.pt")
     (optimizer,) = comfy("EmbeddingOptimizerLoader", name="emb_opt.pt", queries_seed=3)
-    assert optimizer.settings.variant == variant
+    assert optimizer.module.settings.variant == variant
     picture = torch.rand(1, 60, 50, 3, generator=torch.Generator().manual_seed(0))
     (seen,) = comfy("ObjectImageEncode", clip_vision=vision[0], image=picture)
     assert seen["last_hidden_state"].shape == (1, 257, 1024)
@@ -209,7 +209,7 @@ def dino(comfy, saved):
 def with_details(models, folder):
     """The file of an optimizer for the playroom that reads the second encoder as well."""
     torch.manual_seed(0)
-    settings = type(models[3].settings)(**{**vars(models[3].settings), "detail_width": 64})
+    settings = type(models[3].module.settings)(**{**vars(models[3].module.settings), "detail_width": 64})
     optimizer = embedding_optimizer.build(settings)
     optimizer.null.normal_()
     embedding_optimizer.save(optimizer, folder / "details.safetensors")
@@ -272,16 +272,16 @@ OBJECT_SCALE, SCENE_SCALE = 4.0, 1.5
 @pytest.fixture(scope="module")
 def object_and_text(comfy, models, text, tmp_path_factory):
     """By number of tokens, (positive, negative) of an object, and "text" of 77 tokens; for the playroom's UNet."""
-    from visual_insertion_pack.nodes.host.managed import ManagedEmbeddingOptimizer
+    from visual_insertion_pack.nodes.host.managed_networks import load_embedding_optimizer
 
     kit = SimpleNamespace(conditionings={})
     path = tmp_path_factory.mktemp("long") / "long.safetensors"
     torch.manual_seed(1)
-    settings = type(models[3].settings)(**{**vars(models[3].settings), "context_tokens": 77})
+    settings = type(models[3].module.settings)(**{**vars(models[3].module.settings), "context_tokens": 77})
     long = embedding_optimizer.build(settings)
     long.null.normal_()
     embedding_optimizer.save(long, path)
-    long = ManagedEmbeddingOptimizer(path)
+    long = load_embedding_optimizer(path)
     (seen,) = comfy("ObjectImageEncode", clip_vision=models[2], image=VIEWS[:1])
     for tokens, optimizer in ((16, models[3]), (77, long)):
         kit.conditionings[tokens] = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)

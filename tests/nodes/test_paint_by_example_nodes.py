@@ -215,12 +215,12 @@ def test_a_batch_is_its_single_runs(encode, condition, sample):
 
 def test_a_checkpoint_is_the_folder(comfy, models, small, encode, condition, sample, monkeypatch):
     """Small: the sizes that a file does not tell are the folder's. The real ones are in the real-size test."""
-    from visual_insertion_pack.nodes.host import paint_by_example
+    from visual_insertion_pack.nodes.host import paint_by_example_models as host
 
     folder, networks = small
-    monkeypatch.setattr(paint_by_example, "SD14", parts.UNET)
-    monkeypatch.setattr(paint_by_example, "VIT_L", paint_by_example.VIT_L | parts.VISION)
-    monkeypatch.setattr(paint_by_example, "_vae", lambda files: models[1])
+    monkeypatch.setattr(host, "SD14", parts.UNET)
+    monkeypatch.setattr(host, "VIT_L", host.VIT_L | parts.VISION)
+    monkeypatch.setattr(host, "vae_of", lambda files: models[1])
     path = comfy.base / "models" / "checkpoints" / FILE
     path.parent.mkdir(exist_ok=True)
     save_file(parts.ldm_state(networks["image_encoder"], networks["unet"]), path)

@@ -141,7 +141,7 @@ def main():
     comfy = InProcess(home, base)
     from comfy import ops
 
-    from ...nodes.host import paint_by_example as host  # not before the host is there
+    from ...nodes.host import managed_networks, paint_by_example_models  # not before the host is there
 
     def encode(layout, vision, encoder):
         pair = comfy("PaintByExampleEncode", clip_vision=vision, exemplar_encoder=encoder, image=EXEMPLAR)
@@ -167,9 +167,9 @@ def main():
         "peak_gb": peak_memory() / GB,
     }
     del model, vae, vision, encoder, inputs
-    files = host.open_paint_by_example(base / "models/diffusers" / FOLDER)
-    encoder = host.ManagedExemplarEncoder(files.exemplar_encoder(ops.manual_cast))
-    encode("folder", host._clip_vision(files), encoder)
+    files = paint_by_example_models.open_paint_by_example(base / "models/diffusers" / FOLDER)
+    encoder = managed_networks.ManagedExemplarEncoder(files.exemplar_encoder(ops.manual_cast))
+    encode("folder", paint_by_example_models.clip_vision_of(files), encoder)
     print(json.dumps(found))
     return 0
 

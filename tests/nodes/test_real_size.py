@@ -79,7 +79,7 @@ def base(comfy, tmp_path_factory):
     from comfy.ldm.models.autoencoder import AutoencoderKL
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    from visual_insertion_pack.nodes.host.unets import host_unet_config
+    from visual_insertion_pack.nodes.host.unet_settings import host_unet_config
     from visual_insertion_pack.pipelines.weights.layouts import averaged_name, to_diffusers
     from visual_insertion_pack.tests import sd15
 

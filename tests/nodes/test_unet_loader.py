@@ -47,9 +47,9 @@ def state(theirs):
 @pytest.fixture
 def models(comfy, monkeypatch):
     """The host's model folders, emptied afterwards; a file without a config may be of the small size here."""
-    from visual_insertion_pack.nodes.host import unets
+    from visual_insertion_pack.nodes.host import pix2pix_unets
 
-    monkeypatch.setattr(unets, "SD15", CONFIG)
+    monkeypatch.setattr(pix2pix_unets, "SD15", CONFIG)
     folders = [comfy.base / "models" / name for name in ("diffusion_models", "checkpoints", "diffusers", "loras")]
     for folder in folders:
         folder.mkdir(exist_ok=True)
@@ -274,13 +274,13 @@ def test_shards_are_read_one_after_the_other_each_tensor_once(load, models, stat
 
 
 def test_a_damaged_shard_is_found_before_any_network_is_built(load, models, state, monkeypatch):
-    from visual_insertion_pack.nodes.host import unets
+    from visual_insertion_pack.nodes.host import pix2pix_unets
 
     folder = make_folder(models / "diffusers" / FOLDER)
     save_shards(folder, state)
     last = folder / f"{STEM}-00003-of-00003.safetensors"
     last.write_bytes(last.read_bytes()[:-10])
-    monkeypatch.setattr(unets, "build", None)
+    monkeypatch.setattr(pix2pix_unets, "build", None)
     with pytest.raises(ValueError, match="00003-of-00003.safetensors is not a readable safetensors file"):
         load(FOLDER)
 
@@ -313,12 +313,13 @@ def test_at_the_real_size_the_config_is_the_stock_one(comfy):
     import comfy.model_detection
     import comfy.supported_models
 
-    from visual_insertion_pack.nodes.host import unets
+    from visual_insertion_pack.nodes.host import pix2pix_unets, unet_models, unet_settings
 
-    config = unets.host_unet_config(unets.SD15)
-    made = unets._model_config(config, 8, "epsilon", comfy.latent_formats.SD15)
-    assert type(made) is comfy.supported_models.SD15_instructpix2pix
-    meta = {name: torch.empty(shape, device="meta") for name, shape in unets._wanted(config, 8).items()}
+    settings = unet_settings.settings_of(pix2pix_unets.SD15)
+    stock = comfy.supported_models.SD15_instructpix2pix
+    made = unet_models.model_config(settings, comfy.latent_formats.SD15, stock)
+    assert type(made) is stock
+    meta = {name: torch.empty(shape, device="meta") for name, shape in settings.weight_shapes().items()}
     detected = comfy.model_detection.model_config_from_unet(meta, "")
     assert type(detected) is type(made)
     ours = {name: made.unet_config.get(name) for name in detected.unet_config if name != "use_checkpoint"}

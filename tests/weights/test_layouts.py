@@ -43,27 +43,27 @@ def unet(request):
 def test_the_host_says_the_same(unet, comfy):
     import comfy.utils
 
-    from visual_insertion_pack.nodes.host import unets
+    from visual_insertion_pack.nodes.host import unet_settings
 
     names, config = unet
-    theirs = comfy.utils.unet_to_diffusers(unets.host_unet_config(config))
+    theirs = comfy.utils.unet_to_diffusers(unet_settings.host_unet_config(config))
     assert layouts.to_ldm(names) == {name: theirs[name] for name in names}
 
 
 def test_the_hosts_network_has_these_names_and_shapes(unet, comfy):
-    from visual_insertion_pack.nodes.host import unets
+    from visual_insertion_pack.nodes.host import unet_settings
 
     names, config = unet
-    wanted = unets._wanted(unets.host_unet_config(config), 4)
+    wanted = unet_settings.settings_of(config).weight_shapes()
     assert {ours: names[theirs] for theirs, ours in layouts.to_ldm(names).items()} == wanted
 
 
 def test_unequal_levels_have_their_own_numbers(comfy):
     """Where the host's own table goes wrong: it takes every level for as long as the first."""
-    from visual_insertion_pack.nodes.host import unets
+    from visual_insertion_pack.nodes.host import unet_settings
 
     names, config = diffusers_names([1, 2, 3], [False, True, True], 1, False)
-    wanted = unets._wanted(unets.host_unet_config(config), 4)
+    wanted = unet_settings.settings_of(config).weight_shapes()
     renamed = layouts.to_ldm(names)
     assert {ours: names[theirs] for theirs, ours in renamed.items()} == wanted
     assert layouts.to_diffusers(wanted) == {ours: theirs for theirs, ours in renamed.items()}

@@ -7,7 +7,6 @@ import logging
 import comfy.sampler_helpers
 import comfy.samplers
 import node_helpers
-import torch
 
 from ...pipelines.sampling.guidance import Guidance, combine, needed_branches, scales_at
 from ...pipelines.sampling.kept_scene import restore_kept
@@ -37,9 +36,10 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
 
     def sample(self, noise, latent_image, sampler, sigmas, denoise_mask=None, **kwargs):
         self.evaluations = 0
-        if unheard := [name for name in TWO_BRANCH_PATCHES if self.model_options.get(name)]:
+        ignored = [name for name in TWO_BRANCH_PATCHES if self.model_options.get(name)]
+        if ignored:
             logging.warning(
-                f"Visual Insertion: a node on the model set {', '.join(unheard)}, which is for two-branch CFG and does "
+                f"Visual Insertion: a node on the model set {', '.join(ignored)}, which is for two-branch CFG and does "
                 "nothing in three-branch guidance; use Guidance Control's rescale and intervals."
             )
         samples = super().sample(noise, latent_image, sampler, sigmas, denoise_mask, **kwargs)
@@ -53,9 +53,9 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         scales = scales_at(self.guidance, float(timestep.max()), percent_to_sigma)
         branches = needed_branches(self.guidance, scales)
         conds = {branch: self.conds.get(CONDS[branch]) for branch in branches}
-        out = comfy.samplers.calc_cond_batch(self.inner_model, list(conds.values()), x, timestep, model_options)
+        denoised = comfy.samplers.calc_cond_batch(self.inner_model, list(conds.values()), x, timestep, model_options)
         self.evaluations += len(branches)
-        predictions = dict(zip(branches, out, strict=True))
+        predictions = dict(zip(branches, denoised, strict=True))
         guided = combine(self.guidance, scales, predictions)
         weaker = predictions.get("scene", predictions.get("empty", guided))
         for patch in model_options.get("sampler_post_cfg_function", []):
@@ -74,46 +74,3 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
                 }
             )
         return guided
-
-
-def check_pix2pix_model(model) -> None:
-    """Raise ValueError when MODEL cannot take a scene beside the noise."""
-    config = model.model.model_config.unet_config
-    found = config.get("in_channels")
-    wanted = 2 * model.model.latent_format.latent_channels
-    if found == wanted:
-        return
-    kind = {4: "a text-to-image model", 9: "an inpainting model"}.get(found, "another kind of model")
-    raise ValueError(
-        f"This sampler needs an InstructPix2Pix model whose UNet takes {wanted} channels (noise and scene); the one "
-        f"connected takes {found}, which is {kind}. Use instruct-pix2pix-00-22000.safetensors (stock checkpoint "
-        "loader), a Paint by Inpaint UNet, or the Playroom Models node."
-    )
-
-
-def check_latent(model, encoded: torch.Tensor) -> None:
-    """Raise ValueError when a scene's latent comes from a VAE of another kind of model."""
-    wanted = model.model.latent_format.latent_channels
-    if encoded.ndim != 4 or encoded.shape[1] != wanted:
-        raise ValueError(
-            f"The VAE gives latents of shape {tuple(encoded.shape)}, but this model works on {wanted} channels. "
-            "Connect the VAE that belongs to the model."
-        )
-
-
-def check_context(model, **conditionings) -> None:
-    """Raise ValueError when a conditioning is empty, not finite, or of another width than the UNet's context."""
-    wanted = model.model.model_config.unet_config.get("context_dim")
-    for name, conditioning in conditionings.items():
-        if not conditioning:
-            raise ValueError(f"'{name}' is an empty conditioning; connect the Embedding Optimizer's {name}.")
-        for context, _ in conditioning:
-            if context is None:
-                raise ValueError(f"'{name}' holds no embedding; connect the Embedding Optimizer's {name}.")
-            if wanted is not None and context.shape[-1] != wanted:
-                raise ValueError(
-                    f"'{name}' has width {context.shape[-1]}, but this model's cross-attention reads width {wanted} "
-                    "(768 is SD1.5, 128 the playroom). The embedding optimizer and the model do not belong together."
-                )
-            if not torch.isfinite(context).all():
-                raise ValueError(f"'{name}' holds values that are not finite (NaN or infinity).")

@@ -1,0 +1,129 @@
+"""Paint by Example's parts as host types: its UNet with the channels in its own order, VAE and both encoders.
+
+The host's inpainting has mask and then masked picture, with 1 for what is painted; this model was trained with masked
+picture and then 1 for what is kept. `concat_keys` names both orders (model_base.BaseModel.concat_cond).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.clip_vision
+import comfy.latent_formats
+import comfy.ops
+import comfy.sd
+import comfy.supported_models
+import torch
+
+from ...pipelines.paint_by_example.checkpoints import (
+    CHANNELS,
+    PaintByExampleFiles,
+    check_channels,
+    open_paint_by_example,
+)
+from ...pipelines.weights.unets import UNetFiles, open_unet, read_json, unet_folder
+from .diffusers_models import load_vae
+from .managed_networks import ManagedExemplarEncoder
+from .pix2pix_unets import SD15
+from .unet_models import build
+from .unet_settings import FIRST, folder_settings, settings_of, stored_size
+
+ORDER = ("masked_image", "mask_inverted")  # after the noisy latent
+SD14 = SD15 | {"in_channels": CHANNELS}  # what a file without a config must be
+VIT_L = dict(  # the vision tower of an LDM file, which has no config
+    hidden_act="quick_gelu",
+    hidden_size=1024,
+    image_size=224,
+    intermediate_size=4096,
+    model_type="clip_vision_model",
+    num_attention_heads=16,
+    num_channels=3,
+    num_hidden_layers=24,
+    patch_size=14,
+    projection_dim=768,
+)
+
+
+def load_paint_by_example(path: Path):
+    """(MODEL, VAE, CLIP_VISION, EXEMPLAR_ENCODER) of an LDM file or a diffusers folder.
+
+    Raises FileNotFoundError, or ValueError for damaged files and other models.
+    """
+    files = open_paint_by_example(path)
+    if files.layout == "LDM":
+        _check_size(files.unet())
+    exemplar_encoder = ManagedExemplarEncoder(files.exemplar_encoder(comfy.ops.manual_cast))
+    clip_vision = clip_vision_of(files)  # what is read whole comes before what is large
+    vae = vae_of(files)
+    return load_unet(path), vae, clip_vision, exemplar_encoder
+
+
+def load_unet(
+    path: Path,
+    latent: type = comfy.latent_formats.SD15,
+    schedule: Path | None = None,
+    disable_dynamic: bool = False,
+):
+    """MODEL of an LDM file or a diffusers folder, with the channels in this model's order; 16 bit weights stay so.
+
+    `schedule` is the folder whose scheduler/ says what is predicted, if not `path`. Raises FileNotFoundError, or
+    ValueError for another family or size.
+    """
+    if path.is_dir():
+        files = open_unet(unet_folder(path))
+        check_channels(path, files.shapes[FIRST][1])
+        settings = folder_settings(path, schedule)
+    else:
+        files = open_paint_by_example(path).unet()
+        _check_size(files)
+        settings = settings_of(SD14)
+    patcher = build(
+        files,
+        settings,
+        latent=latent,
+        keep_half=True,
+        disable_dynamic=disable_dynamic,
+        stock=comfy.supported_models.SD15,
+    )
+    patcher.add_object_patch("concat_keys", ORDER)
+    patcher.cached_patcher_init = (load_unet, (path, latent, schedule))
+    return patcher
+
+
+def _check_size(files: UNetFiles) -> None:
+    """Raise ValueError unless the UNet in a file is of Stable Diffusion 1.4's size."""
+    channels, contexts = stored_size(files)
+    if (channels, contexts) != (SD14["block_out_channels"][0], [SD14["cross_attention_dim"]]):
+        raise ValueError(
+            f"{files.where} is not of Stable Diffusion 1.4's size: {channels} channels and a context of width "
+            f"{', '.join(map(str, contexts)) or 'none'}, and a file does not say with how many heads to run it. Put "
+            "it into a diffusers folder with its config.json, below models/diffusers."
+        )
+
+
+def vae_of(files: PaintByExampleFiles) -> comfy.sd.VAE:
+    """The stock VAE, of any size where a folder's config says which."""
+    if files.where.is_dir() and (files.where / "vae" / "diffusion_pytorch_model.safetensors").is_file():
+        return load_vae(files.where)
+    return comfy.sd.VAE(sd=files.vae())
+
+
+def clip_vision_of(files: PaintByExampleFiles) -> comfy.clip_vision.ClipVisionModel:
+    """The vision tower as a CLIP_VISION. The model has no projection: image_embeds of this one are zeros."""
+    config = VIT_L
+    if files.where.is_dir():
+        config = VIT_L | read_json(files.where / "image_encoder" / "config.json") | {"model_type": "clip_vision_model"}
+        pixels = files.where / "feature_extractor" / "preprocessor_config.json"
+        statistics = read_json(pixels) if pixels.is_file() else {}
+        config |= {name: statistics[name] for name in ("image_mean", "image_std") if name in statistics}
+    encoder = comfy.clip_vision.ClipVisionModel(config)
+    state = files.vision()
+    state["visual_projection.weight"] = torch.zeros(config["projection_dim"], config["hidden_size"])
+    try:
+        missing, unexpected = encoder.load_sd(state)
+    except RuntimeError as error:  # shapes
+        raise ValueError(f"{files.encoder.path} holds a vision encoder of another size: {error}") from error
+    if missing or unexpected:
+        wrong = [*(f"{name} is missing" for name in missing), *(f"{name} is not known" for name in unexpected)]
+        raise ValueError(f"{files.encoder.path} holds another vision encoder: {', '.join(wrong[:3])}.")
+    return encoder

@@ -1,0 +1,85 @@
+"""The scene as conditioning and latent, and one call that samples like the host's custom sampler does."""
+
+from __future__ import annotations
+
+import node_helpers
+import torch
+from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
+from torch import Tensor
+
+from ...pipelines.pictures.batches import paired
+from ...pipelines.pictures.masks import check_mask, touched_cells
+from ...pipelines.pictures.scene import check_scene, pad_to_multiple
+from ...pipelines.sampling.guidance import Guidance
+from ...pipelines.weights.layouts import kind_of
+from .conditionings import batch_size, check_contexts
+from .three_branch_guider import ThreeBranchGuider
+
+LATENT_CELL = 8  # px per latent cell
+
+
+def prepare(
+    model, vae, *, scene: Tensor, positive, negative, guidance: Guidance | None, mask: Tensor | None, keep_scene: bool
+):
+    """(guider, LATENT) for scenes [B,H,W,C] in 0..1 and masks [B,H,W] or [H,W] of where the object may appear.
+
+    The latent starts empty, or with the scene where the noise must not hide it: under a mask, or at denoise < 1.
+    Raises ValueError for parts that do not belong together, unusable scenes and masks, and batches that do not pair up.
+    """
+    _check_model(model)
+    check_contexts(model, positive=positive, negative=negative)
+    scene = check_scene(scene)
+    mask = None if mask is None else check_mask(mask, *scene.shape[1:3]).clamp(0, 1)
+    count = paired(
+        "Several pictures of one object are joined with views = average or concatenate.",
+        scenes=len(scene),
+        masks=1 if mask is None else len(mask),
+        positive=batch_size(positive),
+        negative=batch_size(negative),
+    )
+    scene_latents = vae.encode(pad_to_multiple(scene, LATENT_CELL))
+    _check_latents(model, scene_latents)
+    if len(scene_latents) < count:
+        scene_latents = scene_latents.repeat(count, 1, 1, 1)
+    beside_noise = {"concat_latent_image": scene_latents}
+    guider = ThreeBranchGuider(model, guidance or Guidance())
+    guider.set_branches(
+        full=node_helpers.conditioning_set_values(positive, beside_noise),
+        scene=node_helpers.conditioning_set_values(negative, beside_noise),
+        empty=negative,
+    )
+    starts_with_scene = keep_scene or mask is not None
+    latent = {"samples": scene_latents if starts_with_scene else torch.zeros_like(scene_latents)}
+    if mask is not None:
+        latent["noise_mask"] = touched_cells(mask, LATENT_CELL)
+    return guider, latent
+
+
+def _check_model(model) -> None:
+    """Raise ValueError when MODEL cannot take a scene beside the noise."""
+    channels = model.model.model_config.unet_config.get("in_channels")
+    needed = 2 * model.model.latent_format.latent_channels
+    if channels != needed:
+        raise ValueError(
+            f"This sampler needs an InstructPix2Pix model whose UNet takes {needed} channels (noise and scene); the "
+            f"one connected takes {channels}, which is {kind_of(channels)}. Use instruct-pix2pix-00-22000.safetensors "
+            "(stock checkpoint loader), a Paint by Inpaint UNet, or the Playroom Models node."
+        )
+
+
+def _check_latents(model, latents: Tensor) -> None:
+    """Raise ValueError when a scene's latents come from a VAE of another kind of model."""
+    channels = model.model.latent_format.latent_channels
+    if latents.ndim != 4 or latents.shape[1] != channels:
+        raise ValueError(
+            f"The VAE gives latents of shape {tuple(latents.shape)}, but this model works on {channels} channels. "
+            "Connect the VAE that belongs to the model."
+        )
+
+
+def sample(model, guider, latent, *, seed: int, steps: int, sampler_name: str, scheduler: str, denoise: float):
+    """LATENT after sampling; live preview, progress and cancel are the host's."""
+    noise = RandomNoise.execute(seed)[0]
+    sampler = KSamplerSelect.execute(sampler_name)[0]
+    sigmas = BasicScheduler.execute(model, scheduler, steps, denoise)[0]
+    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)[0]

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..pictures.sheets import tile
 from .row import Cut, decode
 
 AREAS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of the picture
 SIDES = (0, 16, 32, 64, 128, 256, 512, 1024)  # px
-SHOWN, ACROSS, CELL = 24, 3, 144  # triplets on the sheet, in a row of it, and px of each of their pictures
+EXAMPLES = 24  # triplets on the sheet
+ACROSS = 3  # of them in a row
+CELL = 144  # px, the side of each of their pictures
 COUNTS = ("kept", "dropped", "object_area", "object_side", "picture_size", "source", "class")
 
 
@@ -34,8 +37,8 @@ class Report:
     counts: dict[str, Counter] = field(default_factory=lambda: {name: Counter() for name in COUNTS})
     examples: list[tuple[str, str, int]] = field(default_factory=list)  # digest, shard, row in it
 
-    def keep(self, columns: dict[str, Any], cut: Cut, split: str, shard: str, row: int) -> None:
-        found = {
+    def keep(self, columns: dict[str, Any], cut: Cut, *, split: str, shard: str, row: int) -> None:
+        values = {
             "kept": split,
             "object_side": bin_name(cut.side, SIDES),
             "picture_size": "{}x{}".format(*cut.size),
@@ -43,11 +46,11 @@ class Report:
             "class": columns["Instruction_Class"] or "not stated",
         }
         if cut.area is not None:
-            found["object_area"] = bin_name(cut.area, AREAS)
-        for name, value in found.items():
+            values["object_area"] = bin_name(cut.area, AREAS)
+        for name, value in values.items():
             self.counts[name][value] += 1
         digest = hashlib.sha256(columns["id"].encode()).hexdigest()[:16]
-        self.examples = sorted([*self.examples, (digest, shard, row)])[:SHOWN]
+        self.examples = sorted([*self.examples, (digest, shard, row)])[:EXAMPLES]
 
     def drop(self, reason: str) -> None:
         self.counts["dropped"][reason] += 1
@@ -56,15 +59,17 @@ class Report:
         self.rows += other.rows
         for name, counter in other.counts.items():
             self.counts[name].update(counter)
-        self.examples = sorted([*self.examples, *other.examples])[:SHOWN]
+        self.examples = sorted([*self.examples, *other.examples])[:EXAMPLES]
 
     def tables(self) -> dict[str, dict[str, int]]:
         """The counts in an order that depends on nothing else: intervals upwards, the rest by count and name."""
         ordered = {}
         for name, counter in self.counts.items():
-            upwards = name in ("object_area", "object_side")
-            key = (lambda item: float(item[0].split("-")[0])) if upwards else (lambda item: (-item[1], item[0]))
-            ordered[name] = dict(sorted(counter.items(), key=key))
+            if name in ("object_area", "object_side"):
+                items = sorted(counter.items(), key=lambda item: float(item[0].split("-")[0]))
+            else:
+                items = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+            ordered[name] = dict(items)
         return ordered
 
     def to_json(self) -> dict[str, Any]:
@@ -77,18 +82,16 @@ class Report:
 
 
 def _cell(picture: Image.Image) -> Image.Image:
-    """A picture in a square, on grey."""
-    shown = picture.convert("RGBA")
-    shown.thumbnail((CELL, CELL))
+    """A picture in a square, at most as large as it is, on grey."""
+    small = picture.convert("RGBA")
+    small.thumbnail((CELL, CELL))
     cell = Image.new("RGBA", (CELL, CELL), (128, 128, 128, 255))
-    cell.alpha_composite(shown, ((CELL - shown.width) // 2, (CELL - shown.height) // 2))
+    cell.alpha_composite(small, ((CELL - small.width) // 2, (CELL - small.height) // 2))
     return cell.convert("RGB")
 
 
-def _outlined(target: Image.Image, mask: Image.Image | None) -> Image.Image:
+def _object_lit(target: Image.Image, mask: Image.Image) -> Image.Image:
     """The target, what is outside the object's mask at half its brightness."""
-    if mask is None:
-        return target
     on = np.asarray(mask.convert("L"))[..., None] > 0
     pixels = np.asarray(target.convert("RGB"))
     return Image.fromarray(np.where(on, pixels, pixels // 2).astype(np.uint8))
@@ -96,16 +99,12 @@ def _outlined(target: Image.Image, mask: Image.Image | None) -> Image.Image:
 
 def contact_sheet(rows: Iterable[dict[str, Any]]) -> Image.Image:
     """Scene, target with the object lit, and object's picture of each row, `ACROSS` rows beside each other."""
-    cells = []
+    triples = []
     for row in rows:
-        scene, target = decode(row["scene"], "scene"), decode(row["target"], "target")
-        mask = decode(row["mask"], "mask") if row["mask"] else None
-        cells.append([_cell(scene), _cell(_outlined(target, mask)), _cell(decode(row["object"][0], "object"))])
-    lines = -(-len(cells) // ACROSS)
-    gap = CELL // 12
-    sheet = Image.new("RGB", (ACROSS * (3 * CELL + gap) - gap, max(lines, 1) * (CELL + gap) - gap), "white")
-    for number, three in enumerate(cells):
-        for column, cell in enumerate(three):
-            left = (number % ACROSS) * (3 * CELL + gap) + column * CELL
-            sheet.paste(cell, (left, (number // ACROSS) * (CELL + gap)))
-    return sheet
+        scene = decode(row["scene"], "scene")
+        target = decode(row["target"], "target")
+        if row["mask"]:
+            target = _object_lit(target, decode(row["mask"], "mask"))
+        picture = decode(row["object"][0], "object")
+        triples.append(tile([_cell(scene), _cell(target), _cell(picture)], columns=3))
+    return tile(triples, columns=ACROSS, gap=CELL // 12)

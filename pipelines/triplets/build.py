@@ -18,7 +18,9 @@ from .report import Report, contact_sheet
 from .settings import BUILD, FORMAT, STATISTICS, BuildSettings
 from .shards import GROUP, TRAIN, VALIDATION, read_report, whole_file
 
-BAD_ROWS, SHEET, CARD = "bad_rows.jsonl", "contact_sheet.jpg", "README.md"
+BAD_ROWS = "bad_rows.jsonl"
+SHEET = "contact_sheet.jpg"
+CARD = "README.md"
 Progress = Callable[[int, int], None]  # rows done, rows of all
 
 
@@ -69,36 +71,41 @@ def build(
 def _claim(folder: Path, settings: BuildSettings, plan: Plan) -> str:
     """The fingerprint of settings and sources, written into a new folder and compared with an old one's."""
     builder = f"{FORMAT}-{sha256(repr((settings, plan.sources)).encode()).hexdigest()[:12]}"
-    told = {"builder": builder, "settings": asdict(settings), "sources": plan.sources}
-    told = json.loads(json.dumps(told))  # as it will be read
+    facts = {"builder": builder, "settings": asdict(settings), "sources": plan.sources}
+    facts = json.loads(json.dumps(facts))  # as they will be read
     path = folder / BUILD
-    if not path.exists():
-        if strange := [entry.name for entry in folder.iterdir() if entry.name not in (".lock", f"{BUILD}.part")]:
-            raise ValueError(f"{folder} is not empty ({min(strange)}) and no data set. Choose another folder.")
-        with whole_file(path) as part:
-            part.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before != facts:
+            raise ValueError(
+                f"{folder} holds a data set that was built otherwise ({_difference(before, facts)}). Choose another "
+                "folder, or the settings and sources it was begun with."
+            )
         return builder
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before != told:
-        raise ValueError(
-            f"{folder} holds a data set that was built otherwise ({_difference(before, told)}). Choose another folder, "
-            "or the settings and sources it was begun with."
-        )
+    strangers = {entry.name for entry in folder.iterdir()} - {".lock", f"{BUILD}.part"}
+    if strangers:
+        raise ValueError(f"{folder} is not empty ({min(strangers)}) and no data set. Choose another folder.")
+    with whole_file(path) as part:
+        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
     return builder
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What two builds have not in common, for people."""
-    old, new = before["settings"], now["settings"]
-    found = [f"{name} was {old.get(name)}, is {new[name]}" for name in new if old.get(name) != new[name]]
-    sides = ("rows", "masks")
-    found += [f"other files of {side}" for side in sides if before["sources"].get(side) != now["sources"].get(side)]
-    return "; ".join(found) or "by another version"
+    """What two builds do not have in common, for people."""
+    differences = []
+    for name, value in now["settings"].items():
+        if before["settings"].get(name) != value:
+            differences.append(f"{name} was {before['settings'].get(name)}, is {value}")
+    for side in ("rows", "masks"):
+        if before["sources"].get(side) != now["sources"].get(side):
+            differences.append(f"other files of {side}")
+    return "; ".join(differences) or "by another version"
 
 
 def _finish(folder: Path, plan: Plan, builder: str, settings: BuildSettings) -> dict[str, Any]:
     """Add up the reports of all units; the statistics are written last."""
-    report, shards = Report(), {TRAIN: 0, VALIDATION: 0}
+    report = Report()
+    shards = {TRAIN: 0, VALIDATION: 0}
     with whole_file(folder / BAD_ROWS) as part, open(part, "w", encoding="utf-8") as lines:
         lines.writelines(map(_line, plan.bad_masks))
         for unit in plan.units:
@@ -114,8 +121,8 @@ def _finish(folder: Path, plan: Plan, builder: str, settings: BuildSettings) -> 
     splits = [split for split, count in shards.items() if count] or [TRAIN]  # without any, JSON is taken for data
     with whole_file(folder / CARD) as part:
         part.write_text(card(plan.sources, splits), encoding="utf-8")
-    counted = Counter(bad["reason"] for bad in plan.bad_masks)
-    statistics = {"builder": builder, "rows": report.rows, **report.tables(), "masks": dict(sorted(counted.items()))}
+    reasons = Counter(bad["reason"] for bad in plan.bad_masks)
+    statistics = {"builder": builder, "rows": report.rows, **report.tables(), "masks": dict(sorted(reasons.items()))}
     with whole_file(folder / STATISTICS) as part:
         part.write_text(json.dumps(statistics, indent=1, ensure_ascii=False), encoding="utf-8")
     return statistics
@@ -134,7 +141,7 @@ def _example(folder: Path, shard: str, row: int) -> dict[str, Any]:
 def card(sources: dict[str, list[tuple[str, ...]]], splits: list[str]) -> str:
     """The data set's card, in which Hugging Face datasets look up which files are which split."""
     files = "".join(f"  - split: {split}\n    path: {split}/*.parquet\n" for split in splits)
-    count = " and ".join(f"{len(found)} files of {side}" for side, found in sources.items())
+    count = " and ".join(f"{len(known)} files of {side}" for side, known in sources.items())
     return (
         f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n\n"
         "# Triplets: scene, scene with the object, picture of the object\n\n"

@@ -56,7 +56,8 @@ def read_folder(folder: Path) -> Triplets:
             f"{index} does not exist. A folder of triplets needs it, one JSON object per line, or parquet shards as "
             "build-dataset makes them."
         )
-    triplets, missing = [], []
+    triplets = []
+    missing = []
     for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue

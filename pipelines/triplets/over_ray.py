@@ -51,7 +51,8 @@ class OverRay:
     """Runs units in the cluster at `address` ("local": one is started here), `workers` at once or as many as fit."""
 
     def __init__(self, address: str, workers: int | None = None):
-        self.address, self.workers = address, workers
+        self.address = address
+        self.workers = workers
 
     def __call__(self, units: Sequence[Unit], folder: Path, settings: BuildSettings, builder: str) -> Iterator[int]:
         """Yields the rows of each unit as it ends. Raises ImportError without Ray, OSError for a unit's problem."""

@@ -6,9 +6,10 @@ Only key columns are read. Whatever the order of either side, a unit knows where
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -60,31 +61,90 @@ class Unit:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Its rows under our names, img_id and ann_id as text."""
-        for row in read_rows(self.place, list(self.columns.values()), self.group, self.start, self.stop):
-            ours = {name: row[theirs] for name, theirs in self.columns.items()}
-            yield {**ours, **{key: _text(ours.get(key)) for key in (*KEYS, *TEXTS)}}
+        theirs = list(self.columns.values())
+        for row in read_rows(self.place, theirs, group=self.group, start=self.start, stop=self.stop):
+            ours = {name: row[column] for name, column in self.columns.items()}
+            texts = {name: _text(ours.get(name)) for name in (*KEYS, *TEXTS)}
+            yield {**ours, **texts}
 
     def read_masks(self) -> list[Any]:
         """The mask of each row, as stored; None where there is none."""
-        found: list[Any] = [None] * len(self)
+        masks: list[Any] = [None] * len(self)
         for picks in self.masks or ():
-            order = np.argsort(picks.rows, kind="stable")
-            rows, places, next_one = picks.rows[order], picks.places[order], 0
-            first, last = int(rows[0]), int(rows[-1]) + 1
-            for number, row in enumerate(read_rows(picks.place, ["mask"], picks.group, first, last), first):
-                while next_one < len(rows) and rows[next_one] == number:
-                    found[places[next_one]] = row["mask"]
-                    next_one += 1
-        return found
+            places = defaultdict(list)
+            for row, place in zip(picks.rows.tolist(), picks.places.tolist(), strict=True):
+                places[row].append(place)
+            start = min(places)
+            stored = read_rows(picks.place, ["mask"], group=picks.group, start=start, stop=max(places) + 1)
+            for number, row in enumerate(stored, start):
+                for place in places.get(number, ()):
+                    masks[place] = row["mask"]
+        return masks
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """All units, what the sources are, and what the join found wrong with the masks."""
 
     units: list[Unit]
     sources: dict[str, list[tuple[str, ...]]]  # side -> name, digest of layout and digest of keys of each file
-    bad_masks: list[dict[str, Any]] = field(default_factory=list)
+    bad_masks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a file, and the number of its first row in the file and in all files of its side."""
+
+    file: SourceFile
+    number: int
+    rows: int
+    first: int
+    offset: int
+
+
+class RowGroups:
+    """The row groups of several files on end: which one a row of all files is in."""
+
+    def __init__(self, files: Sequence[SourceFile]):
+        self.groups: list[RowGroup] = []
+        offset = 0
+        for file in files:
+            first = 0
+            for number, rows in enumerate(file.groups):
+                self.groups.append(RowGroup(file, number, rows=rows, first=first, offset=offset))
+                first += rows
+                offset += rows
+        self.offsets = np.array([group.offset for group in self.groups], np.int64)
+
+    def numbers(self, rows: Any) -> Any:
+        """The number of the group of each row; groups without rows hold none."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
+
+    def where(self, row: int) -> dict[str, Any]:
+        """Where a row is, for people."""
+        group = self.groups[self.numbers(row)]
+        return {"file": group.file.name, "row": row - group.offset + group.first}
+
+
+@dataclass(frozen=True)
+class Join:
+    """The number among all masks of the mask of each row, or -1; and the row groups that the masks are in."""
+
+    mask_of: Integers
+    groups: RowGroups
+
+    def picks(self, part: slice) -> tuple[Picks, ...]:
+        """Where the masks of a part of the rows are."""
+        masks = self.mask_of[part]
+        places = np.flatnonzero(masks >= 0)
+        masks = masks[places]
+        numbers = self.groups.numbers(masks)
+        picks = []
+        for number in np.unique(numbers).tolist():
+            group = self.groups.groups[number]
+            inside = numbers == number
+            picks.append(Picks(group.file.place, group.number, masks[inside] - group.offset, places[inside]))
+        return tuple(picks)
 
 
 def _text(value: Any) -> str | None:
@@ -96,23 +156,30 @@ def _look(source: str, split: str, each: Callable[..., Iterable[SourceFile]]) ->
     return list(each(look, places, names(places)))
 
 
-def _columns(files: Sequence[SourceFile], source: str) -> tuple[dict[str, str], bool]:
-    """Our names -> the files', and whether the rows are PIPE's. Raises ValueError for another schema."""
+def _columns(files: Sequence[SourceFile], source: str) -> dict[str, str]:
+    """Our names -> the files'; rows of PIPE have no "object". Raises ValueError for another schema."""
     for file in files:
-        for pictures, keys in ((PIPE, KEYS), (RELEASED, KEYS[:1])):
-            if not {*pictures.values(), *keys} - {*file.schema.names}:
-                break
-        else:
-            raise ValueError(
-                f"{file.place} has the columns {', '.join(file.schema.names)}: neither those of PIPE (source_img, "
-                "target_img, img_id, ann_id) nor those of a triplet set (original_image, target_image, object_image, "
-                "img_id)."
-            )
+        pictures = _picture_columns(file)
         if {*file.schema.names} != {*files[0].schema.names}:
             raise ValueError(f"{file.place} and {files[0].place} of {source} have different columns.")
         _check_pictures(file, pictures.values())
-    known = {**pictures, **{name: name for name in (*keys, *TEXTS) if name in files[0].schema.names}}
-    return known, pictures is PIPE
+    pictures = _picture_columns(files[0])
+    keys = KEYS if pictures is PIPE else KEYS[:1]
+    texts = [name for name in (*keys, *TEXTS) if name in files[0].schema.names]
+    return {**pictures, **{name: name for name in texts}}
+
+
+def _picture_columns(file: SourceFile) -> dict[str, str]:
+    columns = set(file.schema.names)
+    if columns.issuperset([*PIPE.values(), "img_id", "ann_id"]):
+        return PIPE
+    if columns.issuperset([*RELEASED.values(), "img_id"]):
+        return RELEASED
+    raise ValueError(
+        f"{file.place} has the columns {', '.join(file.schema.names)}: neither those of PIPE (source_img, "
+        "target_img, img_id, ann_id) nor those of a triplet set (original_image, target_image, object_image, "
+        "img_id)."
+    )
 
 
 def _check_pictures(file: SourceFile, columns: Iterable[str]) -> None:
@@ -125,8 +192,16 @@ def _check_pictures(file: SourceFile, columns: Iterable[str]) -> None:
             )
 
 
-def _keys(
-    files: Sequence[SourceFile], columns: list[str], each: Callable[..., Iterable[Any]]
+def _check_masks(files: Sequence[SourceFile]) -> None:
+    for file in files:
+        missing = {"mask", *KEYS} - {*file.schema.names}
+        if missing:
+            raise ValueError(f"{file.place} is not a file of masks: it has no column {min(missing)}.")
+        _check_pictures(file, ["mask"])
+
+
+def _read_keys(
+    files: Sequence[SourceFile], columns: list[str], each: Callable[..., Iterable[pa.Table]]
 ) -> tuple[pd.DataFrame, list[tuple[str, ...]]]:
     """One line per row of all files, img_id and ann_id as text, missing where they are; and what each file is known by.
 
@@ -134,56 +209,35 @@ def _keys(
     """
     import pandas as pd
 
-    tables = each(lambda file: read_columns(file.place, columns), files)
-    texts = [pd.DataFrame({name: table[name].cast(pa.string()).to_pandas() for name in columns}) for table in tables]
-    digests = [sha256(str(text.to_json(orient="values")).encode()).hexdigest()[:16] for text in texts]
-    known = [(file.name, file.digest, digest) for file, digest in zip(files, digests, strict=True)]
-    return pd.concat(texts, ignore_index=True), known
+    keys = []
+    known = []
+    for file, table in zip(files, each(lambda file: read_columns(file.place, columns), files), strict=True):
+        texts = pd.DataFrame({name: table[name].cast(pa.string()).to_pandas() for name in columns})
+        digest = sha256(str(texts.to_json(orient="values")).encode()).hexdigest()[:16]
+        keys.append(texts)
+        known.append((file.name, file.digest, digest))
+    return pd.concat(keys, ignore_index=True), known
 
 
-class _Groups:
-    """The row groups of several files on end: which one a row is in."""
+def _join(
+    rows: pd.DataFrame, masks: pd.DataFrame, groups: RowGroups, *, whole: bool
+) -> tuple[Join, list[dict[str, Any]]]:
+    """The join of rows and masks by their keys; and what is wrong with masks.
 
-    def __init__(self, files: Sequence[SourceFile]):
-        self.of = [(file, group) for file in files for group in range(len(file.groups))]
-        self.ends = np.cumsum([file.groups[group] for file, group in self.of])
-
-    def split(self, rows: Integers, places: Integers) -> tuple[Picks, ...]:
-        """Rows of the whole, by row group; `places` go along."""
-        groups = np.searchsorted(self.ends, rows, side="right")
-        picks = []
-        for number in np.unique(groups).tolist():
-            (file, group), here = self.of[number], groups == number
-            first = self.ends[number] - file.groups[group]
-            picks.append(Picks(file.place, group, rows[here] - first, places[here]))
-        return tuple(picks)
-
-    def name(self, row: int) -> dict[str, Any]:
-        """Where a row is, for people."""
-        number = int(np.searchsorted(self.ends, row, side="right"))
-        file, group = self.of[number]
-        before = sum(file.groups[:group])
-        return {"file": file.name, "row": int(row - self.ends[number] + file.groups[group] + before)}
-
-
-def _join(rows: pd.DataFrame, masks: pd.DataFrame, where: _Groups, whole: bool) -> tuple[Integers, list[dict]]:
-    """The row of the mask of each row, or -1; and what is wrong with masks: second ones of a key, those of no row."""
+    That is no key, a key that another mask has, and, if the rows are the `whole` source, a key of no row.
+    """
     complete = masks.notna().all(axis=1)
-    second = masks.duplicated(KEYS) & complete
-    usable = masks[complete & ~second].assign(mask=lambda found: found.index)
-    mask_of = rows.merge(usable, how="left", on=KEYS)["mask"].fillna(-1).to_numpy(np.int64)
-    reasons = {"mask without a key": ~complete, "second mask of this key, not used": second}
+    repeated = masks.duplicated(KEYS) & complete
+    usable = masks[complete & ~repeated]
+    mask_of = rows.merge(usable.assign(mask=usable.index), how="left", on=KEYS)["mask"].fillna(-1).to_numpy(np.int64)
+    problems = {"mask without a key": ~complete, "second mask of this key, not used": repeated}
     if whole:
-        taken = np.zeros(len(masks), dtype=bool)
-        taken[mask_of[mask_of >= 0]] = True
-        reasons["mask of no row"] = complete & ~second & ~taken
+        problems["mask of no row"] = complete & ~repeated & ~masks.index.isin(mask_of)
     bad = []
-    for reason, those in reasons.items():
-        named = masks[those].fillna("?")
-        for number, *keys in named.itertuples(name=None):
-            key = ":".join(keys)
-            bad.append({"side": "masks", **where.name(number), "id": key, "reason": reason, "detail": ""})
-    return mask_of, bad
+    for reason, concerned in problems.items():
+        for number, *keys in masks[concerned].fillna("?").itertuples(name=None):
+            bad.append({"side": "masks", **groups.where(number), "id": ":".join(keys), "reason": reason, "detail": ""})
+    return Join(mask_of, groups), bad
 
 
 def make_plan(rows: str, masks: str | None, split: str, settings: BuildSettings) -> Plan:
@@ -191,48 +245,48 @@ def make_plan(rows: str, masks: str | None, split: str, settings: BuildSettings)
 
     Raises FileNotFoundError where there are no files, ValueError for files of other columns.
     """
+    join = None
+    bad_masks = []
     with ThreadPoolExecutor(READERS) as readers:
         files = _look(rows, split, readers.map)
-        columns, is_pipe = _columns(files, rows)
+        columns = _columns(files, rows)
+        is_pipe = "object" not in columns
         if is_pipe and not masks:
             raise ValueError(f"{rows} holds rows of PIPE, which say nothing of where the object is. Give its masks.")
         if masks and not is_pipe:
             raise ValueError(f"{rows} brings pictures of the objects itself; there is nothing to do for {masks}.")
-        keys, known = _keys(files, [key for key in KEYS if key in columns], readers.map)
-        keys, plan = keys.head(settings.limit or sys.maxsize), Plan([], {"rows": known})
-        mask_of, groups = None, None
+        keys, known = _read_keys(files, [key for key in KEYS if key in columns], readers.map)
+        keys = keys.head(settings.limit or sys.maxsize)
+        sources = {"rows": known}
         if masks:
             mask_files = _look(masks, split, readers.map)
-            groups = _Groups(mask_files)
-            for file in mask_files:
-                if missing := {"mask", *KEYS} - {*file.schema.names}:
-                    raise ValueError(f"{file.place} is not a file of masks: it has no column {min(missing)}.")
-                _check_pictures(file, ["mask"])
-            mask_keys, plan.sources["masks"] = _keys(mask_files, KEYS, readers.map)
-            mask_of, plan.bad_masks = _join(keys, mask_keys, groups, settings.limit is None)
+            _check_masks(mask_files)
+            mask_keys, sources["masks"] = _read_keys(mask_files, KEYS, readers.map)
+            join, bad_masks = _join(keys, mask_keys, RowGroups(mask_files), whole=settings.limit is None)
+    units = _units(RowGroups(files), columns, keys, join, settings.unit_rows)
+    return Plan(units, sources, bad_masks)
+
+
+def _units(groups: RowGroups, columns: dict[str, str], keys: pd.DataFrame, join: Join | None, size: int) -> list[Unit]:
+    """The rows that `keys` has, in units of at most `size`, none across row groups."""
     copies = keys.groupby(list(keys.columns), dropna=False).cumcount().to_numpy(np.int64)
-    for file, group, first, start, stop, offset in _cuts(files, len(keys), settings.unit_rows):
-        here, picks = slice(offset + start, offset + stop), None
-        if mask_of is not None and groups is not None:
-            places = np.flatnonzero(mask_of[here] >= 0)
-            picks = groups.split(mask_of[here][places], places)
-        number, copied = len(plan.units), copies[here]
-        unit = Unit(number, file.place, file.name, columns, group, first, start, stop, copied, picks)
-        plan.units.append(unit)
-    return plan
-
-
-def _cuts(files: Sequence[SourceFile], rows: int, size: int) -> Iterator[tuple[SourceFile, int, int, int, int, int]]:
-    """The first `rows` rows in pieces of at most `size`, none across row groups.
-
-    Gives file, row group, number in the file of the group's first row, start and stop in the group, and number in all
-    files of the group's first row.
-    """
-    offset = 0
-    for file in files:
-        first = 0
-        for group, count in enumerate(file.groups):
-            there = min(count, rows - offset)
-            for start in range(0, there, size):
-                yield file, group, first, start, min(start + size, there), offset
-            first, offset = first + count, offset + count
+    units = []
+    for group in groups.groups:
+        rows = min(group.rows, len(keys) - group.offset)
+        for start in range(0, rows, size):
+            stop = min(start + size, rows)
+            part = slice(group.offset + start, group.offset + stop)
+            unit = Unit(
+                number=len(units),
+                place=group.file.place,
+                name=group.file.name,
+                columns=columns,
+                group=group.number,
+                first=group.first,
+                start=start,
+                stop=stop,
+                copies=copies[part],
+                masks=join.picks(part) if join else None,
+            )
+            units.append(unit)
+    return units

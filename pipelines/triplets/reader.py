@@ -77,7 +77,9 @@ class StoredTriplets(Sequence[StoredTriplet]):
                 f"The data set in {folder.parent} has no rows of the split '{folder.name}': {STATISTICS} counts what "
                 "was kept. Build one with another --validation, the share of pictures that is held out."
             )
-        self.names, self.views, self.masks = [], [], []
+        self.names: list[pa.ChunkedArray] = []
+        self.views: list[np.ndarray] = []
+        self.masks: list[np.ndarray] = []
         for shard in self.shards:
             names, views, masks = self._index(shard)
             self.names.append(names)
@@ -88,15 +90,16 @@ class StoredTriplets(Sequence[StoredTriplet]):
     @staticmethod
     def _index(shard: Path) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray]:
         """Names, and how many pictures of the object and of its mask there are; no picture is read."""
-        wanted = {"object": "object.list.element.path", "object_mask": "object_mask.list.element.path"}
         try:
             with pq.ParquetFile(shard) as file:
-                if missing := {"id", "scene", "target", *wanted} - {*file.schema_arrow.names}:
+                missing = {"id", "scene", "target", "object", "object_mask"} - {*file.schema_arrow.names}
+                if missing:
                     raise ValueError(f"{shard} holds no triplets: it has no column {min(missing)}.")
-                table = file.read(["id", *wanted.values()])
+                table = file.read(["id", "object.list.element.path", "object_mask.list.element.path"])
         except pa.ArrowException as error:
             raise ValueError(f"{shard} is not a readable shard: {error}. Build the data set anew.") from error
-        views, masks = (pc.call_function("list_value_length", [table[name]]).to_numpy() for name in wanted)
+        views = pc.call_function("list_value_length", [table["object"]]).to_numpy()
+        masks = pc.call_function("list_value_length", [table["object_mask"]]).to_numpy()
         if (views == 0).any() or ((masks > 0) & (masks != views)).any():
             raise ValueError(f"{shard} has a row without a picture of the object, or with another number of masks.")
         return table["id"], views, masks
@@ -105,18 +108,17 @@ class StoredTriplets(Sequence[StoredTriplet]):
         return self.ends[-1]
 
     def __getitem__(self, index: int) -> StoredTriplet:
-        place = bisect_right(self.ends, index)
         if not 0 <= index < len(self):
             raise IndexError(index)
-        shard, row = self.shards[place], index - self.ends[place] + len(self.names[place])
-
-        def pictures(column: str, counts: list[np.ndarray]) -> tuple[StoredPicture, ...]:
-            return tuple(StoredPicture(shard, row, column, item) for item in range(int(counts[place][row])))
-
+        place = bisect_right(self.ends, index)
+        shard = self.shards[place]
+        row = index - self.ends[place] + len(self.names[place])
+        views = range(int(self.views[place][row]))
+        masks = range(int(self.masks[place][row]))
         return StoredTriplet(
-            self.names[place][row].as_py(),
-            StoredPicture(shard, row, "scene"),
-            StoredPicture(shard, row, "target"),
-            pictures("object", self.views),
-            pictures("object_mask", self.masks),
+            name=self.names[place][row].as_py(),
+            scene=StoredPicture(shard, row, "scene"),
+            target=StoredPicture(shard, row, "target"),
+            objects=tuple(StoredPicture(shard, row, "object", item) for item in views),
+            masks=tuple(StoredPicture(shard, row, "object_mask", item) for item in masks),
         )

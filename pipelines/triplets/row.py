@@ -30,7 +30,8 @@ class RowError(ValueError):
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,10 @@ def bounds(mask: Mask) -> Box:
 def with_margin(box: Box, margin: float, size: tuple[int, int]) -> Box:
     """A box grown by `margin` of its sides in every direction, within a picture of `size`."""
     left, top, right, bottom = box
-    wide, high = round(margin * (right - left)), round(margin * (bottom - top))
-    return max(left - wide, 0), max(top - high, 0), min(right + wide, size[0]), min(bottom + high, size[1])
+    dx = round(margin * (right - left))
+    dy = round(margin * (bottom - top))
+    width, height = size
+    return max(left - dx, 0), max(top - dy, 0), min(right + dx, width), min(bottom + dy, height)
 
 
 def hide_background(pixels: NDArray[np.uint8], mask: Mask, background: str) -> NDArray[np.uint8]:
@@ -104,12 +107,14 @@ def hide_background(pixels: NDArray[np.uint8], mask: Mask, background: str) -> N
     return hidden if background == "white" else np.dstack([hidden, mask.astype(np.uint8) * 255])
 
 
-def _pair(row: Mapping[str, Any]) -> tuple[Image.Image, tuple[int, int]]:
-    scene, target = decode(row["scene"], "scene"), decode(row["target"], "target")
+def _target(row: Mapping[str, Any]) -> Image.Image:
+    """The target of a row whose scene can be read, too, and has its size."""
+    scene = decode(row["scene"], "scene")
+    target = decode(row["target"], "target")
     if scene.size != target.size:
-        sizes = " and ".join(f"{width}x{height}" for width, height in (scene.size, target.size))
-        raise RowError("scene and target differ in size", f"{sizes} px")
-    return target, target.size
+        sizes = f"{scene.width}x{scene.height} and {target.width}x{target.height} px"
+        raise RowError("scene and target differ in size", sizes)
+    return target
 
 
 def _check_side(width: int, height: int, settings: BuildSettings) -> None:
@@ -124,9 +129,9 @@ def _check_pixels(count: int) -> None:
 
 def cut_with_mask(row: Mapping[str, Any], mask: Stored, settings: BuildSettings) -> Cut:
     """The triplet of a row with scene, target and the mask of the object in any size. Raises RowError."""
-    target, size = _pair(row)
-    given = decode(mask, "mask")
-    on = scale_mask(given, size)
+    target = _target(row)
+    stored = decode(mask, "mask")
+    on = scale_mask(stored, target.size)
     if not on.any():
         raise RowError("empty mask")
     left, top, right, bottom = box = bounds(on)
@@ -135,26 +140,26 @@ def cut_with_mask(row: Mapping[str, Any], mask: Stored, settings: BuildSettings)
     area = float(on.mean())
     if not settings.min_area <= area <= settings.max_area:
         raise RowError("object's area out of range", f"{area:.5f} of the picture")
-    crop = with_margin(box, settings.margin, size)
+    crop = with_margin(box, settings.margin, target.size)
     window = np.s_[crop[1] : crop[3], crop[0] : crop[2]]
     pixels = hide_background(np.asarray(target.crop(crop).convert("RGB")), on[window], settings.background)
-    whole = on.astype(np.uint8) * 255
-    unchanged = given.mode == "L" and np.array_equal(np.asarray(given), whole)
+    white_on_black = on.astype(np.uint8) * 255
+    unchanged = stored.mode == "L" and np.array_equal(np.asarray(stored), white_on_black)
     columns = {
         "object": [png(pixels)],
-        "object_mask": [png(whole[window])],
-        "mask": mask if unchanged else png(whole),
+        "object_mask": [png(white_on_black[window])],
+        "mask": mask if unchanged else png(white_on_black),
         "box": list(box),
     }
-    return Cut(columns, size, max(right - left, bottom - top), area)
+    return Cut(columns, target.size, max(right - left, bottom - top), area)
 
 
 def cut_released(row: Mapping[str, Any], settings: BuildSettings) -> Cut:
     """The triplet of a row that brings the object's picture and no mask. Raises RowError."""
-    _, size = _pair(row)
+    target = _target(row)
     picture = decode(row["object"], "object")
     width, height = picture.size
     _check_side(width, height, settings)
     _check_pixels(int(np.count_nonzero(np.asarray(picture.convert("RGBA"))[..., 3])))
     columns = {"object": [row["object"]], "object_mask": [], "mask": None, "box": None}
-    return Cut(columns, size, max(width, height), None)
+    return Cut(columns, target.size, max(width, height), None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BACKGROUNDS = ("mask", "white", "keep")
-BUILD, STATISTICS = "build.json", "statistics.json"  # written first and last
+BUILD = "build.json"  # written first
+STATISTICS = "statistics.json"  # written last
 FORMAT = 1  # counted up whenever the same settings give other shards
 
 
@@ -30,8 +31,9 @@ class BuildSettings:
         if self.background not in BACKGROUNDS:
             raise ValueError(f"Unknown background '{self.background}'; use {', '.join(BACKGROUNDS)}.")
         shares = {"min_area": self.min_area, "max_area": self.max_area, "validation": self.validation}
-        if wrong := [name for name, share in shares.items() if not 0 <= share <= 1]:
-            raise ValueError(f"{wrong[0]} must be a share between 0 and 1, not {shares[wrong[0]]}.")
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be a share between 0 and 1, not {share}.")
         if self.min_area > self.max_area:
             raise ValueError(f"min_area, {self.min_area}, must not be above max_area, {self.max_area}.")
         if not 0 <= self.margin <= 10:

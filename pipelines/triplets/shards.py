@@ -21,7 +21,8 @@ from .row import Cut, RowError, cut_released, cut_with_mask, in_validation
 from .settings import BuildSettings
 
 GROUP = 32  # rows that are read together
-TRAIN, VALIDATION = "train", "validation"
+TRAIN = "train"
+VALIDATION = "validation"
 
 
 class Stopped(Exception):
@@ -29,10 +30,10 @@ class Stopped(Exception):
 
 
 def schema() -> pa.Schema:
-    """Of the shards, with what Hugging Face datasets read: pictures are pictures."""
+    """The schema of the shards, with what Hugging Face datasets read: pictures are pictures."""
     from datasets import Features, Image, List, Value
 
-    text, number = Value("string"), Value("int32")
+    text = Value("string")
     features = {
         "id": text,
         "scene": Image(),
@@ -40,7 +41,7 @@ def schema() -> pa.Schema:
         "object": List(Image()),
         "object_mask": List(Image()),
         "mask": Image(),
-        "box": List(number),
+        "box": List(Value("int32")),
         "img_id": text,
         "ann_id": text,
         **{name: text for name in TEXTS},
@@ -120,7 +121,7 @@ def _shard(path: Path, columns: pa.Schema) -> Iterator[_Shard]:
 
 
 def report_path(folder: Path, number: int) -> Path:
-    """Of a unit; it exists when the unit is done."""
+    """The report of a unit; it exists when the unit is done."""
     return folder / "units" / f"{number:06d}.json"
 
 
@@ -134,11 +135,11 @@ def read_report(folder: Path, number: int) -> dict[str, Any] | None:
     return content if whole else None
 
 
-def _cut(unit: Unit, row: dict[str, Any], mask: Any, copy: int, settings: BuildSettings) -> Cut:
-    needed = ("img_id",) if unit.masks is None else ("img_id", "ann_id")
-    if missing := [key for key in needed if not row[key]]:
-        raise RowError(f"no {missing[0]}")
-    if unit.masks is None:
+def _cut(row: dict[str, Any], mask: Any, settings: BuildSettings, *, released: bool, copy: int) -> Cut:
+    for key in ("img_id",) if released else ("img_id", "ann_id"):
+        if not row[key]:
+            raise RowError(f"no {key}")
+    if released:
         return cut_released(row, settings)
     if copy:
         raise RowError("second row of this key")
@@ -152,16 +153,22 @@ def build_unit(
 
     Raises ValueError or OSError for a source that cannot be read, OSError for a full disk, Stopped when told to.
     """
-    report, bad, columns, splits = Report(), [], schema(), {}
+    report = Report()
+    bad = []
+    columns = schema()
+    splits: dict[str, _Shard] = {}
+    released = unit.masks is None
     with ExitStack() as written:
         for number, (row, mask) in enumerate(zip(unit.rows(), unit.read_masks(), strict=True)):
             if stop():
                 raise Stopped
             report.rows += 1
-            copy, source_row = int(unit.copies[number]), unit.first + unit.start + number
-            name = f"{row['img_id'] or '?'}:{copy if unit.masks is None else row['ann_id'] or '?'}"
+            source_row = unit.first + unit.start + number
+            copy = int(unit.copies[number])
+            object_name = copy if released else row["ann_id"] or "?"
+            name = f"{row['img_id'] or '?'}:{object_name}"
             try:
-                cut = _cut(unit, row, mask, copy, settings)
+                cut = _cut(row, mask, settings, released=released, copy=copy)
             except RowError as error:
                 report.drop(error.reason)
                 where = {"side": "rows", "file": unit.name, "row": source_row}
@@ -173,9 +180,9 @@ def build_unit(
                 splits[split] = written.enter_context(_shard(path, columns))
             shard = splits[split]
             origin = {"source_file": unit.name, "source_row": source_row, "builder": builder}
-            filled = {**row, **cut.columns, **origin, "id": name}
-            report.keep(filled, cut, split, shard.path.relative_to(folder).as_posix(), shard.count)
-            shard.add({column: filled[column] for column in columns.names})
+            values = {**row, **cut.columns, **origin, "id": name}
+            report.keep(values, cut, split=split, shard=f"{split}/{shard.path.name}", row=shard.count)
+            shard.add({column: values[column] for column in columns.names})
     shards = {f"{name}/{shard.path.name}": shard.path.stat().st_size for name, shard in sorted(splits.items())}
     with whole_file(report_path(folder, unit.number)) as part:
         content = {**report.to_json(), "shards": shards, "bad": bad}

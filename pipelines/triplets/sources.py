@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 HUB = "hf://datasets/"
 SPLITS = ("train", "validation", "test")
 BATCH = 32  # rows in memory at once, of any one file
-BUFFERS = {False: 1 << 20, True: 8 << 20}  # bytes read at once: local, on the hub
+BUFFER = 1 << 20  # bytes read at once
+HUB_BUFFER = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,20 @@ def find(source: str, split: str) -> list[str]:
     if path.is_file():
         return [str(path)]
     if path.is_dir():
-        root, found = str(path), sorted(str(file) for file in path.rglob("*.parquet"))
-        names = [Path(file).relative_to(path).as_posix() for file in found]
+        root = str(path)
+        files = sorted(str(file) for file in path.rglob("*.parquet"))
     elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", source):
-        root, found = _on_the_hub(source)
-        names = [file.removeprefix(root) for file in found]
+        root, files = _on_the_hub(source)
     else:
         raise FileNotFoundError(f"{source} is neither a folder, a parquet file, nor the name of a data set.")
-    words = [set(re.split(r"[\W_]+", name)) for name in names]
-    marked = any(part.intersection(SPLITS) for part in words)
-    chosen = [file for file, part in zip(found, words, strict=True) if (split in part if marked else split == "train")]
-    if not chosen:
-        raise FileNotFoundError(f"{root} has no parquet file of the split '{split}' ({len(found)} files of any).")
-    return chosen
+    words = {file: set(re.split(r"[\W_]+", file.removeprefix(root))) for file in files}
+    if any(words[file].intersection(SPLITS) for file in files):
+        of_split = [file for file in files if split in words[file]]
+    else:
+        of_split = files if split == "train" else []
+    if not of_split:
+        raise FileNotFoundError(f"{root} has no parquet file of the split '{split}' ({len(files)} files of any).")
+    return of_split
 
 
 def _on_the_hub(source: str) -> tuple[str, list[str]]:
@@ -69,8 +71,8 @@ def _on_the_hub(source: str) -> tuple[str, list[str]]:
 
         commit = HfApi().dataset_info(name, revision=revision or None).sha
         root = f"{HUB}{name}@{commit}/"
-        found = HfFileSystem().find(root.removeprefix("hf://"))
-    return root, sorted(f"hf://{file}" for file in found if file.endswith(".parquet"))
+        files = HfFileSystem().find(root.removeprefix("hf://"))
+    return root, sorted(f"hf://{file}" for file in files if file.endswith(".parquet"))
 
 
 @contextmanager
@@ -101,23 +103,26 @@ def _open(place: str) -> Iterator[pq.ParquetFile]:
         if remote:
             from huggingface_hub import HfFileSystem
 
-            file: Any = HfFileSystem().open(place.removeprefix("hf://"), block_size=BUFFERS[True], cache_type="none")
+            path = place.removeprefix("hf://")
+            file: Any = HfFileSystem().open(path, block_size=HUB_BUFFER, cache_type="none")
         else:
             file = place
-        with pq.ParquetFile(file, buffer_size=BUFFERS[remote], pre_buffer=False) as opened:
+        with pq.ParquetFile(file, buffer_size=HUB_BUFFER if remote else BUFFER, pre_buffer=False) as opened:
             yield opened
 
 
 def look(place: str, name: str) -> SourceFile:
     """What a file's footer says. Raises ValueError for a file that is not parquet."""
     with _open(place) as file:
-        metadata = file.metadata
-        found = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        groups = tuple(group.num_rows for group in found)
-        chunks = [group.column(number) for group in found for number in range(group.num_columns)]
-        sizes = [(chunk.path_in_schema, chunk.data_page_offset, chunk.total_compressed_size) for chunk in chunks]
+        row_groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        sizes = []
+        for group in row_groups:
+            chunks = [group.column(number) for number in range(group.num_columns)]
+            sizes += [(chunk.path_in_schema, chunk.data_page_offset, chunk.total_compressed_size) for chunk in chunks]
         schema = file.schema_arrow
-    return SourceFile(place, name, groups, schema, sha256(repr((groups, sizes)).encode()).hexdigest()[:16])
+    rows = tuple(group.num_rows for group in row_groups)
+    digest = sha256(repr((rows, sizes)).encode()).hexdigest()[:16]
+    return SourceFile(place=place, name=name, groups=rows, schema=schema, digest=digest)
 
 
 def names(places: list[str]) -> list[str]:
@@ -135,13 +140,14 @@ def read_columns(place: str, columns: list[str]) -> pa.Table:
         return file.read(columns)
 
 
-def read_rows(place: str, columns: list[str], group: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
+def read_rows(place: str, columns: list[str], *, group: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
     """The rows start...stop of a row group, a batch in memory at a time."""
-    seen = 0
+    offset = 0  # of the batch in the row group
     with _open(place) as file:
         for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns, use_threads=False):
-            before, seen = seen, seen + len(batch)
-            if seen > start:
-                yield from batch.slice(max(start - before, 0), stop - max(start, before)).to_pylist()
-            if seen >= stop:
+            skipped = max(start - offset, 0)
+            if skipped < len(batch):
+                yield from batch.slice(skipped, stop - offset - skipped).to_pylist()
+            offset += len(batch)
+            if offset >= stop:
                 return

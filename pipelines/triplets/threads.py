@@ -19,11 +19,12 @@ class Threads:
         self.workers = workers
 
     def __call__(self, units: Sequence[Unit], folder: Path, settings: BuildSettings, builder: str) -> Iterator[int]:
-        stop, pool = Event(), ThreadPoolExecutor(self.workers)
+        stop = Event()
+        pool = ThreadPoolExecutor(self.workers)
         try:
-            ended = [pool.submit(build_unit, unit, folder, settings, builder, stop.is_set) for unit in units]
-            for one in as_completed(ended):
-                yield one.result()
+            begun = [pool.submit(build_unit, unit, folder, settings, builder, stop=stop.is_set) for unit in units]
+            for ended in as_completed(begun):
+                yield ended.result()
         finally:  # an error or Ctrl-C: units that have begun are left at their next row, and their halves removed
             stop.set()
             pool.shutdown(cancel_futures=True)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...pipelines.paint_by_example.exemplar_encoder import ExemplarEncoder, exemplar_context
 from ...pipelines.visual_insertion import optimizer_files
-from ...pipelines.visual_insertion.conversion import make_null
+from ...pipelines.visual_insertion.context_encoder import object_context
 from ...pipelines.visual_insertion.embedding_optimizer import EmbeddingOptimizer
+from ...pipelines.visual_insertion.optimizer_conversion import make_null
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -48,9 +49,7 @@ class ManagedEmbeddingOptimizer(ManagedNetwork[EmbeddingOptimizer]):
         device = self.load()
         features = features.to(device)
         details = None if details is None else details.to(device)
-        context, null = optimizer_files.object_context(
-            self.module, features, strength=strength, views=views, details=details
-        )
+        context, null = object_context(self.module, features, strength=strength, views=views, details=details)
         return _on_intermediate_device(context), _on_intermediate_device(null)
 
 

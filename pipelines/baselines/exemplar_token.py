@@ -13,13 +13,13 @@ from ..paint_by_example import exemplar_encoder as exemplars
 from ..paint_by_example.checkpoints import open_paint_by_example
 from ..paint_by_example.pipeline import OWN
 from ..sampling.pix2pix import check_folder
-from ..visual_insertion.embedding_optimizer import EmbeddingOptimizer, OptimizerSettings
+from ..visual_insertion.context_encoder import ContextEncoder
 from ..visual_insertion.pipeline import VisualInsertionPipeline
 
 PROBE = "embeddings.class_embedding"  # a small tensor that no two vision encoders share
 
 
-class ExemplarToken(EmbeddingOptimizer):
+class ExemplarToken(ContextEncoder):
     """One context token [B,1,context_width] of the class token, the learned "no exemplar" as the null.
 
     `norm` is the vision encoder's last layer norm: behind it, the class token is what CLIP calls pooled.
@@ -27,9 +27,9 @@ class ExemplarToken(EmbeddingOptimizer):
 
     def __init__(self, encoder: exemplars.ExemplarEncoder, norm: nn.Module):
         settings = encoder.settings
-        super().__init__(OptimizerSettings("exemplar", settings.encoder_width, settings.context_width, 1))
-        self.register_parameter("queries", None)
-        self.encoder, self.norm = encoder, norm
+        super().__init__(encoder_width=settings.encoder_width, context_width=settings.context_width, context_tokens=1)
+        self.encoder = encoder
+        self.norm = norm
         self.null.copy_(encoder.null[0].detach())
 
     def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:

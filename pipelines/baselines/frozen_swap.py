@@ -12,27 +12,28 @@ from transformers import CLIPVisionModelWithProjection
 
 from ..encoders.vision import find_encoder, load_encoder
 from ..sampling.pix2pix import check_folder
-from ..visual_insertion.embedding_optimizer import EmbeddingOptimizer, OptimizerSettings
+from ..visual_insertion.context_encoder import ContextEncoder
 from ..visual_insertion.pipeline import VisualInsertionPipeline
 from ..visual_insertion.released_optimizers import set_null
 from .base_null import base_null
 
 
-class Swap(EmbeddingOptimizer):
+class TokensForWords(ContextEncoder):
     """Vision tokens in the place of words, as many as words have; nothing is trained.
 
     The class token comes first, where words have their start token; the others follow in reading order, averaged in
     `context_tokens - 1` groups (SD1.5: 256 in 76). `project` brings them to the context's width.
     """
 
-    def __init__(self, settings: OptimizerSettings, project: nn.Module | None = None):
-        super().__init__(settings)
-        self.register_parameter("queries", None)
+    def __init__(
+        self, *, encoder_width: int, context_width: int, context_tokens: int, project: nn.Module | None = None
+    ):
+        super().__init__(encoder_width=encoder_width, context_width=context_width, context_tokens=context_tokens)
         self.project = project or nn.Identity()
 
     def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         tokens = self.project(features)
-        groups = F.adaptive_avg_pool1d(tokens[:, 1:].mT, self.settings.context_tokens - 1).mT
+        groups = F.adaptive_avg_pool1d(tokens[:, 1:].mT, len(self.null) - 1).mT
         return torch.cat([tokens[:, :1], groups], 1)
 
 
@@ -67,9 +68,15 @@ def frozen_swap(
     """
     folder = Path(folder)
     check_folder(folder)
-    encoder, null = load_encoder(*find_encoder(folder, image_encoder)), base_null(folder)
+    encoder = load_encoder(*find_encoder(folder, image_encoder))
+    null = base_null(folder)
     network: Any = encoder.network
-    settings = OptimizerSettings("swap", network.config.hidden_size, null.shape[2], null.shape[1])
-    swap = Swap(settings, untrained_projection(network, null.shape[2]))
+    _, context_tokens, context_width = null.shape
+    swap = TokensForWords(
+        encoder_width=network.config.hidden_size,
+        context_width=context_width,
+        context_tokens=context_tokens,
+        project=untrained_projection(network, context_width),
+    )
     set_null(swap, "empty prompt", null)
     return VisualInsertionPipeline.around(folder, encoder, swap, device, dtype)

@@ -125,7 +125,7 @@ def optimizer(args: Namespace) -> None:
     """Convert a released embedding optimizer. Raises ValueError for a file that is none."""
     _check_output(args.output)
 
-    from ..visual_insertion.conversion import convert
+    from ..visual_insertion.optimizer_conversion import convert
 
     null = args.null.replace("-", " ")
     done = convert(

@@ -26,6 +26,12 @@ class Encoder:
     mean: Sequence[float]  # [3]
     std: Sequence[float]  # [3]
 
+    @property
+    def width(self) -> int:
+        """Of its tokens."""
+        config: Any = self.network.config
+        return config.hidden_size
+
     def normalise(self, pictures: Tensor) -> Tensor:
         """Pictures [...,3,H,W] in 0..1 as the encoder's input."""
         shift, scale = (torch.tensor(values).to(pictures).view(3, 1, 1) for values in (self.mean, self.std))

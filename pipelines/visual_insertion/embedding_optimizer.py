@@ -1,12 +1,7 @@
-"""The family of embedding optimizers: ours, and the three published shapes, with one interface.
-
-Each maps vision tokens [B,T,encoder_width] to a context [B,context_tokens,context_width] and carries its null, the
-context that stands for no object.
-"""
+"""The family of embedding optimizers: ours, and the three published shapes."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from .context_encoder import ContextEncoder
 
 
 @dataclass(frozen=True)
@@ -31,23 +28,17 @@ class OptimizerSettings:
     detail_width: int = 0  # resampler only: width of a second encoder's tokens (1024 for DINOv2-large); 0 for none
 
 
-class EmbeddingOptimizer(nn.Module, ABC):
-    """What the variants share. `queries` [N,context_width] ask the vision tokens; None where nothing asks."""
-
-    null: Tensor  # [context_tokens,context_width], what stands for no object
-    queries: nn.Parameter | None
-    spread = 1.0  # standard deviation of queries before training
+class EmbeddingOptimizer(ContextEncoder):
+    """What the variants share: settings, and queries that ask the vision tokens."""
 
     def __init__(self, settings: OptimizerSettings):
-        super().__init__()
+        super().__init__(
+            encoder_width=settings.encoder_width,
+            context_width=settings.context_width,
+            context_tokens=settings.context_tokens,
+            detail_width=settings.detail_width,
+        )
         self.settings = settings
-        self.register_buffer("null", torch.zeros(settings.context_tokens, settings.context_width))
-
-    def draw_queries(self, count: int, generator: torch.Generator) -> Tensor:
-        """Noise [count,N,context_width] to take the place of `queries`, as the authors' code does in every forward."""
-        if self.queries is None:
-            raise ValueError(f"The variant {self.settings.variant} asks no queries.")
-        return self.spread * torch.randn((count, *self.queries.shape), generator=generator)
 
     def asking(self, tokens: Tensor, queries: Tensor | None) -> Tensor:
         """Queries [B,N,context_width] for the tokens [B,T,context_width] of B pictures: those given, or the learned."""
@@ -55,14 +46,6 @@ class EmbeddingOptimizer(nn.Module, ABC):
             queries = self.queries.expand(len(tokens), -1, -1)
         assert queries is not None
         return queries.to(tokens)
-
-    @abstractmethod
-    def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
-        """Context [B,context_tokens,context_width] of vision tokens [B,T,encoder_width].
-
-        `details` [B,S,detail_width] are a second encoder's tokens, for optimizers trained with one; `queries`
-        [B,N,context_width] replace the optimizer's own.
-        """
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -166,11 +149,18 @@ class TwoLinear(EmbeddingOptimizer):
         width = settings.context_width
         self.project = operations.Linear(settings.encoder_width, width)
         self.layers = nn.ModuleList(operations.Linear(width, width) for _ in range(settings.blocks))
-        self.register_parameter("queries", None)
         self.mix = operations.Linear(settings.encoder_tokens, settings.context_tokens)
 
     def forward(self, features: Tensor, details: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         return self.mix(_in_turn(self.layers, self.project(features)).transpose(1, 2)).transpose(1, 2)
+
+    def check_tokens(self, features: Tensor, details: Tensor | None = None) -> None:
+        super().check_tokens(features, details)
+        if features.shape[1] != self.settings.encoder_tokens:
+            raise ValueError(
+                f"This embedding optimizer (two_linear) reads exactly {self.settings.encoder_tokens} vision tokens, "
+                f"but the encoder gives {features.shape[1]}. Load the CLIP vision model it was trained with."
+            )
 
 
 VARIANTS: dict[str, Callable[..., EmbeddingOptimizer]] = {
@@ -186,32 +176,3 @@ def build(settings: OptimizerSettings, operations: Any = nn) -> EmbeddingOptimiz
     if settings.variant not in VARIANTS:
         raise ValueError(f"Unknown embedding optimizer variant '{settings.variant}'; known: {', '.join(VARIANTS)}.")
     return VARIANTS[settings.variant](settings, operations)
-
-
-def check_tokens(settings: OptimizerSettings, features: Tensor, details: Tensor | None = None) -> None:
-    """Raise ValueError when vision tokens [B,T,D] or `details` [B,S,E] are not of the encoders it was trained with."""
-    if features.shape[-1] != settings.encoder_width:
-        raise ValueError(
-            f"This embedding optimizer reads vision tokens of width {settings.encoder_width}, but the vision encoder "
-            f"gives width {features.shape[-1]}. Load the CLIP vision model it was trained with "
-            "(width 1024 is ViT-L/14; the playroom models bring their own)."
-        )
-    if settings.variant == "two_linear" and features.shape[1] != settings.encoder_tokens:
-        raise ValueError(
-            f"This embedding optimizer (two_linear) reads exactly {settings.encoder_tokens} vision tokens, but the "
-            f"encoder gives {features.shape[1]}. Load the CLIP vision model it was trained with."
-        )
-    if settings.detail_width and details is None:
-        raise ValueError(
-            f"This embedding optimizer was trained with a second encoder of width {settings.detail_width} (1024 is "
-            "DINOv2-large). Encode the same pictures with it as well and connect the result to 'detail_output'."
-        )
-    if details is not None and details.shape[-1] != settings.detail_width:
-        wanted = f"width {settings.detail_width}" if settings.detail_width else "none"
-        raise ValueError(
-            f"The second encoder gives tokens of width {details.shape[-1]}; this embedding optimizer wants {wanted}."
-        )
-    if details is not None and len(details) != len(features):
-        raise ValueError(
-            f"The second encoder saw {len(details)} pictures, the first {len(features)}: give both the same pictures."
-        )

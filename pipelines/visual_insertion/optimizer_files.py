@@ -1,4 +1,4 @@
-"""Embedding optimizers as files, and what they make of pictures: the UNet's cross-attention context.
+"""Embedding optimizers as files.
 
 One file holds the weights, the null context they were trained with, and the settings as metadata.
 """
@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ..weights.reading import describe_non_finite, read_weights
 from ..whole_files import whole
-from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build, check_tokens
+from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build
 from .released_optimizers import from_released, is_released
 
 FORMAT = "visual-insertion/embedding-optimizer"
@@ -74,29 +73,3 @@ def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: b
     except RuntimeError as error:
         raise ValueError(f"{path} does not hold the tensors its own settings promise: {error}") from error
     return optimizer.eval()
-
-
-def object_context(
-    optimizer: EmbeddingOptimizer,
-    features: Tensor,
-    strength: float = 1.0,
-    views: str = "average",
-    details: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Contexts (object, null) for the vision tokens [V,T,D] of V pictures, and a second encoder's `details` [V,S,E].
-
-    `views`: "average" and "concatenate" make one object of all pictures, [1,N,C] or [1,V*N,C]; "separate" keeps
-    [V,N,C], one object per picture. `strength` moves from the null (0) to the object (1) and beyond.
-    Raises ValueError when the tokens are not those of the encoders the optimizer was trained with.
-    """
-    check_tokens(optimizer.settings, features, details)
-    context = optimizer(features, details)
-    if views == "average":
-        context = context.mean(0, keepdim=True)
-    elif views == "concatenate":
-        context = rearrange(context, "v n c -> 1 (v n) c")
-    elif views != "separate":
-        raise ValueError(f"Unknown way to join views '{views}'; use average, concatenate or separate.")
-    repeats = context.shape[1] // optimizer.settings.context_tokens
-    null = optimizer.null.to(context).repeat(repeats, 1).expand_as(context)
-    return torch.lerp(null, context, strength), null

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor, nn
-from transformers import CLIPVisionModelWithProjection
 
 from ..encoders.vision import Encoder, as_views, find_encoder, load_encoder, vision_tokens
 from ..pictures.files import Picture
@@ -18,8 +15,7 @@ from ..sampling.guidance import Guidance
 from ..sampling.pix2pix import DEFAULT, Callback, GuidedPix2Pix, Insertion, check_folder, guidance_in, load_pix2pix
 from ..weights.pretrained import present
 from . import optimizer_files as optimizers
-
-# What the encoder sees.
+from .context_encoder import ContextEncoder, object_context
 
 
 class VisualInsertionPipeline(GuidedPix2Pix):
@@ -28,46 +24,43 @@ class VisualInsertionPipeline(GuidedPix2Pix):
     def __init__(
         self,
         pipeline: StableDiffusionInstructPix2PixPipeline,
-        image_encoder: CLIPVisionModelWithProjection,
-        embedding_optimizer: optimizers.EmbeddingOptimizer,
-        image_mean: Sequence[float],
-        image_std: Sequence[float],
+        encoder: Encoder,
+        context_encoder: ContextEncoder,
         guidance: Guidance = DEFAULT,
         detail_encoder: Encoder | None = None,
     ):
-        """`image_mean` and `image_std` [3] are the encoder's; `guidance` is the default of every call.
+        """`context_encoder` tells the UNet what `encoder` sees of the object, an embedding optimizer as a rule.
 
-        `detail_encoder` sees the same pictures, for an embedding optimizer that was trained with two encoders.
-
-        Raises ValueError when the parts do not belong together.
+        `guidance` is the default of every call. `detail_encoder` sees the same pictures, for a context encoder that
+        was trained with two encoders. Raises ValueError when the parts do not belong together.
         """
         super().__init__(pipeline, guidance)
-        settings = embedding_optimizer.settings
-        if settings.context_width != pipeline.unet.config.cross_attention_dim:
+        context_width = pipeline.unet.config.cross_attention_dim
+        if context_encoder.context_width != context_width:
             raise ValueError(
-                f"The embedding optimizer gives contexts of width {settings.context_width}, but the UNet's "
-                f"cross-attention reads width {pipeline.unet.config.cross_attention_dim} (768 is SD1.5)."
+                f"The embedding optimizer gives contexts of width {context_encoder.context_width}, but the UNet's "
+                f"cross-attention reads width {context_width} (768 is SD1.5)."
             )
-        if settings.encoder_width != image_encoder.config.hidden_size:
+        if context_encoder.encoder_width != encoder.width:
             raise ValueError(
-                f"The embedding optimizer reads vision tokens of width {settings.encoder_width}, but the image "
-                f"encoder gives width {image_encoder.config.hidden_size} (1024 is CLIP ViT-L/14)."
+                f"The embedding optimizer reads vision tokens of width {context_encoder.encoder_width}, but the image "
+                f"encoder gives width {encoder.width} (1024 is CLIP ViT-L/14)."
             )
-        detail_config: Any = detail_encoder and detail_encoder.network.config
-        detail_width = detail_config.hidden_size if detail_config else 0
-        if settings.detail_width != detail_width:
+        detail_width = detail_encoder.width if detail_encoder else 0
+        if context_encoder.detail_width != detail_width:
             raise ValueError(
-                f"The embedding optimizer reads tokens of width {settings.detail_width} of a second encoder (0: none), "
-                f"but the detail encoder gives width {detail_width}. Name as detail encoder the one it was trained "
-                "with (1024 is DINOv2-large), or none."
+                f"The embedding optimizer reads tokens of width {context_encoder.detail_width} of a second encoder (0: "
+                f"none), but the detail encoder gives width {detail_width}. Name as detail encoder the one it was "
+                "trained with (1024 is DINOv2-large), or none."
             )
-        self.image_encoder, self.embedding_optimizer = image_encoder, embedding_optimizer
-        self.image_mean, self.image_std, self.detail_encoder = image_mean, image_std, detail_encoder
+        self.encoder = encoder
+        self.context_encoder = context_encoder
+        self.detail_encoder = detail_encoder
 
     @property
     def networks(self) -> list[nn.Module]:
         details = [self.detail_encoder.network] if self.detail_encoder else []
-        return [*super().networks, self.image_encoder, self.embedding_optimizer, *details]
+        return [*super().networks, self.encoder.network, self.context_encoder, *details]
 
     @classmethod
     def from_folder(
@@ -90,16 +83,16 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         vision_folder, pixels = find_encoder(folder, image_encoder)
         optimizer_file = Path(embedding_optimizer or folder / "embedding_optimizer.safetensors")
         optimizer = optimizers.load(present(optimizer_file, "an embedding optimizer"))
-        encoder = load_encoder(vision_folder, pixels)
+        vision = load_encoder(vision_folder, pixels)
         details = load_encoder(Path(detail_encoder)) if detail_encoder else None
-        return cls.around(folder, encoder, optimizer, device, dtype, details)
+        return cls.around(folder, vision, optimizer, device, dtype, details)
 
     @classmethod
     def around(
         cls,
         folder: Path,
-        encoder: Encoder,
-        optimizer: optimizers.EmbeddingOptimizer,
+        vision: Encoder,
+        context_encoder: ContextEncoder,
         device: str | torch.device,
         dtype: torch.dtype,
         details: Encoder | None = None,
@@ -108,10 +101,12 @@ class VisualInsertionPipeline(GuidedPix2Pix):
 
         All of it is moved to the device. Raises what `load_pix2pix` and the class do.
         """
-        pipeline, network = load_pix2pix(folder, device, dtype), cast(Any, encoder.network)
-        for part in (network, optimizer, *([details.network] if details else [])):
-            part.to(device, dtype)
-        return cls(pipeline, network, optimizer, encoder.mean, encoder.std, guidance_in(folder), details)
+        pipeline = load_pix2pix(folder, device, dtype)
+        for encoder in (vision, details):
+            if encoder:
+                encoder.network.to(device, dtype)
+        context_encoder.to(device, dtype)
+        return cls(pipeline, vision, context_encoder, guidance_in(folder), details)
 
     @torch.no_grad()
     def contexts(
@@ -125,12 +120,12 @@ class VisualInsertionPipeline(GuidedPix2Pix):
     ) -> tuple[Tensor, Tensor]:
         """(object, null) contexts [B,N,D] of pictures and their masks; the settings are `prepare_object`'s and
         `object_context`'s, and so are the errors."""
-        objects, masks = as_views(objects, masks)
-        size: Any = self.image_encoder.config.image_size
-        look = partial(vision_tokens, pictures=objects, masks=masks, framing=framing, background=background)
-        features = look(Encoder(self.image_encoder, size, self.image_mean, self.image_std))
-        details = look(self.detail_encoder) if self.detail_encoder else None
-        return optimizers.object_context(self.embedding_optimizer, features, strength, views, details)
+        pictures, masks = as_views(objects, masks)
+        features = vision_tokens(self.encoder, pictures, masks, framing, background)
+        details = None
+        if self.detail_encoder:
+            details = vision_tokens(self.detail_encoder, pictures, masks, framing, background)
+        return object_context(self.context_encoder, features, strength, views, details)
 
     def __call__(
         self,

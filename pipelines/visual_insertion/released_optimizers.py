@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..weights.reading import StateDict
-from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings
+from .context_encoder import ContextEncoder
+from .embedding_optimizer import OptimizerSettings
 
 CONTEXT_TOKENS = 77
 NULLS = ("stored", "zeros", "blank picture", "empty prompt")
@@ -66,8 +67,8 @@ def _zeros(settings: OptimizerSettings) -> Tensor:
 
 
 @torch.no_grad()
-def set_null(optimizer: EmbeddingOptimizer, choice: str, source: Tensor | None = None) -> None:
-    """Put one of NULLS in the place of the optimizer's null.
+def set_null(encoder: ContextEncoder, choice: str, source: Tensor | None = None) -> None:
+    """Put one of NULLS in the place of a context encoder's null.
 
     `source`: for "blank picture" the vision tokens [1,T,encoder_width] of an all-zero encoder input (the mean colour
     in every pixel, where the encoder subtracts one); for "empty prompt" the text encoder's output
@@ -78,15 +79,15 @@ def set_null(optimizer: EmbeddingOptimizer, choice: str, source: Tensor | None =
     if choice == "stored":
         return
     if choice == "zeros":
-        optimizer.null.zero_()
+        encoder.null.zero_()
         return
     if source is None:
         needed = "a CLIP vision model" if choice == "blank picture" else "a text encoder"
         raise ValueError(f"The null '{choice}' is made with {needed}; connect or name one.")
-    null = optimizer(source.to(optimizer.null)) if choice == "blank picture" else source
-    if null.shape != (1, *optimizer.null.shape):
+    null = encoder(source.to(encoder.null)) if choice == "blank picture" else source
+    if null.shape != (1, *encoder.null.shape):
         raise ValueError(
             f"The null '{choice}' would be {tuple(null.shape[1:])}, but this optimizer's contexts are "
-            f"{tuple(optimizer.null.shape)}: the encoder belongs to another model."
+            f"{tuple(encoder.null.shape)}: the encoder belongs to another model."
         )
-    optimizer.null.copy_(null[0])
+    encoder.null.copy_(null[0])

@@ -24,7 +24,6 @@ from visual_insertion_pack.pipelines.playroom.judging import benchmark
 from visual_insertion_pack.pipelines.playroom.world import toys
 from visual_insertion_pack.pipelines.playroom.world.words import HUES
 from visual_insertion_pack.pipelines.sampling.guidance import Guidance
-from visual_insertion_pack.pipelines.visual_insertion.embedding_optimizer import OptimizerSettings
 from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 from visual_insertion_pack.tests import evaluation_parts, paint_by_example_parts
 
@@ -211,7 +210,7 @@ def prompt_context(base, text):
 def test_the_swap_is_clips_own_way_to_the_width_of_words(swapped, base):
     context, null = swapped.contexts(OBJECT)
     encoder = encoder_of(base)
-    look = swapped.image_mean, swapped.image_std
+    look = swapped.encoder.mean, swapped.encoder.std
     pixels = encoder_pixels(OBJECT, 32, *look)
     with torch.no_grad():
         seen = encoder(pixels)
@@ -221,12 +220,12 @@ def test_the_swap_is_clips_own_way_to_the_width_of_words(swapped, base):
 
 
 def test_the_swap_keeps_the_order_of_the_picture():
-    settings = OptimizerSettings("swap", 8, 8, 77)
+    encoder = swap.TokensForWords(encoder_width=8, context_width=8, context_tokens=77)
     ramp = torch.arange(257.0)[None, :, None].expand(1, -1, 8)
-    context = swap.Swap(settings)(ramp)[0, :, 0]
+    context = encoder(ramp)[0, :, 0]
     assert context.shape == (77,) and context[0] == 0
     assert (context.diff() > 0).all() and context[1] < 4 and context[-1] > 253
-    assert swap.Swap(settings)(ramp.half()).dtype == torch.float16
+    assert encoder(ramp.half()).dtype == torch.float16
 
 
 def test_at_equal_widths_tokens_go_in_as_they_are():
@@ -254,7 +253,7 @@ def test_a_width_that_nothing_untrained_leads_to_is_refused(base, playroom_encod
 
 def test_the_exemplar_token_is_that_of_paint_by_example(exemplar, base):
     theirs = paint_by_example_parts.random_encoder()
-    look = exemplar.image_mean, exemplar.image_std
+    look = exemplar.encoder.mean, exemplar.encoder.std
     pixels = encoder_pixels(OBJECT, 32, *look)
     with torch.no_grad():
         expected, null = theirs(pixels, return_uncond_vector=True)

@@ -15,6 +15,7 @@ from torch import nn
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.encoders.vision import vision_tokens
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.context_encoder import object_context
 from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 from visual_insertion_pack.pipelines.weights.reading import read_weights
 
@@ -127,7 +128,7 @@ def test_the_released_shapes_load_and_pair_at_full_size(comfy, models, vision, f
     assert seen["last_hidden_state"].shape == (1, 257, 1024)
     positive, negative = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)
     alone = embedding_optimizer.load(folder / "emb_opt.pt", queries_seed=3)
-    wanted, null = embedding_optimizer.object_context(alone, seen["last_hidden_state"])
+    wanted, null = object_context(alone, seen["last_hidden_state"])
     assert wanted.shape == (1, 77, 768) and null.abs().max() == 0
     assert difference(positive[0][0], wanted) < 1e-5 and torch.equal(negative[0][0], null)
     (other,) = comfy("EmbeddingOptimizerLoader", name="emb_opt.pt", queries_seed=4)

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
+from visual_insertion_pack.pipelines.visual_insertion.context_encoder import object_context
 from visual_insertion_pack.pipelines.visual_insertion.released_optimizers import set_null
 
 
@@ -31,15 +32,15 @@ def test_strength_moves_from_the_null_to_the_object_and_views_join():
     ours = embedding_optimizer.build(settings()).eval()
     ours.null.normal_()
     features = torch.randn(3, 9, 24)
-    nothing, null = embedding_optimizer.object_context(ours, features, strength=0.0)
+    nothing, null = object_context(ours, features, strength=0.0)
     assert torch.equal(nothing, null) and null.shape == (1, 5, 16)
-    average, _ = embedding_optimizer.object_context(ours, features)
+    average, _ = object_context(ours, features)
     assert torch.allclose(average, ours(features).mean(0, keepdim=True))
-    joined, null = embedding_optimizer.object_context(ours, features, views="concatenate")
+    joined, null = object_context(ours, features, views="concatenate")
     assert joined.shape == null.shape == (1, 15, 16) and torch.equal(null[0, 5:10], ours.null)
-    assert embedding_optimizer.object_context(ours, features, views="separate")[0].shape == (3, 5, 16)
+    assert object_context(ours, features, views="separate")[0].shape == (3, 5, 16)
     with pytest.raises(ValueError, match="Unknown way to join views"):
-        embedding_optimizer.object_context(ours, features, views="sum")
+        object_context(ours, features, views="sum")
 
 
 @torch.no_grad()
@@ -47,21 +48,17 @@ def test_details_are_read_beside_the_features():
     """Both encoders' tokens are one sequence to attend to, so their order among themselves does not matter."""
     ours = embedding_optimizer.build(settings(detail_width=12)).eval()
     features, details = torch.randn(2, 9, 24), torch.randn(2, 14, 12)
-    both, null = embedding_optimizer.object_context(ours, features, details=details, views="separate")
+    both, null = object_context(ours, features, details=details, views="separate")
     assert both.shape == null.shape == (2, 5, 16)
-    shuffled, _ = embedding_optimizer.object_context(ours, features, details=details.flip(1), views="separate")
+    shuffled, _ = object_context(ours, features, details=details.flip(1), views="separate")
     assert torch.allclose(both, shuffled, atol=1e-6)
-    other, _ = embedding_optimizer.object_context(ours, features, details=details + 1, views="separate")
+    other, _ = object_context(ours, features, details=details + 1, views="separate")
     assert torch.allclose(both, other, atol=1e-5)  # a shift of all channels is what the norm takes away
-    other, _ = embedding_optimizer.object_context(ours, features, details=torch.randn(2, 14, 12), views="separate")
+    other, _ = object_context(ours, features, details=torch.randn(2, 14, 12), views="separate")
     assert (both - other).abs().max() > 0.01
-    apart = [
-        embedding_optimizer.object_context(ours, features[n : n + 1], details=details[n : n + 1])[0] for n in range(2)
-    ]
+    apart = [object_context(ours, features[n : n + 1], details=details[n : n + 1])[0] for n in range(2)]
     assert torch.allclose(torch.cat(apart), both, atol=1e-6)
-    assert torch.allclose(
-        embedding_optimizer.object_context(ours, features, details=details)[0], both.mean(0, keepdim=True), atol=1e-6
-    )
+    assert torch.allclose(object_context(ours, features, details=details)[0], both.mean(0, keepdim=True), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +73,7 @@ def test_details_are_read_beside_the_features():
 def test_details_that_do_not_fit_are_refused(detail_width, details, message):
     ours = embedding_optimizer.build(settings(detail_width=detail_width))
     with pytest.raises(ValueError, match=message):
-        embedding_optimizer.object_context(ours, torch.randn(2, 9, 24), details=details and torch.randn(details))
+        object_context(ours, torch.randn(2, 9, 24), details=details and torch.randn(details))
 
 
 def released(layers, seed=0):
@@ -138,7 +135,7 @@ def test_the_first_released_shape_computes_what_the_authors_module_does(tmp_path
     assert torch.allclose(optimizer(features), forward(features), atol=1e-5)
     assert optimizer.null.abs().max() == 0 and optimizer.null.shape == (77, 768)
     with pytest.raises(ValueError, match="reads exactly 257 vision tokens, but the encoder gives 50"):
-        embedding_optimizer.object_context(optimizer, features[:, :50])
+        object_context(optimizer, features[:, :50])
 
 
 @torch.no_grad()
@@ -163,7 +160,7 @@ def test_each_null_is_what_its_name_says():
     blank = torch.randn(1, 9, 24)
     set_null(ours, "blank picture", blank)
     assert torch.equal(ours.null, ours(blank)[0])
-    nothing, null = embedding_optimizer.object_context(ours, blank)
+    nothing, null = object_context(ours, blank)
     assert torch.equal(nothing, null)  # a blank picture is then no object, at any scale
     prompt = torch.randn(1, 5, 16)
     set_null(ours, "empty prompt", prompt)
@@ -220,12 +217,12 @@ def test_several_views_are_one_object_or_several(variant):
     ours = embedding_optimizer.build(settings(variant, encoder_tokens=9)).eval()
     ours.null.normal_()
     features = torch.randn(3, 9, 24)
-    apart = torch.cat([embedding_optimizer.object_context(ours, view[None])[0] for view in features])
+    apart = torch.cat([object_context(ours, view[None])[0] for view in features])
     for views, wanted in (
         ("separate", apart),
         ("average", apart.mean(0, keepdim=True)),
         ("concatenate", apart.reshape(1, 15, 16)),
     ):
-        context, null = embedding_optimizer.object_context(ours, features, views=views)
+        context, null = object_context(ours, features, views=views)
         assert torch.allclose(context, wanted, atol=1e-6)
         assert torch.equal(null, ours.null.repeat(wanted.shape[1] // 5, 1).expand_as(wanted))

@@ -18,12 +18,12 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from ...baselines.frozen_swap import Swap
+from ...baselines.frozen_swap import TokensForWords
 from ...pictures.objects import crop_box
 from ...training.denoising import Weighting
 from ...training.engine import fit
 from ...training.trainer import Settings
-from ...visual_insertion.embedding_optimizer import EmbeddingOptimizer, OptimizerSettings
+from ...visual_insertion.context_encoder import ContextEncoder
 from ...visual_insertion.released_optimizers import set_null
 from ...visual_insertion.training.encoded_triplets import EncodedTriplets
 from ...visual_insertion.training.insertion import AsReleased, InsertionTask, preview
@@ -72,8 +72,8 @@ ARMS = {
     "resampler_crop": Arm("resampler", True, pictures="crop"),
     "resampler_masked_crop": Arm("resampler", True, pictures="masked crop"),
 }
-SWAP = OptimizerSettings("swap", ENCODER_WIDTH, CONTEXT_WIDTH, CONTEXT_TOKENS)
-Networks = tuple[UNet2DConditionModel, EmbeddingOptimizer]
+SWAP = {"encoder_width": ENCODER_WIDTH, "context_width": CONTEXT_WIDTH, "context_tokens": CONTEXT_TOKENS}
+Networks = tuple[UNet2DConditionModel, ContextEncoder]
 
 
 def cross_attention(unet: UNet2DConditionModel, anew: bool = False) -> UNet2DConditionModel:
@@ -108,7 +108,7 @@ class Study:
         settings = Settings(steps, learning_rate=1e-3, seed=seed, warmup=min(100, steps // 10))
         return fit(task, settings, self.folder / name, report).modules
 
-    def _task(self, unet, optimizer: EmbeddingOptimizer, data: EncodedTriplets, released: AsReleased) -> InsertionTask:
+    def _task(self, unet, optimizer: ContextEncoder, data: EncodedTriplets, released: AsReleased) -> InsertionTask:
         weighting, rates = Weighting(region=3.0), {"unet": 0.5}
         return InsertionTask(
             unet, optimizer, data, noise_schedule(), BATCH, weighting=weighting, rates=rates, as_released=released
@@ -153,7 +153,7 @@ class Study:
         if arm.pictures == "words":
             return unet, text_base[1]
         torch.manual_seed(seed)
-        optimizer = make_embedding_optimizer(arm.variant) if arm.variant else Swap(SWAP)
+        optimizer = make_embedding_optimizer(arm.variant) if arm.variant else TokensForWords(**SWAP)
         if arm.nulls == "one":
             set_null(optimizer, "empty prompt", text_base[1].null[None])
         if not arm.variant:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...visual_insertion.embedding_optimizer import EmbeddingOptimizer, OptimizerSettings
+from ...visual_insertion.context_encoder import ContextEncoder
 from ..models import CONTEXT_TOKENS, CONTEXT_WIDTH
 from ..world.words import VOCABULARY
 
 
-class WordEncoder(EmbeddingOptimizer):
+class WordEncoder(ContextEncoder):
     """Contexts [B,16,128] of word numbers [B,3,1]; in training it stands where an embedding optimizer does.
 
     Token 0 is constant, as a causal text encoder's start token is; the words follow, then what fills up.
     """
 
     def __init__(self):
-        super().__init__(OptimizerSettings("words", 1, CONTEXT_WIDTH, CONTEXT_TOKENS))
-        self.register_parameter("queries", None)
+        super().__init__(encoder_width=1, context_width=CONTEXT_WIDTH, context_tokens=CONTEXT_TOKENS)
         self.words = nn.Embedding(len(VOCABULARY), CONTEXT_WIDTH)
         self.places = nn.Parameter(0.5 * torch.randn(CONTEXT_TOKENS, CONTEXT_WIDTH))
         self.norm = nn.LayerNorm(CONTEXT_WIDTH)

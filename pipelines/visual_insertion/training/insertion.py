@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...sampling.guidance import BRANCHES, Guidance, Scales, combine
 from ...training.denoising import EVEN, IdentityHead, Weighting, denoising_losses, squared_error, with_identity
 from ...training.task import Batch, Modules, Task
-from ..embedding_optimizer import EmbeddingOptimizer
+from ..context_encoder import ContextEncoder
 from .encoded_triplets import EncodedTriplets
 
 
@@ -66,7 +66,7 @@ class InsertionTask(Task):
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        optimizer: EmbeddingOptimizer,
+        optimizer: ContextEncoder,
         data: EncodedTriplets,
         noise_schedule: DDIMScheduler,
         batch: int,
@@ -85,7 +85,7 @@ class InsertionTask(Task):
             raise ValueError("There is no triplet to train on.")
         if data.features is None and not (pictures and encoders):
             raise ValueError("Without cached vision tokens, training needs the objects' pictures and an encoder.")
-        if optimizer.settings.detail_width and data.details is None and "details" not in (encoders or {}):
+        if optimizer.detail_width and data.details is None and "details" not in (encoders or {}):
             raise ValueError("This embedding optimizer reads a second encoder's tokens, and there are none of it.")
         if as_released.random_queries and optimizer.queries is not None:
             optimizer.queries.requires_grad_(False)  # noise takes their place

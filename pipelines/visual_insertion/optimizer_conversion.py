@@ -13,7 +13,7 @@ from ..encoders.text import empty_prompt
 from ..weights.manifest import sha256_of
 from ..weights.pretrained import load_whole
 from ..weights.reading import describe_non_finite, read_weights
-from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, check_tokens
+from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings
 from .optimizer_files import load, save
 from .released_optimizers import is_released, set_null
 
@@ -31,12 +31,12 @@ def make_null(
     make = {"blank picture": blank_picture, "empty prompt": empty_prompt}.get(choice)
     source = make() if make else None
     if choice == "blank picture" and source is not None:
-        if optimizer.settings.detail_width:
+        if optimizer.detail_width:
             raise ValueError(
                 "The null 'blank picture' is of optimizers that read one encoder, and this one reads two. It brings "
                 "its own null: use 'stored'."
             )
-        check_tokens(optimizer.settings, source)
+        optimizer.check_tokens(source)
     if source is not None and not torch.isfinite(source).all():
         raise ValueError(f"The encoder that the null '{choice}' is made with gives NaN or infinity; load another copy.")
     set_null(optimizer, choice, source)

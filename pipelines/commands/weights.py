@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..weights import manifest as weights
 from ..weights.manifest import Report, Weight
-
-OK, PROBLEM, MISSING = 0, 1, 2
+from . import MISSING, OK, PROBLEM, say
 
 
 def register(subparsers: Any) -> None:
@@ -24,7 +25,7 @@ def register(subparsers: Any) -> None:
         ("fetch", _fetch, "download, resume, verify and put in place"),
     ):
         action = actions.add_parser(name, help=text, description=text)
-        action.set_defaults(run=run)
+        action.set_defaults(run=partial(_run, run))
         _add_options(action, name)
 
 
@@ -50,10 +51,31 @@ def _add_options(parser: ArgumentParser, action: str) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable, on stdout")
 
 
-def _list(args: Namespace) -> int:
-    chosen, folders = _prepare(args)
-    if chosen is None:
-        return MISSING
+def _run(action: Callable[[Namespace, list[Weight], dict[str, list[Path]]], int], args: Namespace) -> int:
+    """Do what is asked with the weights and folders that are meant; wrong use is said in a word."""
+    try:
+        chosen, folders = _prepare(args, need_folders=action is not _list)
+    except (OSError, ValueError, ImportError) as error:
+        return say(str(error), MISSING)
+    return action(args, chosen, folders)
+
+
+def _prepare(args: Namespace, need_folders: bool) -> tuple[list[Weight], dict[str, list[Path]]]:
+    """The weights asked for and the folders to search. Raises OSError, ValueError or ImportError on wrong use."""
+    known = weights.load_manifest(args.manifest)
+    args.models_dir = args.models_dir or weights.default_models_dir()
+    extra = getattr(args, "extra_model_paths", None)
+    folders = weights.model_folders(args.models_dir, extra) if args.models_dir else {}
+    if unknown := [name for name in args.ids if name not in known]:
+        raise ValueError(f"There is no weight {', '.join(unknown)}. Known are: {', '.join(known)}.")
+    if need_folders and not folders:
+        raise ValueError("Where are the models? Give --models-dir, or set COMFYUI_MODELS or COMFYUI_PATH.")
+    if args.models_dir and not args.models_dir.is_dir():
+        raise ValueError(f"{args.models_dir} is not a folder. Give ComfyUI's models folder.")
+    return [known[name] for name in args.ids] or list(known.values()), folders
+
+
+def _list(args: Namespace, chosen: list[Weight], folders: dict[str, list[Path]]) -> int:
     reports = [weights.verify(weight, folders, check_hash=False) if folders else None for weight in chosen]
     if args.json:
         _print_json([_row(weight, report) for weight, report in zip(chosen, reports, strict=True)])
@@ -67,15 +89,12 @@ def _list(args: Namespace) -> int:
     for row in cells:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
     if not folders:
-        _say("With --models-dir the last column says what is there.")
+        say("With --models-dir the last column says what is there.")
     return OK
 
 
-def _verify(args: Namespace) -> int:
-    chosen, folders = _prepare(args, need_folders=True)
-    if chosen is None:
-        return MISSING
-    rows, code = [], OK
+def _verify(args: Namespace, chosen: list[Weight], folders: dict[str, list[Path]]) -> int:
+    reports = []
     for weight in chosen:
         try:
             report = weights.verify(weight, folders, progress=_progress(weight.file))
@@ -83,28 +102,27 @@ def _verify(args: Namespace) -> int:
             report = Report(weight.id, "unreadable", detail=str(error))
         if not args.ids and report.state == weights.MISSING:
             continue  # nobody has, or needs, every file of the list
-        rows.append(_row(weight, report))
+        reports.append((weight, report))
         if not args.json:
             print(f"{weight.id}: {report.state}{f' ({report.path})' if report.path else ''}")
             if report.detail:
                 print(f"    {report.detail}")
-        if not report.usable and code != PROBLEM:
-            code = MISSING if report.state == weights.MISSING else PROBLEM
     if args.json:
-        _print_json(rows)
-    elif not rows:
+        _print_json([_row(weight, report) for weight, report in reports])
+    elif not reports:
         print(f"None of the {len(chosen)} known files is there.")
-    return code if rows else MISSING
+    bad = {report.state for _, report in reports if not report.usable}
+    if bad - {weights.MISSING}:
+        return PROBLEM
+    return MISSING if bad or not reports else OK
 
 
-def _fetch(args: Namespace) -> int:
-    chosen, folders = _prepare(args, need_folders=True)
-    if chosen is None:
-        return MISSING
-    rows, code = [], OK
+def _fetch(args: Namespace, chosen: list[Weight], folders: dict[str, list[Path]]) -> int:
+    rows = []
+    code = OK
     for weight in chosen:
-        _say(f"{weight.file}: {weight.size_text} from {weight.repository}")
-        _say(f"    licence: {weight.licence}. {weight.licence_note}")
+        say(f"{weight.file}: {weight.size_text} from {weight.repository}")
+        say(f"    licence: {weight.licence}. {weight.licence_note}")
         try:
             report = weights.fetch(
                 weight,
@@ -113,37 +131,15 @@ def _fetch(args: Namespace) -> int:
                 force=args.force,
                 progress=_progress(weight.file),
             )
+            say(f"    {report.state}: {report.path} (sha256 {report.sha256})")
         except weights.FetchError as error:
-            report, code = Report(weight.id, "failed", detail=str(error)), PROBLEM
-            _say(f"    {error}")
-        else:
-            _say(f"    {report.state}: {report.path} (sha256 {report.sha256})")
+            report = Report(weight.id, "failed", detail=str(error))
+            say(f"    {error}")
+            code = PROBLEM
         rows.append(_row(weight, report))
     if args.json:
         _print_json(rows)
     return code
-
-
-def _prepare(args: Namespace, need_folders: bool = False) -> tuple[list[Weight] | None, dict[str, list[Path]]]:
-    """The weights asked for and the folders to search; None, and a word why, on wrong use."""
-    try:
-        known = weights.load_manifest(args.manifest)
-        args.models_dir = args.models_dir or weights.default_models_dir()
-        extra = getattr(args, "extra_model_paths", None)
-        folders = weights.model_folders(args.models_dir, extra) if args.models_dir else {}
-    except (OSError, ValueError, ImportError) as error:
-        _say(str(error))
-        return None, {}
-    if unknown := [name for name in args.ids if name not in known]:
-        _say(f"There is no weight {', '.join(unknown)}. Known are: {', '.join(known)}.")
-        return None, {}
-    if need_folders and not folders:
-        _say("Where are the models? Give --models-dir, or set COMFYUI_MODELS or COMFYUI_PATH.")
-        return None, {}
-    if args.models_dir and not args.models_dir.is_dir():
-        _say(f"{args.models_dir} is not a folder. Give ComfyUI's models folder.")
-        return None, {}
-    return [known[name] for name in args.ids] or list(known.values()), folders
 
 
 def _row(weight: Weight, report: Report | None) -> dict[str, Any]:
@@ -179,7 +175,3 @@ def _progress(name: str) -> weights.Progress | None:
 
 def _print_json(rows: list[dict[str, Any]]) -> None:
     print(json.dumps(rows, indent=2, ensure_ascii=False))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

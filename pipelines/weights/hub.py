@@ -72,8 +72,9 @@ def look(source: Source) -> Remote:
 def part_file(destination: Path, remote: Remote) -> Iterator[Path]:
     """Where to gather a file until it is whole: in a folder of its own beside its destination.
 
-    One process at a time. The path stays the same as long as the remote content does; a part of
-    other content is removed, and so is the folder when no part is left.
+    One process at a time. The path stays the same as long as the remote content does, so that a
+    download that was cut goes on (a file of `whole_files` starts anew); a part of other content is
+    removed, and so is the folder when no part is left.
     """
     from huggingface_hub.utils import WeakFileLock
 

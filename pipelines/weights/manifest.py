@@ -23,7 +23,6 @@ from .hub import FetchError, human_bytes
 
 MANIFEST = Path(__file__).resolve().parents[2] / "weights_manifest.json"
 SCHEMA = 1
-ROLES = ("checkpoint", "unet", "vae", "image_encoder", "embedding_optimizer")
 FOLDERS = ("checkpoints", "diffusion_models", "vae", "clip_vision", "embedding_optimizers")
 OLD_FOLDERS = {"diffusion_models": ("unet",)}  # names ComfyUI still searches
 
@@ -39,7 +38,11 @@ Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
 
 @dataclass(frozen=True)
 class Weight:
-    """One file of the manifest. Sizes in bytes; `pairs` holds the dimensions it works with."""
+    """One file of the manifest, sizes in bytes.
+
+    Facts for people, which no code reads: who states the sha256, the dimensions a file works with (`pairs`), and
+    other files that do as well.
+    """
 
     id: str
     role: str
@@ -89,25 +92,6 @@ class Report:
     def usable(self) -> bool:
         """Present, and nothing speaks against it."""
         return self.state in (FOUND, HASH_UNKNOWN)
-
-
-class MissingWeight(FileNotFoundError):
-    """A file is in none of its folders; says which, where, how large, and how to get it."""
-
-    def __init__(self, weight: Weight, folders: Folders):
-        self.weight = weight
-        searched = [Path(directory) for directory in folders.get(weight.folder, ())]
-        where = "; ".join(map(str, searched)) or f"none is known for '{weight.folder}'"
-        models = next((path.parent for path in searched if path.name == weight.folder), None)
-        super().__init__(
-            f"{weight.file} ({weight.role}) was not found. Folders searched: {where}. It is"
-            f" {weight.size_text}, licence: {weight.licence}. Fetch it with:"
-            f" {fetch_command(weight.id, models)}"
-        )
-
-
-class PairingError(ValueError):
-    """Weights that do not belong together."""
 
 
 def load_manifest(path: Path | str = MANIFEST) -> dict[str, Weight]:
@@ -203,12 +187,15 @@ def find(weight: Weight, folders: Folders) -> Path | None:
     return None
 
 
-def require(weight: Weight, folders: Folders) -> Path:
-    """Like `find`, but raises MissingWeight."""
-    path = find(weight, folders)
-    if path is None:
-        raise MissingWeight(weight, folders)
-    return path
+def how_to_get(weight: Weight, folders: Folders) -> str:
+    """What to say of a file that is in none of its folders: which, where, how large, and how to get it."""
+    searched = [Path(directory) for directory in folders.get(weight.folder, ())]
+    where = "; ".join(map(str, searched)) or f"none is known for '{weight.folder}'"
+    models = next((path.parent for path in searched if path.name == weight.folder), None)
+    return (
+        f"{weight.file} ({weight.role}) was not found. Folders searched: {where}. It is {weight.size_text}, licence: "
+        f"{weight.licence}. Fetch it with: {fetch_command(weight.id, models)}"
+    )
 
 
 # --- whether it is whole -----------------------------------------------------------------------
@@ -228,7 +215,7 @@ def verify(
     """
     path = find(weight, folders)
     if path is None:
-        return Report(weight.id, MISSING, detail=str(MissingWeight(weight, folders)))
+        return Report(weight.id, MISSING, detail=how_to_get(weight, folders))
     return verify_file(weight, path, check_hash=check_hash, progress=progress)
 
 
@@ -269,32 +256,6 @@ def sha256_of(path: Path, progress: Progress | None = None) -> str:
             if progress:
                 progress(done, total)
     return digest.hexdigest()
-
-
-def check_pairing(parts: Mapping[str, Mapping[str, int]], known: Mapping[str, Weight] | None = None) -> None:
-    """Raise PairingError unless all parts agree on every dimension that two of them share.
-
-    `parts` maps a name for people ("CLIP vision x.safetensors") to dimensions as in `Weight.pairs`.
-    A requirement is a part as well: {"InstructPix2Pix sampling": {"in_channels": 8}}. `known` are
-    the files to suggest from, the manifest's by default.
-    """
-    seen: dict[str, tuple[str, int]] = {}
-    for name, dimensions in parts.items():
-        for dimension, value in dimensions.items():
-            other, expected = seen.setdefault(dimension, (name, value))
-            if value != expected:
-                theirs = set(parts[other]) - set(dimensions)  # a file with these is of their kind
-                files = [
-                    weight.file
-                    for weight in (load_manifest() if known is None else known).values()
-                    if weight.pairs.get(dimension) == expected and not (theirs and theirs <= set(weight.pairs))
-                ]
-                hint = f", for instance {', '.join(files)}" if files else ""
-                label = dimension.replace("_", " ")
-                raise PairingError(
-                    f"{other} works with {label} {expected}, but {name} has {label} {value}. They"
-                    f" do not belong together. Take one with {label} {expected}{hint}."
-                )
 
 
 # --- how to get it -----------------------------------------------------------------------------
@@ -360,13 +321,13 @@ def _already_there(weight: Weight, destination: Path, force: bool, progress: Pro
 
 def _check_announced(weight: Weight, remote: hub.Remote) -> None:
     """Refuse before the first byte what is announced to be another file."""
-    found = []
+    differences = []
     if remote.size is not None and not weight.has_size(remote.size):
-        found.append(f"{remote.size:,} bytes instead of {weight.size_text}")
+        differences.append(f"{remote.size:,} bytes instead of {weight.size_text}")
     if weight.sha256 and remote.sha256 and remote.sha256 != weight.sha256:
-        found.append(f"sha256 {remote.sha256} instead of {weight.sha256}")
-    if found:
+        differences.append(f"sha256 {remote.sha256} instead of {weight.sha256}")
+    if differences:
         raise FetchError(
             f"{weight.repository} no longer holds the {weight.path} we know. It announces"
-            f" {', '.join(found)}. Nothing was fetched; look for a newer version of this pack."
+            f" {', '.join(differences)}. Nothing was fetched; look for a newer version of this pack."
         )

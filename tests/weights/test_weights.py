@@ -45,7 +45,8 @@ class TestManifest:
         assert json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n" == text
 
     def test_has_every_role_and_no_other(self, known):
-        assert {weight.role for weight in known.values()} == set(weights.ROLES)
+        roles = {"checkpoint", "unet", "vae", "image_encoder", "embedding_optimizer"}
+        assert {weight.role for weight in known.values()} == roles
 
     def test_folders_are_model_folder_keys(self, known):
         assert {weight.folder for weight in known.values()} <= set(weights.FOLDERS)
@@ -88,8 +89,11 @@ class TestManifest:
                 assert weight.id in known[other].alternatives
 
     def test_the_files_of_the_flagship_belong_together(self, known):
-        chosen = [weight for weight in known.values() if weight.role != "checkpoint"]
-        weights.check_pairing({weight.id: weight.pairs for weight in chosen})
+        values = {}
+        for weight in known.values():
+            if weight.role != "checkpoint":
+                for dimension, value in weight.pairs.items():
+                    assert values.setdefault(dimension, value) == value, (weight.id, dimension)
 
     def test_the_page_for_people_says_the_same(self, known):
         page = (weights.MANIFEST.parent / "docs" / "weights.md").read_text(encoding="utf-8")
@@ -178,9 +182,7 @@ class TestFind:
 
     def test_missing_weight_says_all_one_needs(self, known, models):
         weight = known["paint-by-inpaint-add-base-unet"]
-        with pytest.raises(FileNotFoundError) as caught:
-            weights.require(weight, weights.model_folders(models))
-        text = str(caught.value)
+        text = weights.verify(weight, weights.model_folders(models)).detail
         for part in (
             weight.file, str(models / "diffusion_models"), str(models / "unet"), "about 1.72 GB",
             weight.licence, f"weights fetch {weight.id} --models-dir {models}",
@@ -244,32 +246,6 @@ class TestVerify:
         self.report(large, models, progress=lambda *call: calls.append(call))
         assert len(calls) == 3 and calls[-1] == (9 << 20, 9 << 20)
         assert calls == sorted(calls)
-
-
-class TestPairing:
-    OPTIMIZER = {"encoder_width": 1024, "encoder_tokens": 257, "context_width": 768}
-
-    def test_equal_dimensions_belong_together(self):
-        weights.check_pairing({"a": self.OPTIMIZER, "b": {"encoder_width": 1024}, "c": {"x": 1}})
-
-    def test_another_encoder_is_named_with_its_remedy(self):
-        parts = {"optimizer a.pt": self.OPTIMIZER, "CLIP vision b": {"encoder_width": 1280}}
-        with pytest.raises(weights.PairingError) as caught:
-            weights.check_pairing(parts)
-        assert str(caught.value) == (
-            "optimizer a.pt works with encoder width 1024, but CLIP vision b has encoder width"
-            " 1280. They do not belong together. Take one with encoder width 1024, for instance"
-            " clip-vit-large-patch14.safetensors."
-        )
-
-    def test_a_requirement_is_a_part(self):
-        needs = {"InstructPix2Pix sampling": {"in_channels": 8}}
-        with pytest.raises(ValueError, match="but x has in channels 4.*pruned-fp16.safetensors"):
-            weights.check_pairing({**needs, "x": {"in_channels": 4}})
-
-    def test_no_remedy_is_invented(self):
-        with pytest.raises(ValueError, match=r"Take one with context width 5\.$"):
-            weights.check_pairing({"a": {"context_width": 5}, "b": {"context_width": 768}})
 
 
 class TestCommandLine:

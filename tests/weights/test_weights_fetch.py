@@ -465,7 +465,7 @@ class TestCommandLine:
     def test_the_command_of_the_error_message_works(self, run, weight, models):
         import shlex
 
-        text = str(weights.MissingWeight(weight, weights.model_folders(models)))
+        text = weights.how_to_get(weight, weights.model_folders(models))
         command = shlex.split(text.split("Fetch it with: ")[1])
         done = run(*command[command.index("weights") + 1 :])
         assert done.returncode == 0, done.stderr

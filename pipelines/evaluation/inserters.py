@@ -49,7 +49,7 @@ def chosen_guidance(args: Namespace, default: Guidance) -> Guidance:
 def sampling_settings(args: Namespace, steps: int = STEPS, sampler: str = SAMPLER) -> dict[str, Any]:
     """The settings of one run by the pipelines' names; `steps` and `sampler` count where the user names none."""
     settings = {name: getattr(args, name) for name in SAMPLING}
-    return settings | {"steps": args.steps or steps, "sampler": args.sampler or sampler}
+    return settings | {"steps": steps if args.steps is None else args.steps, "sampler": args.sampler or sampler}
 
 
 def made_with(

@@ -3,11 +3,16 @@
 import json
 import shutil
 import socket
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy import ndimage
 
 from visual_insertion_pack.devtools.pack import ROOT
 from visual_insertion_pack.pipelines.__main__ import main
@@ -15,8 +20,11 @@ from visual_insertion_pack.pipelines.commands import evaluate
 from visual_insertion_pack.pipelines.evaluation.backbones import BACKBONES
 from visual_insertion_pack.pipelines.evaluation.benchmarks import READERS
 from visual_insertion_pack.pipelines.evaluation.trivial import TRIVIAL_METHODS
+from visual_insertion_pack.pipelines.paint_by_example.method import PaintByExample
+from visual_insertion_pack.pipelines.playroom.judging.benchmark import playroom
 from visual_insertion_pack.tests import evaluation_parts as parts
 
+RIM = 16  # px around the true mask: the pasted part's feather
 TRIVIAL = ("unchanged", "copy_paste", "shuffled_object")
 
 
@@ -53,6 +61,34 @@ def test_it_scores_the_shipped_models_against_trivial_methods_without_a_network(
     assert facts["settings"]["visual-insertion"]["steps"] == 4 and len(facts["cases"]) == 3
     pictures = sorted(path.name for path in (tmp_path / "out" / "results" / "visual-insertion").glob("*.png"))
     assert pictures == sorted(f"{case}.png" for case in facts["cases"])
+
+
+def test_it_scores_paint_by_example_which_pastes_what_is_in_the_true_mask_only(run, tmp_path):
+    folder = ROOT / "playroom_models" / "paint_by_example"
+    settings = "--steps", "8", "--sampler", "ddim", "--similarity", "4"
+    code, _, err = run("--method", "shuffled_object", "paint-by-example", "--paint-by-example", str(folder), *settings)
+    assert code == 0, err
+    facts = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    painted, shuffled = (facts["summary"][name] for name in ("paint-by-example", "shuffled_object"))
+    assert painted["oracle_inserted"]["value"] == 1 and painted["copy_paste"]["value"] == 0
+    assert painted["oracle_identity"]["value"] > 0.6 > 0.3 > shuffled["oracle_identity"]["value"]
+    known = facts["settings"]["paint-by-example"]
+    assert known["paint_by_example"] == str(folder) and known["weights"] and known["device"] == "cpu"
+    assert (known["steps"], known["sampler"], known["similarity"], known["seed"]) == (8, "ddim", 4, 0)
+    benchmark = playroom(ROOT / "playroom_models" / "judge.safetensors")
+    for case in (benchmark[index] for index in range(3)):
+        result = Image.open(tmp_path / "out" / "results" / "paint-by-example" / f"{case.name}.png")
+        changed = (np.asarray(result) != np.asarray(case.scene)).any(-1)
+        near = ndimage.binary_dilation(case.mask, np.ones((3, 3)), iterations=RIM)
+        assert changed[case.mask].mean() > 0.9 and not changed[~near].any()
+
+
+def test_paint_by_example_needs_masks_and_says_so_before_it_reads_models():
+    squares = parts.squares()
+    bare = replace(squares, read=lambda index: replace(squares.read(index), mask=None))
+    args = Namespace(paint_by_example=Path("nowhere"), device="cpu", dtype=None)
+    with pytest.raises(ValueError, match="disc0 of discs has no mask, .*playroom, pipe"):
+        PaintByExample().inserter(args, bare)
 
 
 def test_started_again_it_goes_on_and_takes_pictures_of_other_methods(run, tmp_path):
@@ -121,6 +157,10 @@ def test_a_smaller_run_leaves_no_older_strips(run, tmp_path):
     [
         ((), 2, "Nothing to score"),
         (("--method", "unchanged", "--limit", "0"), 2, "--limit"),
+        (("--method", "paint-by-example"), 2, "--paint-by-example PATH is needed"),
+        (("--method", "paint-by-example", "--paint-by-example", "nowhere"), 2, "Needed is a diffusers folder of Paint"),
+        (("--method", "visual-insertion", "--steps", "0"), 1, "At least 1 step is needed"),
+        (("--method", "visual-insertion", "--sampler", "plms"), 1, "sampler 'plms'"),
         (("--results", "mine=nowhere"), 2, "nowhere is not a folder"),
         (("--results", "mine"), 1, "NAME=FOLDER"),
         (("--method", "unchanged", "--dino", "nowhere"), 2, "config.json is missing"),

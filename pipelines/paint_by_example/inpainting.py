@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pictures.masks import check_mask
+from ..pictures.masks import check_mask, touched_cells
 from ..pictures.scene import pad_to_multiple
 
 CELL = 8  # px per latent cell
@@ -25,17 +25,18 @@ def binary_mask(mask: Tensor, scene: Tensor) -> Tensor:
     ValueError for what `masks.check_mask` refuses, nothing to paint or nothing to keep.
     """
     mask = check_mask(mask, *scene.shape[1:3])
-    if not (mask > 0.5).flatten(1).any(1).all():
+    painted = mask > 0.5
+    if not painted.flatten(1).any(1).all():
         peak = float(mask.flatten(1).amax(1).min())
         raise ValueError(
             f"The mask is too faint: its largest value is {peak:.2g}, and only above 0.5 counts. Paint it stronger."
         )
-    if (mask > 0.5).flatten(1).all(1).any():
+    if painted.flatten(1).all(1).any():
         raise ValueError(
             "The mask covers the whole scene: nothing of it would be left for the object to fit into. Paint only the "
             "place where the object goes, or invert the mask."
         )
-    return (mask > 0.5).to(mask.dtype)
+    return painted.to(mask.dtype)
 
 
 def masked_scene(scene: Tensor, mask: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def latent_mask(mask: Tensor, rule: str = "rounded") -> Tensor:
     if rule == "nearest":
         cells = F.interpolate(pixels, size, mode="nearest")
     elif rule == "touched":
-        cells = F.max_pool2d(pixels, CELL)
+        cells = touched_cells(mask, CELL)
     elif rule in ("rounded", "soft"):
         cells = F.interpolate(pixels, size, mode="bilinear", align_corners=False)
         cells = cells.round() if rule == "rounded" else cells
@@ -70,12 +71,12 @@ def latent_mask(mask: Tensor, rule: str = "rounded") -> Tensor:
     return cells
 
 
-def nine_channels(noisy: Tensor, shown: Tensor, mask: Tensor) -> Tensor:
+def nine_channels(noisy: Tensor, masked: Tensor, mask: Tensor) -> Tensor:
     """The UNet's input [B,9,h,w]: noisy latents [B,4,h,w], masked scene's latents, scaled, and 1 - mask [B,1,h,w].
 
     The host's and diffusers' Stable Diffusion inpainting has mask before scene and 1 for what is painted.
     """
-    return torch.cat([noisy, shown.expand_as(noisy), (1 - mask).to(noisy).expand(len(noisy), -1, -1, -1)], dim=1)
+    return torch.cat([noisy, masked.expand_as(noisy), (1 - mask).to(noisy).expand(len(noisy), -1, -1, -1)], dim=1)
 
 
 def pad_scene(scene: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,5 +85,8 @@ def pad_scene(scene: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def guided(null: Tensor, exemplar: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance, e(null) + scale (e(exemplar) - e(null)): how much like the exemplar (section 3.5)."""
+    """Classifier-free guidance, e(null) + scale (e(exemplar) - e(null)): how much like the exemplar (section 3.5).
+
+    `null` and `exemplar` [B,4,h,w] are what the UNet predicts with the one context and with the other.
+    """
     return null + scale * (exemplar - null)

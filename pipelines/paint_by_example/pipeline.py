@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
-from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from ..encoders.vision import encoder_pixels
 from ..pictures.batches import paired
-from ..pictures.files import Picture, mask_tensor, picture_tensor, pil_pictures
+from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.scene import check_scene, crop_to
-from ..sampling.schedulers import make_scheduler, training_levels
+from ..sampling.latents import Callback, Sampled, decode, encode, first_noise, step_generator
+from ..sampling.schedulers import make_schedule, training_levels
 from ..weights.pretrained import reading
 from ..weights.reading import StateDict
 from . import exemplar_encoder as exemplars
@@ -28,25 +27,12 @@ from .checkpoints import ENCODER_FILES, check_channels, open_first, open_paint_b
 from .exemplar_picture import exemplar_pictures
 from .inpainting import CELL, binary_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene
 
-Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
 PLMS = dict(skip_prk_steps=True, set_alpha_to_one=False)
 REFERENCE = dict(  # PNDMScheduler's settings in the published folder; DDIM's timesteps are then 1, 21, ..., 981
     beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
 )
 OWN = "exemplar_encoder.safetensors"  # in a folder that this pack's training wrote
-
-
-@dataclass(frozen=True)
-class Painting:
-    """What one call gives."""
-
-    images: Tensor  # [B,H,W,3] float32 on the CPU, 0..1, the scene's own size
-    latents: Tensor  # [B,C,h,w] float32 before decoding, of the padded scene; unscaled, like the host's LATENT
-
-    def pictures(self) -> list[Image.Image]:
-        """The images as 8-bit pictures."""
-        return pil_pictures(self.images)
 
 
 class PaintByExamplePipeline:
@@ -64,7 +50,8 @@ class PaintByExamplePipeline:
     ):
         """`image_mean` and `image_std` [3] are the encoder's. Raises ValueError when the parts do not pair up."""
         check_channels(Path(str(unet.config.get("_name_or_path") or "the UNet")), unet.config["in_channels"])
-        settings, width = exemplar_encoder.settings, unet.config["cross_attention_dim"]
+        settings = exemplar_encoder.settings
+        width = unet.config["cross_attention_dim"]
         if settings.context_width != width:
             raise ValueError(
                 f"The exemplar encoder gives a context of width {settings.context_width}, the UNet reads {width}. "
@@ -78,8 +65,10 @@ class PaintByExamplePipeline:
         self.unet: Any = unet
         self.vae: Any = vae
         self.scheduler_config = scheduler_config
-        self.image_encoder, self.exemplar_encoder = image_encoder, exemplar_encoder
-        self.image_mean, self.image_std = image_mean, image_std
+        self.image_encoder = image_encoder
+        self.exemplar_encoder = exemplar_encoder
+        self.image_mean = image_mean
+        self.image_std = image_std
         self.levels = training_levels(DDIMScheduler.from_config(scheduler_config))
 
     @classmethod
@@ -94,33 +83,32 @@ class PaintByExamplePipeline:
         folder = Path(folder)
         own = folder / OWN
         config_file = folder / "unet" / "config.json"
-        vision, pixels = _part(folder, "image_encoder/config.json"), _statistics(folder)
-        vae, schedule = _part(folder, "vae/config.json").parent, _part(folder, "scheduler/scheduler_config.json")
+        vision_config = _part(folder, "image_encoder/config.json")
+        statistics = json.loads(_statistics(folder).read_text("utf-8"))
+        vae_folder = _part(folder, "vae/config.json").parent
+        schedule = json.loads(_part(folder, "scheduler/scheduler_config.json").read_text("utf-8"))
         if not config_file.is_file():
             raise FileNotFoundError(f"{config_file} is missing. Needed is a diffusers folder of Paint by Example.")
         check_channels(folder, json.loads(config_file.read_text("utf-8"))["in_channels"])  # before gigabytes are read
         if own.is_file():
             encoder = exemplars.load(own)
-            tower = _tower(vision.parent)
+            tower = _tower(vision_config.parent)
         else:
             files = open_paint_by_example(folder)
-            encoder, tower = files.exemplar_encoder(), files.vision()
-        facts = json.loads(pixels.read_text("utf-8"))
+            encoder = files.exemplar_encoder()
+            tower = files.vision()
         with reading(f"The models in {folder}"):
-            image_encoder: Any = _vision_model(json.loads(vision.read_text("utf-8")), tower)
-            networks: list[Any] = [
-                UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype),
-                AutoencoderKL.from_pretrained(vae, torch_dtype=dtype),
-            ]
-        unet, vae_model = (network.to(device).eval() for network in networks)
+            image_encoder: Any = _vision_model(json.loads(vision_config.read_text("utf-8")), tower)
+            unet: Any = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype)
+            vae: Any = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=dtype)
         return cls(
-            unet,
-            vae_model,
-            REFERENCE | json.loads(schedule.read_text("utf-8")),
-            image_encoder.to(device, dtype),
-            encoder.to(device, dtype),
-            facts["image_mean"],
-            facts["image_std"],
+            unet.to(device).eval(),
+            vae.to(device).eval(),
+            scheduler_config=REFERENCE | schedule,
+            image_encoder=image_encoder.to(device, dtype),
+            exemplar_encoder=encoder.to(device, dtype),
+            image_mean=statistics["image_mean"],
+            image_std=statistics["image_std"],
         )
 
     @property
@@ -180,7 +168,7 @@ class PaintByExamplePipeline:
         strength: float = 1.0,
         mask_resize: str = "rounded",
         callback: Callback | None = None,
-    ) -> Painting:
+    ) -> Sampled:
         """Paint the exemplar into the mask [H,W] (1 where it goes) of a scene of any size.
 
         `similarity` is the guidance scale: 1 is none, the documented runs use 5. `latents` [B,C,h,w] is unit-variance
@@ -193,42 +181,63 @@ class PaintByExamplePipeline:
             raise ValueError(f"At least 1 step is needed; got {steps}.")
         scheduler = self._scheduler(sampler, steps)
         scene = check_scene(picture_tensor(scene))
+        height, width = scene.shape[1:3]
         painted = binary_mask(mask_tensor(mask), scene)
         context, null = self.contexts(exemplar, exemplar_mask, framing, background, margin, strength)
         count = paired(scenes=len(scene), masks=len(painted), exemplars=len(context))
 
-        device = self.unet.device
-        scene_px, painted = pad_scene(scene, painted)
-        cells = latent_mask(painted, mask_resize).to(device)
-        shown = masked_scene(scene_px, painted).movedim(-1, 1)
-        shown = (2 * shown - 1).to(device, self.vae.dtype)
+        padded, painted = pad_scene(scene, painted)
+        cells = latent_mask(painted, mask_resize).to(self.unet.device)
         scale = self.vae.config["scaling_factor"]
-        shown = (self.vae.encode(shown).latent_dist.mode().float() * scale).expand(count, -1, -1, -1)
-        if latents is None:
-            latents = torch.randn(shown.shape, generator=torch.Generator().manual_seed(seed))
-        if latents.shape != shown.shape:
-            raise ValueError(f"The noise is {tuple(latents.shape)}, the scene's latent {tuple(shown.shape)}.")
+        masked = (encode(self.vae, masked_scene(padded, painted)) * scale).expand(count, -1, -1, -1)
+        noise = first_noise(latents, masked, seed)
+        contexts = [context] if similarity == 1 else [null, context]
+        sampled = self._run(
+            scheduler,
+            noise,
+            masked=masked,
+            cells=cells,
+            contexts=torch.cat([one.expand(count, -1, -1) for one in contexts]).to(noise.device, self.unet.dtype),
+            similarity=similarity,
+            generator=step_generator(seed, noise.device),
+            callback=callback,
+        )
+        sampled = sampled / scale
+        images = crop_to(decode(self.vae, sampled), height, width, CELL)
+        return Sampled(images.cpu(), sampled.cpu())
 
-        null, context = (c.expand(count, -1, -1).to(device, self.unet.dtype) for c in (null, context))
-        branches = [context] if similarity == 1 else [null, context]
-        x = latents.to(device, torch.float32) * float(scheduler.init_noise_sigma)
-        fresh = torch.Generator(device).manual_seed(seed + (device.type == "cpu"))  # for samplers that add noise
+    def _run(
+        self,
+        scheduler: Any,
+        noise: Tensor,
+        *,
+        masked: Tensor,
+        cells: Tensor,
+        contexts: Tensor,
+        similarity: float,
+        generator: torch.Generator,
+        callback: Callback | None,
+    ) -> Tensor:
+        """Latents [B,C,h,w], scaled, from noise of unit variance by all steps.
+
+        `masked` [B,C,h,w] are the masked scene's, scaled, `cells` [B,1,h,w] its mask. `contexts` [B,1,D] are the
+        exemplars', or [2B,1,D], the null ones before them, for guidance by `similarity`.
+        """
         step = scheduler.step
         if "generator" in signature(step).parameters:
-            step = partial(step, generator=fresh)
-        for number, timestep in enumerate(scheduler.timesteps):
-            seen = nine_channels(scheduler.scale_model_input(x, timestep), shown, cells)
-            seen = torch.cat([seen] * len(branches)).to(self.unet.dtype)
-            output = self.unet(seen, timestep, encoder_hidden_states=torch.cat(branches)).sample.float()
-            if len(branches) > 1:
-                output = guided(*output.chunk(2), scale=similarity)
-            x = step(output, timestep, x).prev_sample
+            step = partial(step, generator=generator)
+        branches = len(contexts) // len(noise)
+        latents = noise * float(scheduler.init_noise_sigma)
+        for number, timestep in enumerate(scheduler.timesteps, 1):
+            inputs = nine_channels(scheduler.scale_model_input(latents, timestep), masked, cells)
+            inputs = torch.cat([inputs] * branches).to(self.unet.dtype)
+            predicted = self.unet(inputs, timestep, encoder_hidden_states=contexts).sample.float()
+            if branches == 2:
+                predicted = guided(*predicted.chunk(2), scale=similarity)
+            latents = step(predicted, timestep, latents).prev_sample
             if callback:
-                callback(number + 1, len(scheduler.timesteps), x)
-        x = x / scale
-        images = self.vae.decode(x.to(self.vae.dtype)).sample.float().div(2).add(0.5).clamp(0, 1)
-        images = crop_to(images.movedim(1, -1), scene.shape[1], scene.shape[2], CELL)
-        return Painting(images.cpu(), x.cpu())
+                callback(number, len(scheduler.timesteps), latents)
+        return latents
 
     def _scheduler(self, sampler: str, steps: int) -> Any:
         """A scheduler with its timesteps set. "plms" is the original's, "ddim" what it uses without --plms."""
@@ -240,7 +249,7 @@ class PaintByExamplePipeline:
             scheduler = kind.from_config(self.scheduler_config, **more)
         else:
             euler: Any = EulerDiscreteScheduler.from_config(self.scheduler_config)
-            scheduler, steps, _ = make_scheduler(sampler, euler.config, self.levels, steps)
+            scheduler, steps, _ = make_schedule(sampler, euler.config, self.levels, steps)
         scheduler.set_timesteps(steps, device=self.unet.device)
         return scheduler
 
@@ -257,6 +266,7 @@ def _part(folder: Path, name: str) -> Path:
 
 
 def _statistics(folder: Path) -> Path:
+    """The file with the mean and spread of an image encoder's pixels. Raises FileNotFoundError."""
     beside = folder / "image_encoder" / "preprocessor_config.json"
     return beside if beside.is_file() else _part(folder, "feature_extractor/preprocessor_config.json")
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -45,7 +45,8 @@ class Guidance:
             scale = getattr(self, f"{term}_scale")
             if not (math.isfinite(scale) and scale >= 0):
                 raise ValueError(f"{term}_scale must be a number of 0 or more; got {scale}.")
-            start, end = getattr(self, f"{term}_start"), getattr(self, f"{term}_end")
+            start = getattr(self, f"{term}_start")
+            end = getattr(self, f"{term}_end")
             if not 0 <= start <= end <= 1:
                 raise ValueError(f"The {term} interval must satisfy 0 <= start <= end <= 1; got {start} to {end}.")
             rescale = getattr(self, f"{term}_rescale")
@@ -97,19 +98,22 @@ def rescaled(guided: Tensor, reference: Tensor, share: float) -> Tensor:
     return guided * (1 + share * (factor - 1))
 
 
-def mix(weights: Mapping[Branch, float], predictions: Mapping[Any, Tensor]) -> Tensor:
-    """Weighted sum for weights that add up to 1, as a walk along differences: large weights of opposite sign would
-    multiply the rounding."""
+def mix(weights: Mapping[Branch, float], predictions: Mapping[Branch, Tensor]) -> Tensor:
+    """Weighted sum [B,...] of predictions [B,...] by branch, for weights that add up to 1.
+
+    It is a walk along differences: large weights of opposite sign would multiply the rounding.
+    """
     used: list[Branch] = [branch for branch in BRANCHES if weights.get(branch)]
-    mixed, rest = predictions[used[0]], 1.0
+    mixed = predictions[used[0]]
+    rest = 1.0
     for before, branch in pairwise(used):
         rest -= weights[before]
         mixed = mixed + (predictions[branch] - predictions[before]) * rest
     return mixed
 
 
-def combine(guidance: Guidance, scales: Scales, predictions: Mapping[Any, Tensor]) -> Tensor:
-    """The guided prediction from the branches that `needed_branches` names."""
+def combine(guidance: Guidance, scales: Scales, predictions: Mapping[Branch, Tensor]) -> Tensor:
+    """The guided prediction [B,...] from the predictions [B,...] of the branches that `needed_branches` names."""
     guided = mix(coefficients(scales), predictions)
     if guidance.scene_rescale > 0 and scales.scene != 1:
         weights: dict[Branch, float] = {"empty": 1 - scales.scene, "scene": scales.scene}

@@ -1,7 +1,7 @@
 """Sampling on an InstructPix2Pix UNet without ComfyUI, whatever tells it about the object.
 
 Three things are ours, everything else is diffusers': the guidance sits inside the UNet (`GuidedUNet`), the Euler
-schedulers follow the host's noise levels (`make_scheduler`), and seeds draw the noise the host draws.
+schedulers follow the host's noise levels (`make_schedule`), and seeds draw the noise the host draws.
 """
 
 from __future__ import annotations
@@ -20,20 +20,18 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
-from PIL import Image
 from torch import Tensor, nn
 
 from ..pictures.batches import paired
-from ..pictures.files import Picture, mask_tensor, picture_tensor, pil_pictures
+from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.masks import check_mask, touched_cells
 from ..pictures.scene import check_scene, crop_to, pad_to_multiple
 from ..weights.layouts import kind_of
 from ..weights.pretrained import present, reading
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .kept_scene import KeptScene, restore_kept
-from .schedulers import make_scheduler, noise_scale, percent_to_sigma, shortened_sigmas, training_levels
-
-Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
+from .latents import Callback, Sampled, decode, encode, first_noise, step_generator
+from .schedulers import Schedule, make_schedule, percent_to_sigma, shortened_sigmas, training_levels
 
 DEFAULT = Guidance()
 
@@ -51,11 +49,12 @@ class GuidedUNet(nn.Module):
     def __init__(
         self,
         unet: UNet2DConditionModel,
+        *,
         null: Tensor,
         guidance: Guidance,
         prediction_type: str,
         levels: Tensor,
-        sigma_of: Callable[[Tensor], float],
+        sigma_at: Callable[[Tensor], float],
         embeds: tuple[Tensor, Tensor] | None = None,
         kept: KeptScene | None = None,
     ):
@@ -64,52 +63,55 @@ class GuidedUNet(nn.Module):
         `kept` is the scene where only a mask may change.
         """
         super().__init__()
-        self.unet, self.config, self.device = unet, unet.config, unet.device
-        self.null, self.guidance, self.velocity = null, guidance, prediction_type == "v_prediction"
-        self.levels, self.sigma_of, self.embeds, self.kept = levels, sigma_of, embeds, kept
+        self.unet = unet
+        self.config = unet.config
+        self.device = unet.device
+        self.null = null
+        self.guidance = guidance
+        self.velocity = prediction_type == "v_prediction"
+        self.levels = levels
+        self.sigma_at = sigma_at
+        self.embeds = embeds
+        self.kept = kept
         self.evaluations = 0  # one per branch and step
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict=False, **kwargs):
         """Noisy and scene latents [B,2C,h,w], a timestep, object contexts [B,N,D] -> guided output ([B,C,h,w],)."""
-        sigma = self.sigma_of(timestep)
+        latents, scene = sample.chunk(2, dim=1)
+        sigma = self.sigma_at(timestep)
+        signal = (1 + sigma**2) ** -0.5  # noisy = signal * clean + signal * sigma * noise
         scales = scales_at(self.guidance, sigma, partial(percent_to_sigma, self.levels))
         branches = needed_branches(self.guidance, scales)
-        noisy, scene = sample.chunk(2, dim=1)
-        signal = (1 + sigma**2) ** -0.5  # noisy = signal * clean + signal * sigma * noise
-        shown_noisy = self.kept.noised(noisy, sigma, signal) if self.kept else noisy
+
+        noisy = self.kept.noised(latents, sigma, signal) if self.kept else latents
         scenes = [torch.zeros_like(scene) if branch == "empty" else scene for branch in branches]
-        contexts = [encoder_hidden_states if branch == "full" else self.null for branch in branches]
-        inputs = torch.cat([torch.cat([shown_noisy, shown], 1) for shown in scenes]).to(self.unet.dtype)
-        contexts = torch.cat(contexts).to(self.unet.dtype)
+        inputs = torch.cat([torch.cat([noisy, one], 1) for one in scenes]).to(self.unet.dtype)
+        contexts = torch.cat([encoder_hidden_states if branch == "full" else self.null for branch in branches])
         if self.embeds:
-            shown, hidden = (one.expand(len(noisy), *one.shape[1:]) for one in self.embeds)
-            seen = torch.cat([shown if branch == "full" else hidden for branch in branches])
-            kwargs["added_cond_kwargs"] = {"image_embeds": [seen.to(inputs)]}
+            object_embeds, null_embeds = self.embeds
+            embeds = [object_embeds if branch == "full" else null_embeds for branch in branches]
+            embeds = torch.cat([one.expand(len(noisy), *one.shape[1:]) for one in embeds])
+            kwargs["added_cond_kwargs"] = {"image_embeds": [embeds.to(inputs)]}
+        contexts = contexts.to(self.unet.dtype)
         outputs = self.unet(inputs, timestep, encoder_hidden_states=contexts, **kwargs, return_dict=False)[0].float()
         self.evaluations += len(branches)
 
         of_noisy, of_clean = (signal, 1.0) if self.velocity else (1.0, signal)
         predictions: dict[Branch, Tensor] = {
-            branch: (of_noisy * shown_noisy - signal * sigma * output) / of_clean
+            branch: (of_noisy * noisy - signal * sigma * output) / of_clean
             for branch, output in zip(branches, outputs.chunk(len(branches)), strict=True)
         }
         clean = combine(self.guidance, scales, predictions)
         if self.kept:
             clean = self.kept.predicted(clean)
-        return ((of_noisy * noisy - of_clean * clean) / (signal * sigma),)
+        return ((of_noisy * latents - of_clean * clean) / (signal * sigma),)
 
 
 @dataclass(frozen=True)
-class Insertion:
+class Insertion(Sampled):
     """What one call gives."""
 
-    images: Tensor  # [B,H,W,3] float32 on the CPU, 0..1, the scene's own size
-    latents: Tensor  # [B,C,h,w] float32 before decoding, of the padded scene; unscaled, like the host's LATENT
     unet_evaluations: int  # one per branch and step
-
-    def pictures(self) -> list[Image.Image]:
-        """The images as 8-bit pictures."""
-        return pil_pictures(self.images)
 
 
 class GuidedPix2Pix:
@@ -123,7 +125,8 @@ class GuidedPix2Pix:
         check_pix2pix(pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels)
         if pipeline.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(f"Prediction type '{pipeline.scheduler.config.prediction_type}' is not known here.")
-        self.pipeline, self.guidance = pipeline, guidance
+        self.pipeline = pipeline
+        self.guidance = guidance
         self.levels = training_levels(pipeline.scheduler)
 
     @property
@@ -165,68 +168,76 @@ class GuidedPix2Pix:
 
         Raises ValueError for unusable scenes or settings, and batches that do not pair up.
         """
-        config = self.pipeline.scheduler.config
+        schedule = self._schedule(sampler, steps, sigmas, denoise)
+        scene = check_scene(picture_tensor(scene))
+        height, width = scene.shape[1:3]
+        free = None if mask is None else check_mask(mask_tensor(mask), height, width).clamp(0, 1)
+        count = paired(scenes=len(scene), objects=len(context), masks=1 if free is None else len(free))
+
+        vae = self.pipeline.vae
+        cell = self.pipeline.vae_scale_factor  # px per latent cell
+        scene_latents = encode(vae, pad_to_multiple(scene, cell)).expand(count, -1, -1, -1)
+        clean = scene_latents * vae.config.scaling_factor
+        noise = first_noise(latents, scene_latents, seed)
+        kept = None if free is None else KeptScene(clean, noise, touched_cells(free, cell).to(noise))
+        start = noise + clean / schedule.noise_scale() if kept or denoise < 1 else noise
+
+        unet = GuidedUNet(
+            self.pipeline.unet,
+            null=null.expand(count, -1, -1).to(noise),
+            guidance=guidance or self.guidance,
+            prediction_type=self.pipeline.scheduler.config.prediction_type,
+            levels=self.levels,
+            sigma_at=schedule.sigma_at,
+            embeds=embeds,
+            kept=kept,
+        )
+        context = context.expand(count, -1, -1).float()
+        sampled = self._run(unet, schedule, start, scene_latents, context, seed=seed, callback=callback)
+        sampled = sampled / vae.config.scaling_factor
+        if kept and (sigmas is None or not sigmas[-1]):
+            sampled = restore_kept(sampled, scene_latents, kept.mask)
+        images = crop_to(decode(vae, sampled), height, width, cell)
+        return Insertion(images.cpu(), sampled.cpu(), unet.evaluations)
+
+    def _schedule(self, sampler: str, steps: int, sigmas: Tensor | None, denoise: float) -> Schedule:
+        """The run of a sampler over `sigmas` [N+1], or the noise levels of `steps` and a share of them, `denoise`."""
         if denoise != 1:
             if sigmas is not None:
                 raise ValueError("Give the noise levels (sigmas) or a denoise below 1, not both.")
             sigmas = shortened_sigmas(self.levels, steps, denoise)
-        scheduler, steps, sigma_of = make_scheduler(sampler, config, self.levels, steps, sigmas)
-        scene = check_scene(picture_tensor(scene))
-        free = None if mask is None else check_mask(mask_tensor(mask), *scene.shape[1:3]).clamp(0, 1)
-        count = paired(scenes=len(scene), objects=len(context), masks=1 if free is None else len(free))
+        return make_schedule(sampler, self.pipeline.scheduler.config, self.levels, steps, sigmas=sigmas)
 
-        vae, device = self.pipeline.vae, self.pipeline.unet.device
-        cell = self.pipeline.vae_scale_factor  # px per latent cell
-        padded = pad_to_multiple(scene, cell).movedim(-1, 1)
-        shown = vae.encode((2 * padded - 1).to(device, vae.dtype)).latent_dist.mode().float()
-        shown = shown.expand(count, -1, -1, -1)
-        if latents is None:
-            latents = torch.randn(shown.shape, generator=torch.Generator().manual_seed(seed))
-        if latents.shape != shown.shape:
-            raise ValueError(f"The noise is {tuple(latents.shape)}, the scene's latent {tuple(shown.shape)}.")
-        noise = latents.to(device, torch.float32)
-        scene_latents = shown * vae.config.scaling_factor
-        kept = None if free is None else KeptScene(scene_latents, noise, touched_cells(free, cell).to(noise))
-        start = noise
-        if kept or denoise < 1:
-            start = noise + scene_latents / noise_scale(scheduler, steps, sigma_of)
-
-        unet = GuidedUNet(
-            self.pipeline.unet,
-            null.expand(count, -1, -1).to(device, torch.float32),
-            guidance or self.guidance,
-            config.prediction_type,
-            self.levels,
-            sigma_of,
-            embeds,
-            kept,
-        )
-        guided = _pix2pix(unet=unet, vae=vae, scheduler=scheduler)
+    def _run(
+        self,
+        unet: GuidedUNet,
+        schedule: Schedule,
+        start: Tensor,
+        scene_latents: Tensor,
+        context: Tensor,
+        *,
+        seed: int,
+        callback: Callback | None,
+    ) -> Tensor:
+        """Latents [B,C,h,w], scaled, from those of the start by all steps in diffusers' own loop."""
+        guided = _pix2pix(unet=unet, vae=self.pipeline.vae, scheduler=schedule.scheduler)
         guided.set_progress_bar_config(disable=True)
 
         def report(_, step, __, tensors):
             if callback:
-                callback(step + 1, steps, tensors["latents"])
+                callback(step + 1, schedule.steps, tensors["latents"])
             return {}
 
-        # The host draws a step's noise on the run's device, on a CPU from the next seed.
-        fresh = torch.Generator(device).manual_seed(seed + (device.type == "cpu"))
-        sampled = guided(
-            image=shown,
-            prompt_embeds=context.expand(count, -1, -1).float(),
+        return guided(
+            image=scene_latents,
+            prompt_embeds=context,
             guidance_scale=1.0,  # off: GuidedUNet does it
-            num_inference_steps=steps,
+            num_inference_steps=schedule.steps,
             latents=start,
-            generator=fresh,
+            generator=step_generator(seed, start.device),
             callback_on_step_end=report,
             output_type="latent",
         ).images
-        sampled = sampled / vae.config.scaling_factor
-        if kept and (sigmas is None or not sigmas[-1]):
-            sampled = restore_kept(sampled, shown, kept.mask)
-        images = vae.decode(sampled.to(vae.dtype)).sample.float().div(2).add(0.5).clamp(0, 1)
-        images = crop_to(images.movedim(1, -1), scene.shape[1], scene.shape[2], cell)
-        return Insertion(images.cpu(), sampled.cpu(), unet.evaluations)
 
 
 def check_folder(folder: Path) -> None:

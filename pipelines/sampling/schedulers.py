@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import (
@@ -27,20 +27,22 @@ def training_levels(scheduler: Any) -> Tensor:
     if power is None or config.get("trained_betas") is not None or config.get("rescale_betas_zero_snr"):
         signal = scheduler.alphas_cumprod.double()
     else:
-        roots = (config.beta_start ** (1 / power), config.beta_end ** (1 / power))
-        betas = torch.linspace(*roots, config.num_train_timesteps, dtype=torch.float64) ** power
+        low = config.beta_start ** (1 / power)
+        high = config.beta_end ** (1 / power)
+        betas = torch.linspace(low, high, config.num_train_timesteps, dtype=torch.float64) ** power
         signal = (1 - betas).cumprod(0)
     return ((1 - signal) / signal).sqrt()
 
 
 def level_at(levels: Tensor, timestep: Tensor) -> Tensor:
-    """Noise level at fractional training steps, log-linear between whole ones."""
-    log, part = levels.log().float(), timestep.frac()
-    return ((1 - part) * log[timestep.floor().long()] + part * log[timestep.ceil().long()]).exp()
+    """Noise levels [...] at fractional training steps [...], log-linear between whole ones."""
+    log_levels = levels.log().float()
+    part = timestep.frac()
+    return ((1 - part) * log_levels[timestep.floor().long()] + part * log_levels[timestep.ceil().long()]).exp()
 
 
 def nearest_timesteps(levels: Tensor, sigmas: Tensor) -> Tensor:
-    """Whole training steps nearest to `sigmas` [N] in log sigma: what the host tells the UNet."""
+    """Whole training steps [N] nearest to `sigmas` [N] in log sigma: what the host tells the UNet."""
     return (sigmas.log() - levels.log().float()[:, None]).abs().argmin(0)
 
 
@@ -76,7 +78,8 @@ def _following(euler: Any) -> Any:
 
     class Following(euler):
         def follow(self, sigmas: Tensor, levels: Tensor) -> None:
-            self.given, self.levels = sigmas, levels
+            self.given = sigmas
+            self.levels = levels
 
         def set_timesteps(self, num_inference_steps: int, device=None) -> None:
             super().set_timesteps(num_inference_steps, device=device)
@@ -101,12 +104,19 @@ SAMPLERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def noise_scale(scheduler: Any, steps: int, sigma_of: Callable[[Tensor], float]) -> float:
-    """What the noise of a run's first step is scaled by, over what the clean latents of that step are scaled by."""
-    if hasattr(scheduler, "follow"):
-        return float(scheduler.init_noise_sigma)
-    scheduler.set_timesteps(steps)
-    return (1 + sigma_of(scheduler.timesteps[0]) ** 2) ** 0.5
+class Schedule(NamedTuple):
+    """A run's scheduler, its number of steps, and the noise level at a timestep during the run."""
+
+    scheduler: Any
+    steps: int
+    sigma_at: Callable[[Tensor], float]
+
+    def noise_scale(self) -> float:
+        """What the noise of the first step is scaled by, over what the clean latents of that step are scaled by."""
+        if hasattr(self.scheduler, "follow"):
+            return float(self.scheduler.init_noise_sigma)
+        self.scheduler.set_timesteps(self.steps)
+        return (1 + self.sigma_at(self.scheduler.timesteps[0]) ** 2) ** 0.5
 
 
 def check_sigmas(sigmas: Tensor) -> Tensor:
@@ -119,10 +129,11 @@ def check_sigmas(sigmas: Tensor) -> Tensor:
     return sigmas
 
 
-def make_scheduler(sampler: str, config: Any, levels: Tensor, steps: int, sigmas: Tensor | None = None):
-    """A scheduler named in SAMPLERS, its number of steps, and a function from timestep to noise level during the run.
+def make_schedule(sampler: str, config: Any, levels: Tensor, steps: int, *, sigmas: Tensor | None = None) -> Schedule:
+    """The run of a sampler named in SAMPLERS, by the `config` of a diffusers scheduler.
 
-    Raises ValueError for an unknown sampler, no steps, or `sigmas` that are unusable or that the sampler cannot follow.
+    The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for `steps`. Raises ValueError for an
+    unknown sampler, no steps, or `sigmas` that are unusable or that the sampler cannot follow.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
@@ -132,7 +143,7 @@ def make_scheduler(sampler: str, config: Any, levels: Tensor, steps: int, sigmas
     if hasattr(scheduler, "follow"):
         sigmas = normal_sigmas(levels, steps) if sigmas is None else check_sigmas(sigmas)
         scheduler.follow(sigmas, levels)
-        return scheduler, len(sigmas) - 1, lambda _: float(scheduler.sigmas[scheduler.step_index])
+        return Schedule(scheduler, len(sigmas) - 1, lambda _: float(scheduler.sigmas[scheduler.step_index]))
     if sigmas is not None:
         raise ValueError(f"The sampler {sampler} sets its own noise levels; use euler or euler_ancestral.")
-    return scheduler, steps, lambda timestep: float(levels[int(timestep)])
+    return Schedule(scheduler, steps, lambda timestep: float(levels[int(timestep)]))

@@ -1,11 +1,12 @@
-"""What the commands that edit a scene share: options, the device, and a region of a scene that is too large for it."""
+"""What the commands that edit a scene share: options, the device, and the box that --box names."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..pictures.boxes import Box, corners
 
 if TYPE_CHECKING:
     import torch
@@ -53,17 +54,9 @@ def device_of(args: Namespace) -> tuple[torch.device, torch.dtype]:
     return device, torch.float32 if device.type == "cpu" else torch.float16
 
 
-def steps_bar(args: Namespace, what: str) -> tuple[Any, Callable[..., object]]:
-    """A progress bar of the run's steps, and the callback that moves it."""
-    from tqdm import tqdm
-
-    bar = tqdm(total=args.steps, desc=what, unit="step")
-    return bar, lambda done, total, latents: bar.update()
-
-
-def corners(box: list[int]) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1) of X Y WIDTH HEIGHT. Raises ValueError for a side below 1 px."""
-    x, y, width, height = box
+def box_of(numbers: list[int]) -> Box:
+    """The box of X Y WIDTH HEIGHT. Raises ValueError for a side below 1 px."""
+    x, y, width, height = numbers
     if width < 1 or height < 1:
         raise ValueError(f"--box needs a width and a height of 1 px or more; got {width} and {height}.")
-    return x, y, x + width, y + height
+    return corners(x, y, width, height)

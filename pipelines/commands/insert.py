@@ -53,12 +53,13 @@ def insert(args: Namespace) -> None:
     if mask is not None:
         check_mask(mask, *scene.shape[1:3])  # before gigabytes are read
     check_output(args.output)
-    box = _scenes.corners(args.box) if args.box else None
+    box = _scenes.box_of(args.box) if args.box else None
 
     from transformers.utils.logging import disable_progress_bar
 
     from ..evaluation.inserters import chosen_guidance
     from ..local_region.edit import edit_region
+    from ..progress import ProgressBar
     from ..visual_insertion.pipeline import VisualInsertionPipeline
 
     disable_progress_bar()
@@ -72,7 +73,7 @@ def insert(args: Namespace) -> None:
         detail_encoder=args.detail_encoder,
     )
     guidance = chosen_guidance(args, pipeline.guidance)
-    bar, callback = _scenes.steps_bar(args, "inserting")
+    bar = ProgressBar("inserting", "step")
 
     def edit(part: Tensor, part_mask: Tensor | None) -> Tensor:
         return pipeline(
@@ -83,22 +84,17 @@ def insert(args: Namespace) -> None:
             steps=args.steps,
             seed=args.seed,
             sampler=args.sampler,
-            mask=part_mask,
+            mask=None if mask is None else part_mask,  # a box alone only says where to cut
             denoise=args.denoise,
             framing=args.framing,
             background=args.background,
-            callback=callback,
+            callback=bar,
         ).images
-
-    def edit_crop(crop: Tensor, crop_mask: Tensor) -> Tensor:
-        return edit(crop, None if mask is None else crop_mask)  # a box alone only says where to cut
 
     with bar:
         if box:
             size = args.working_size or pipeline.native_size
-            images = edit_region(
-                scene, edit_crop, mask=mask, box=box, working_size=size, expansion=args.expansion, area="changes"
-            )
+            images = edit_region(scene, edit, mask=mask, box=box, working_size=size, expansion=args.expansion)
         else:
             images = edit(scene, mask)
     save_picture(pil_pictures(images)[0], args.output)

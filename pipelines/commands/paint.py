@@ -5,9 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _scenes, outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
@@ -48,12 +51,13 @@ def paint(args: Namespace) -> None:
     from ..pictures.masks import box_mask
     from ..pictures.scene import check_scene
 
-    scene, exemplar = check_scene(picture_tensor(open_picture(args.scene))), open_picture(args.exemplar)
+    scene = check_scene(picture_tensor(open_picture(args.scene)))
+    exemplar = open_picture(args.exemplar)
     exemplar_mask = open_picture(args.exemplar_mask) if args.exemplar_mask else None
     if args.mask:
         mask = mask_tensor(open_picture(args.mask))
     else:
-        mask = box_mask(_scenes.corners(args.box), *scene.shape[1:3])[None].float()
+        mask = box_mask(_scenes.box_of(args.box), *scene.shape[1:3])[None].float()
     check_output(args.output)
 
     from transformers.utils.logging import disable_progress_bar
@@ -61,16 +65,17 @@ def paint(args: Namespace) -> None:
     from ..local_region.edit import edit_region
     from ..paint_by_example.inpainting import binary_mask
     from ..paint_by_example.pipeline import PaintByExamplePipeline
+    from ..progress import ProgressBar
 
     binary_mask(mask, scene)  # before gigabytes are read
     disable_progress_bar()
     pipeline = PaintByExamplePipeline.from_folder(args.models, *_scenes.device_of(args))
-    bar, callback = _scenes.steps_bar(args, "painting")
+    bar = ProgressBar("painting", "step")
 
-    def edit(part, inside):
+    def edit(part: Tensor, part_mask: Tensor) -> Tensor:
         return pipeline(
             part,
-            inside,
+            part_mask,
             exemplar,
             exemplar_mask,
             similarity=args.similarity,
@@ -80,7 +85,7 @@ def paint(args: Namespace) -> None:
             framing=args.framing,
             background=args.background,
             mask_resize=args.mask_resize,
-            callback=callback,
+            callback=bar,
         ).images
 
     with bar:

@@ -112,6 +112,96 @@ def test_the_sampler_node_and_the_pipeline_make_one_picture_of_one_seed(comfy, m
     assert difference <= LIMIT
 
 
+# a mask, and a run that starts from the noised scene
+
+
+def area(rows, columns, value=1.0):
+    mask = torch.zeros(SCENE.shape[:3])
+    mask[:, rows, columns] = value
+    return mask
+
+
+SOFT = torch.linspace(0, 1, SCENE.shape[2]).expand(SCENE.shape[:3]).clone()
+SOFT[:, :, :40] = 0
+MASKS = {
+    "hard": area(slice(35, 90), slice(20, 75)),
+    "soft": SOFT,
+    "half of the scene": area(slice(None), slice(65, None)),
+    "at a border": area(slice(90, None), slice(0, 33), 0.7),
+}
+RUNS = {"all noise": (None, 1.0), "denoise 0.6": (None, 0.6), "denoise 0.3": (None, 0.3)}
+RUNS |= {f"mask, {name}": (mask, 1.0) for name, mask in MASKS.items()}
+RUNS |= {"mask and denoise 0.6": (MASKS["soft"], 0.6), "mask and denoise 0.3": (MASKS["hard"], 0.3)}
+
+
+def sampler_node(comfy, models, **changes):
+    """Latents of the sampler node."""
+    model, vae, _, _ = models
+    positive, negative = conditioning(comfy, models)
+    settings = dict(seed=11, steps=5, sampler_name="euler", scheduler="normal", denoise=1.0) | changes
+    (latent,) = comfy(
+        "ImageConditionedPix2PixSampler",
+        model=model,
+        vae=vae,
+        scene=SCENE,
+        positive=positive,
+        negative=negative,
+        **settings,
+    )
+    return latent["samples"]
+
+
+def kept_cells(mask):
+    """Latent cells [1,1,h,w] without a pixel that may change, by hand."""
+    rows, columns = -SCENE.shape[1] % 8, -SCENE.shape[2] % 8
+    padded = torch.nn.functional.pad(mask[:, None], (0, columns, 0, rows), mode="replicate")
+    return padded.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).amax((3, 5)) == 0
+
+
+def padded_scene():
+    """The scene in whole latent cells, by hand."""
+    rows, columns = -SCENE.shape[1] % 8, -SCENE.shape[2] % 8
+    return torch.nn.functional.pad(SCENE.movedim(-1, 1), (0, columns, 0, rows), mode="replicate")
+
+
+@torch.no_grad()
+def scene_latents(pipeline):
+    """The scene's latents by diffusers' VAE, unscaled."""
+    return pipeline.pipeline.vae.encode(2 * padded_scene() - 1).latent_dist.mode()
+
+
+@pytest.mark.parametrize(("mask", "denoise"), RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral"])
+def test_both_doors_keep_and_start_from_the_scene_alike(comfy, models, pipeline, sampler, mask, denoise):
+    given = {} if mask is None else {"mask": mask}
+    host = sampler_node(comfy, models, sampler_name=sampler, denoise=denoise, **given)
+    alone = pipeline(
+        SCENE, OBJECT, MASK, Guidance(), sampler=sampler, steps=5, seed=11, mask=mask, denoise=denoise
+    ).latents
+    difference = relative(alone, host)
+    print(f"relative difference of the latents: {difference:.2e}")
+    assert difference <= LIMIT
+    if mask is not None:
+        kept = kept_cells(mask).expand_as(alone)
+        assert kept.any() and not kept.all()
+        scene = scene_latents(pipeline)
+        (theirs,) = comfy("VAEEncode", pixels=padded_scene().movedim(1, -1), vae=models[1])
+        assert torch.equal(alone[kept], scene[kept]) and torch.equal(host[kept], theirs["samples"][kept])
+        assert (alone - scene)[~kept].abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
+def test_samplers_with_noise_levels_of_their_own_keep_the_scene_but_cannot_start_from_it(pipeline, sampler):
+    with pytest.raises(ValueError, match=f"{sampler} sets its own noise levels; use euler or euler_ancestral"):
+        pipeline(SCENE, OBJECT, sampler=sampler, steps=4, denoise=0.5)
+    scene = scene_latents(pipeline)
+    for mask in MASKS.values():
+        made = pipeline(SCENE, OBJECT, MASK, sampler=sampler, steps=4, mask=mask).latents
+        kept = kept_cells(mask).expand_as(made)
+        assert torch.equal(made[kept], scene[kept]) and torch.isfinite(made).all()
+        assert (made - scene)[~kept].abs().mean() > 0.01
+
+
 @pytest.mark.parametrize("framing", ["squash", "pad", "crop"])
 @pytest.mark.parametrize("background", ["keep", "mean", "white", "grey"])
 def test_both_doors_see_the_object_alike(comfy, models, pipeline, framing, background):

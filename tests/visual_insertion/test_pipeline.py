@@ -285,6 +285,11 @@ def test_a_photograph_lying_on_its_side_is_turned():
         (dict(sigmas=torch.tensor([1.0, 2.0])), "must fall"),
         (dict(sigmas=torch.tensor([1.0])), "at least 2"),
         (dict(sigmas=torch.tensor([1.0, 0.0]), sampler="ddim"), "own noise levels"),
+        (dict(sigmas=torch.tensor([1.0, 0.0]), denoise=0.5), "not both"),
+        (dict(denoise=1.5), "at most 1; got 1.5"),
+        (dict(mask=torch.ones(1, 9, 9)), "The mask is 9x9 px, the scene 64x64 px"),
+        (dict(mask=torch.zeros(1, 64, 64)), "The mask is empty"),
+        (dict(mask=torch.ones(2, 64, 64), scene=pictures(1, 3, 64, 64, 3)), "3 scenes, 2 masks"),
         (dict(scene=pictures(1, 3, 64, 64, 3), objects=[OBJECT] * 2, views="separate"), "do not pair up"),
     ],
 )
@@ -393,6 +398,65 @@ def test_the_command_leaves_all_outside_a_box_alone(insert):
     assert 520 - 60 - 4 <= rows.min() and rows.max() < 520 + 60 + 4
 
 
+@pytest.fixture(scope="module")
+def scene_mask(files):
+    """White on the right of the scene, grey in a corner."""
+    mask = Image.new("L", (70, 61))
+    mask.paste(255, (40, 0, 70, 61))
+    mask.paste(100, (0, 0, 9, 9))
+    mask.save(files / "scene_mask.png")
+    return files / "scene_mask.png"
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.6])
+def test_the_command_keeps_the_scene_outside_a_mask(insert, toys, files, scene_mask, denoise):
+    options = dict(mask=scene_mask, denoise=denoise, steps=3, seed=4, sampler="euler", object_scale=3)
+    code, path = insert(**options)
+    assert code == 0
+    scene, picture, mask = (Image.open(files / name) for name in ("scene.png", "object.png", "scene_mask.png"))
+    guidance = Guidance(3, toys.guidance.scene_scale)
+    settings = dict(steps=3, seed=4, sampler="euler", mask=mask, denoise=denoise)
+    alone = toys(scene, picture, None, guidance, **settings)
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(alone.pictures()[0]))
+
+    padded = pad_to_multiple(picture_tensor(scene), 8).movedim(-1, 1)
+    with torch.no_grad():
+        latents = toys.pipeline.vae.encode(2 * padded - 1).latent_dist.mode()
+    changed = (alone.latents != latents).any(1)[0]
+    free = torch.zeros(8, 9, dtype=torch.bool)
+    free[:, 5:] = free[:2, :2] = True  # cells that the mask touches
+    assert torch.equal(changed, free)
+
+
+def test_the_command_takes_a_mask_inside_a_box(insert, tmp_path):
+    samples = MODELS / "samples"
+    large = dict(scene=samples / "dollhouse.png", object=samples / "object.png", steps=6)
+    before = np.asarray(Image.open(large["scene"]).convert("RGB"))
+    mask = Image.new("L", before.shape[1::-1])
+    mask.paste(255, (0, 0, 330, before.shape[0]))  # the left half of the box, and more outside of it
+    mask.save(tmp_path / "mask.png")
+    code, path = insert("--box", "300", "500", "60", "40", mask=tmp_path / "mask.png", **large)
+    assert code == 0
+    after = np.asarray(Image.open(path).convert("RGB"))
+    rows, columns = np.nonzero((after != before).any(2))
+    assert after.shape == before.shape and len(rows) > 50
+    assert 315 - 52 <= columns.min() and columns.max() < 315 + 52  # 32 px around the 30x40 px that are in both, square
+    assert 520 - 52 <= rows.min() and rows.max() < 520 + 52
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "message"),
+    [
+        ((40, 30), 255, "The mask is 40x30 px, the scene 70x61 px. Resize the mask to the scene first."),
+        ((70, 61), 0, "The mask is empty: it says of no pixel that it may change."),
+    ],
+)
+def test_the_command_refuses_a_mask_before_it_reads_models(insert, tmp_path, capsys, size, value, message):
+    Image.new("L", size, value).save(tmp_path / "mask.png")
+    assert insert(mask=tmp_path / "mask.png", models="nowhere")[0] == 1
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -403,6 +467,9 @@ def test_the_command_leaves_all_outside_a_box_alone(insert):
         (dict(embedding_optimizer="nowhere.safetensors"), 2, "nowhere.safetensors is missing"),
         (dict(background="white"), 1, "neither a mask nor an alpha channel"),
         (dict(steps=0), 1, "1 step"),
+        (dict(denoise=0), 1, "denoise must be above 0 and at most 1; got 0"),
+        (dict(denoise=0.5, sampler="ddim"), 1, "sets its own noise levels; use euler or euler_ancestral"),
+        (dict(mask="nowhere.png"), 2, "nowhere.png does not exist"),
         (dict(device="abacus"), 1, "abacus"),
     ],
 )

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from visual_insertion_pack.devtools.demo import saved_image
+from visual_insertion_pack.tests.nodes.parts import run_guider
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "playroom_models" / "samples"
@@ -53,15 +54,9 @@ def flagship(kit, crop, mask):
 def guider(kit, crop, mask):
     given = dict(model=kit.model, vae=kit.vae, scene=crop, guidance=kit.guidance, **of_tokens(kit.tokens))
     guider, latent = kit.comfy("ImageConditionedPix2PixGuider", **given)
-    schedule = dict(scheduler="normal", steps=SETTINGS["steps"], denoise=1.0)
-    sampled, _ = kit.comfy(
-        "SamplerCustomAdvanced",
-        noise=kit.comfy("RandomNoise", noise_seed=SETTINGS["seed"])[0],
-        guider=guider,
-        sampler=kit.comfy("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=kit.comfy("BasicScheduler", model=kit.model, **schedule)[0],
-        latent_image=latent,
-    )
+    steps = SETTINGS["steps"]
+    (sigmas,) = kit.comfy("BasicScheduler", model=kit.model, scheduler="normal", steps=steps, denoise=1.0)
+    sampled = run_guider(kit.comfy, guider, latent, sigmas, seed=SETTINGS["seed"])
     return kit.comfy("SceneDecode", latent=sampled, vae=kit.vae, scene=crop)[0]
 
 

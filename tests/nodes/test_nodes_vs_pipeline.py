@@ -8,6 +8,7 @@ import torch
 from visual_insertion_pack.pipelines.sampling import schedulers as samplers
 from visual_insertion_pack.pipelines.sampling.guidance import Guidance
 from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+from visual_insertion_pack.tests.nodes.parts import relative, run_guider
 
 MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 LIMIT = 1e-3  # relative, of the latents
@@ -26,10 +27,6 @@ def pipeline():
 @pytest.fixture(scope="module")
 def models(comfy):
     return comfy("PlayroomModels")
-
-
-def relative(a, b):
-    return float((a - b).norm() / b.norm())
 
 
 def conditioning(comfy, models, **settings):
@@ -70,11 +67,7 @@ def test_the_same_noise_and_noise_levels_give_the_same_latents(comfy, models, pi
         negative=negative,
         guidance=guidance,
     )
-    (select,) = comfy("KSamplerSelect", sampler_name=sampler)
-    (noise,) = comfy("RandomNoise", noise_seed=3)
-    host, _ = comfy(
-        "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=select, sigmas=sigmas, latent_image=empty
-    )
+    host = run_guider(comfy, guider, empty, sigmas, seed=3, sampler=sampler)
     (image,) = comfy("SceneDecode", latent=host, vae=vae, scene=SCENE)
 
     ours = Guidance(**settings)
@@ -218,11 +211,7 @@ def test_a_run_that_starts_below_full_noise_starts_alike(comfy, models, pipeline
     sigmas = host_sigmas(model, 700, 500, 300)[:-1]
     conditions = dict(model=model, vae=vae, scene=SCENE, positive=positive, negative=negative)
     guider, empty = comfy("ImageConditionedPix2PixGuider", **conditions)
-    (select,) = comfy("KSamplerSelect", sampler_name="euler")
-    (noise,) = comfy("RandomNoise", noise_seed=3)
-    host, _ = comfy(
-        "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=select, sigmas=sigmas, latent_image=empty
-    )
+    host = run_guider(comfy, guider, empty, sigmas, seed=3)
     guidance = Guidance()
     alone = pipeline(SCENE, OBJECT, MASK, guidance, sampler="euler", sigmas=sigmas, seed=3)
     assert relative(alone.latents, host["samples"]) <= LIMIT

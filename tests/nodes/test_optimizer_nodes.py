@@ -18,6 +18,7 @@ from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as 
 from visual_insertion_pack.pipelines.visual_insertion.context_encoder import object_context
 from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 from visual_insertion_pack.pipelines.weights.reading import read_weights
+from visual_insertion_pack.tests.nodes.parts import relative, run_guider
 
 MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 START, END = 49406, 49407  # of CLIP's vocabulary
@@ -93,10 +94,6 @@ def text(comfy, saved):
     return make
 
 
-def difference(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 # The authors' files at their full size
 
 
@@ -130,7 +127,7 @@ def test_the_released_shapes_load_and_pair_at_full_size(comfy, models, vision, f
     alone = embedding_optimizer.load(folder / "emb_opt.pt", queries_seed=3)
     wanted, null = object_context(alone, seen["last_hidden_state"])
     assert wanted.shape == (1, 77, 768) and null.abs().max() == 0
-    assert difference(positive[0][0], wanted) < 1e-5 and torch.equal(negative[0][0], null)
+    assert relative(positive[0][0], wanted) < 1e-5 and torch.equal(negative[0][0], null)
     (other,) = comfy("EmbeddingOptimizerLoader", name="emb_opt.pt", queries_seed=4)
     changed, _ = comfy("EmbeddingOptimizer", embedding_optimizer=other, clip_vision_output=seen)
     assert torch.equal(changed[0][0], positive[0][0]) == (variant == "two_linear")  # the others ask with noise
@@ -159,7 +156,7 @@ def test_a_blank_picture_is_the_null_of_the_authors_training(negative_of, vision
     null = negative_of(variant, null="blank picture", clip_vision=host, queries_seed=2)
     tokens = theirs(pixel_values=torch.zeros(1, 3, 224, 224)).last_hidden_state
     wanted = embedding_optimizer.load(folder / "emb_opt.pt", queries_seed=2)(tokens)[0]
-    assert null.std() > 0.01 and difference(null, wanted) < 1e-4
+    assert null.std() > 0.01 and relative(null, wanted) < 1e-4
 
 
 @torch.no_grad()
@@ -167,7 +164,7 @@ def test_the_empty_prompt_is_the_null_of_the_base_model(negative_of, text):
     host, theirs = text(768)
     null = negative_of("pooled_mlp2", null="empty prompt", clip=host)
     wanted = theirs(torch.tensor([[START] + [END] * 76])).last_hidden_state[0]
-    assert difference(null, wanted) < 1e-4
+    assert relative(null, wanted) < 1e-4
 
 
 def test_encoders_that_the_null_does_not_need_change_nothing(negative_of, vision, text):
@@ -234,14 +231,14 @@ def test_both_doors_read_a_second_encoder_alike(comfy, models, dino, with_detail
     given = dict(embedding_optimizer=optimizer, clip_vision_output=seen, detail_output=details)
     alone = VisualInsertionPipeline.from_folder(MODELS, with_details, detail_encoder=folder)
     tokens = vision_tokens(alone.detail_encoder, list(VIEWS), list(MASK), **LOOK)
-    assert alone.detail_encoder.size == 518 and difference(tokens, details["last_hidden_state"]) < 1e-5
+    assert alone.detail_encoder.size == 518 and relative(tokens, details["last_hidden_state"]) < 1e-5
     for views in ("average", "concatenate", "separate"):
         positive, negative = comfy("EmbeddingOptimizer", **given, views=views)
         context, null = alone.contexts(list(VIEWS), list(MASK), **LOOK, views=views)
-        assert difference(context, positive[0][0]) < 1e-4 and torch.equal(null, negative[0][0])
+        assert relative(context, positive[0][0]) < 1e-4 and torch.equal(null, negative[0][0])
     (other,) = comfy("ObjectImageEncode", clip_vision=host, image=VIEWS.flip(-1), mask=MASK, **LOOK)
     changed, _ = comfy("EmbeddingOptimizer", **(given | {"detail_output": other}))
-    assert difference(changed[0][0], comfy("EmbeddingOptimizer", **given)[0][0][0]) > 1e-3
+    assert relative(changed[0][0], comfy("EmbeddingOptimizer", **given)[0][0][0]) > 1e-3
 
 
 def test_the_pipeline_and_the_command_pair_the_second_encoder(dino, with_details, tmp_path, capsys):
@@ -357,20 +354,13 @@ def test_an_object_and_a_text_steer_together(comfy, models, object_and_text, tok
     given["guidance"] = comfy("GuidanceControl", object_scale=OBJECT_SCALE, scene_scale=SCENE_SCALE)[0]
     guider, latent = comfy("ImageConditionedPix2PixGuider", **given)
     levels = model.get_model_object("model_sampling").sigmas[list(TIMESTEPS)].cpu()
-    result, _ = comfy(
-        "SamplerCustomAdvanced",
-        noise=comfy("RandomNoise", noise_seed=5)[0],
-        guider=guider,
-        sampler=comfy("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=torch.cat([levels, torch.zeros(1)]),
-        latent_image=latent,
-    )
+    result = run_guider(comfy, guider, latent, torch.cat([levels, torch.zeros(1)]), seed=5)
     contexts = expected(how, *(conditioning[0][0] for conditioning in pair))
     wanted = by_hand(object_and_text, contexts, negative[0][0])
-    found = difference(result["samples"], wanted)
+    found = relative(result["samples"], wanted)
     print(f"relative difference of the latents: {found:.1e}")
     assert found < 1e-3
-    assert difference(wanted, object_and_text.alone(tokens)) > 0.02  # the text has a say
+    assert relative(wanted, object_and_text.alone(tokens)) > 0.02  # the text has a say
 
 
 def test_the_sampler_and_the_guider_agree_on_an_object_and_a_text(comfy, models, object_and_text):
@@ -381,13 +371,7 @@ def test_the_sampler_and_the_guider_agree_on_an_object_and_a_text(comfy, models,
     run = dict(seed=5, steps=3, sampler_name="euler", scheduler="normal", denoise=1.0)
     (ours,) = comfy("ImageConditionedPix2PixSampler", **given, **run)
     guider, latent = comfy("ImageConditionedPix2PixGuider", **given)
-    result, _ = comfy(
-        "SamplerCustomAdvanced",
-        noise=comfy("RandomNoise", noise_seed=5)[0],
-        guider=guider,
-        sampler=comfy("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=comfy("BasicScheduler", model=model, scheduler="normal", steps=3, denoise=1.0)[0],
-        latent_image=latent,
-    )
+    (sigmas,) = comfy("BasicScheduler", model=model, scheduler="normal", steps=3, denoise=1.0)
+    result = run_guider(comfy, guider, latent, sigmas, seed=5)
     assert torch.equal(ours["samples"], result["samples"])
     assert guider.evaluations == 9

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
+from visual_insertion_pack.tests.nodes.parts import relative
 
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models" / "paint_by_example"
 LORA, RANK = "paint_by_example_test.safetensors", 4
@@ -15,10 +16,6 @@ SCENE = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
 EXEMPLAR = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
 MASK = torch.zeros(1, 64, 64)
 MASK[:, 16:48, 16:48] = 1
-
-
-def relative(a, b):
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.fixture(scope="module")

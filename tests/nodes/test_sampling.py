@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from visual_insertion_pack.pipelines.playroom.world.dataset import HELD_OUT_SEED
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
+from visual_insertion_pack.tests.nodes.parts import run_guider
 
 STEPS = 4
 
@@ -54,15 +55,9 @@ def prepare(comfy, kit, **changes):
 
 
 def sample(comfy, kit, guider, latent, seed=3, steps=STEPS, sampler="euler", scheduler="normal", denoise=1.0):
-    """The latent of the host's SamplerCustomAdvanced."""
-    return comfy(
-        "SamplerCustomAdvanced",
-        noise=comfy("RandomNoise", noise_seed=seed)[0],
-        guider=guider,
-        sampler=comfy("KSamplerSelect", sampler_name=sampler)[0],
-        sigmas=comfy("BasicScheduler", model=kit.model, scheduler=scheduler, steps=steps, denoise=denoise)[0],
-        latent_image=latent,
-    )[0]["samples"]
+    """The latents of the host's SamplerCustomAdvanced."""
+    (sigmas,) = comfy("BasicScheduler", model=kit.model, scheduler=scheduler, steps=steps, denoise=denoise)
+    return run_guider(comfy, guider, latent, sigmas, seed=seed, sampler=sampler)["samples"]
 
 
 def stock(comfy, kit, object_scale, scene_scale, latent=None, **settings):
@@ -353,14 +348,7 @@ def test_a_run_that_ends_in_noise_keeps_the_noise_outside_the_mask(comfy, playro
     guider, latent = prepare(comfy, playroom, mask=mask)
     (sigmas,) = comfy("BasicScheduler", model=playroom.model, scheduler="normal", steps=STEPS, denoise=1.0)
     high, _ = comfy("SplitSigmas", sigmas=sigmas, step=2)
-    half, _ = comfy(
-        "SamplerCustomAdvanced",
-        noise=comfy("RandomNoise", noise_seed=3)[0],
-        guider=guider,
-        sampler=comfy("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=high,
-        latent_image=latent,
-    )
+    half = run_guider(comfy, guider, latent, high, seed=3)
     assert difference(half["samples"][:, :, 8:], latent["samples"][:, :, 8:]) > 0.5
 
 

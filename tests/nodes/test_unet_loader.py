@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.weights import layouts, reading
 from visual_insertion_pack.pipelines.weights import unets as unet_files
+from visual_insertion_pack.tests.nodes.parts import relative
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = dict(
@@ -130,10 +131,6 @@ def reference(theirs, tensors=None):
         return network(*inputs()).sample
 
 
-def apart(a, b):
-    return float((a - b).norm() / b.norm())
-
-
 def weights_of(model):
     return model.model.diffusion_model.state_dict()
 
@@ -173,7 +170,7 @@ def test_every_layout_loads_and_is_what_diffusers_runs(load, models, state, ldm,
     found, wanted = weights_of(model), ldm("")
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
-    assert apart(predict(model), reference(theirs)) <= 1e-4
+    assert relative(predict(model), reference(theirs)) <= 1e-4
 
 
 @pytest.mark.parametrize("layout", ["a file of diffusers names", "a checkpoint", "a folder of shards", "a pickle"])
@@ -182,7 +179,7 @@ def test_half_stays_half_in_memory_and_computes_in_full(load, models, state, ldm
     model = load(NAMES.get(layout, FOLDER if "folder" in layout else FILE))
     assert {tensor.dtype for tensor in weights_of(model).values()} == {torch.float16}
     assert model.model.get_dtype() == torch.float16 and model.model.get_dtype_inference() == torch.float32
-    assert apart(predict(model), reference(theirs, half(state))) <= 1e-4
+    assert relative(predict(model), reference(theirs, half(state))) <= 1e-4
 
 
 def test_a_16_bit_variant_is_preferred(load, models, state):
@@ -353,7 +350,7 @@ def test_it_loads_where_the_host_pages_weights(load, models, state, theirs, comf
 
     monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
     save_file(half(state), models / "diffusion_models" / FILE)
-    assert apart(predict(load()), reference(theirs, half(state))) <= 1e-4
+    assert relative(predict(load()), reference(theirs, half(state))) <= 1e-4
 
 
 def test_the_playroom_models_load_there_too(comfy, monkeypatch):
@@ -403,16 +400,16 @@ def test_the_patch_on_the_base_is_the_tuned_model(load, models, state, tuned, th
     patched = predict(with_lora(comfy, base, patch("--dtype", "fp32")))
     wanted = predict(load("tuned.safetensors"))
     assert "not loaded" not in caplog.text.lower()
-    assert apart(patched, wanted) <= 1e-5
-    assert apart(predict(base), wanted) > 1e-2, "the patch would prove nothing"
-    assert apart(patched, reference(theirs, tuned)) <= 1e-4
+    assert relative(patched, wanted) <= 1e-5
+    assert relative(predict(base), wanted) > 1e-2, "the patch would prove nothing"
+    assert relative(patched, reference(theirs, tuned)) <= 1e-4
 
 
 def test_the_strength_goes_between(load, models, state, tuned, theirs, patch, comfy):
     save_file(state, models / "diffusion_models" / FILE)
     between = {name: (state[name] + tuned[name]) / 2 for name in state}
     made = predict(with_lora(comfy, load(), patch("--dtype", "fp32"), strength=0.5))
-    assert apart(made, reference(theirs, between)) <= 1e-4
+    assert relative(made, reference(theirs, between)) <= 1e-4
 
 
 def test_16_bit_and_a_full_rank_are_near(load, models, state, tuned, theirs, patch, comfy):
@@ -420,7 +417,7 @@ def test_16_bit_and_a_full_rank_are_near(load, models, state, tuned, theirs, pat
     wanted = reference(theirs, tuned)
     errors = {}
     for options in (("--dtype", "fp16"), ("--dtype", "fp32", "--rank", "64"), ("--rank", "2")):
-        errors[options] = apart(predict(with_lora(comfy, load(), patch(*options))), wanted)
+        errors[options] = relative(predict(with_lora(comfy, load(), patch(*options))), wanted)
     full_rank, low = errors["--dtype", "fp32", "--rank", "64"], errors["--rank", "2"]
     assert errors["--dtype", "fp16"] <= 1e-3 and full_rank <= 1e-4 < low
 
@@ -428,4 +425,4 @@ def test_16_bit_and_a_full_rank_are_near(load, models, state, tuned, theirs, pat
 def test_the_patch_fits_16_bit_weights(load, models, state, tuned, theirs, patch, comfy):
     save_file(half(state), models / "diffusion_models" / FILE)
     made = predict(with_lora(comfy, load(), patch()))
-    assert apart(made, reference(theirs, half(tuned))) <= 2e-3
+    assert relative(made, reference(theirs, half(tuned))) <= 2e-3

@@ -82,25 +82,12 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
         guidance=None,
         mask=None,
     ) -> io.NodeOutput:
+        keep_scene = denoise < 1
         guider, latent = prepare(
-            model,
-            vae,
-            scene=scene,
-            positive=positive,
-            negative=negative,
-            guidance=guidance,
-            mask=mask,
-            keep_scene=denoise < 1,
+            model, vae, scene, positive=positive, negative=negative, guidance=guidance, mask=mask, keep_scene=keep_scene
         )
         latent = sample(
-            model,
-            guider,
-            latent,
-            seed=seed,
-            steps=steps,
-            sampler_name=sampler_name,
-            scheduler=scheduler,
-            denoise=denoise,
+            model, guider, latent, seed=seed, steps=steps, sampler=sampler_name, scheduler=scheduler, denoise=denoise
         )
         return io.NodeOutput(latent, ui={"unet_evaluations": [guider.evaluations]})
 
@@ -132,14 +119,7 @@ class ImageConditionedPix2PixGuider(io.ComfyNode):
         cls, model, vae, scene, positive, negative, guidance=None, mask=None, keep_scene=False
     ) -> io.NodeOutput:
         guider, latent = prepare(
-            model,
-            vae,
-            scene=scene,
-            positive=positive,
-            negative=negative,
-            guidance=guidance,
-            mask=mask,
-            keep_scene=keep_scene,
+            model, vae, scene, positive=positive, negative=negative, guidance=guidance, mask=mask, keep_scene=keep_scene
         )
         return io.NodeOutput(guider, latent)
 

@@ -33,13 +33,9 @@ def encode_exemplars(
 
     Raises what `exemplar_pictures` and `exemplar_context` raise, and ValueError for an encoder without pooled vectors.
     """
+    mean_colour = clip_vision.image_mean
     framed = exemplar_pictures(
-        pictures,
-        masks,
-        framing=framing,
-        background=background,
-        margin=margin,
-        mean_colour=clip_vision.image_mean,
+        pictures, masks, framing=framing, background=background, margin=margin, mean_colour=mean_colour
     )
     positive, negative = exemplar_encoder.contexts(_pooled(clip_vision, framed), strength)
     return [[positive, {}]], [[negative, {}]]

@@ -9,17 +9,15 @@ from torch import Tensor
 
 from ...pipelines.pictures.batches import paired
 from ...pipelines.pictures.masks import check_mask, touched_cells
-from ...pipelines.pictures.scene import check_scene, pad_to_multiple
+from ...pipelines.pictures.scene import CELL, check_scene, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
 from ...pipelines.weights.layouts import kind_of
 from .conditionings import batch_size, check_contexts
 from .three_branch_guider import ThreeBranchGuider
 
-LATENT_CELL = 8  # px per latent cell
-
 
 def prepare(
-    model, vae, *, scene: Tensor, positive, negative, guidance: Guidance | None, mask: Tensor | None, keep_scene: bool
+    model, vae, scene: Tensor, *, positive, negative, guidance: Guidance | None, mask: Tensor | None, keep_scene: bool
 ):
     """(guider, LATENT) for scenes [B,H,W,C] in 0..1 and masks [B,H,W] or [H,W] of where the object may appear.
 
@@ -37,7 +35,7 @@ def prepare(
         positive=batch_size(positive),
         negative=batch_size(negative),
     )
-    scene_latents = vae.encode(pad_to_multiple(scene, LATENT_CELL))
+    scene_latents = vae.encode(pad_to_multiple(scene, CELL))
     _check_latents(model, scene_latents)
     if len(scene_latents) < count:
         scene_latents = scene_latents.repeat(count, 1, 1, 1)
@@ -51,7 +49,7 @@ def prepare(
     starts_with_scene = keep_scene or mask is not None
     latent = {"samples": scene_latents if starts_with_scene else torch.zeros_like(scene_latents)}
     if mask is not None:
-        latent["noise_mask"] = touched_cells(mask, LATENT_CELL)
+        latent["noise_mask"] = touched_cells(mask, CELL)
     return guider, latent
 
 
@@ -77,9 +75,12 @@ def _check_latents(model, latents: Tensor) -> None:
         )
 
 
-def sample(model, guider, latent, *, seed: int, steps: int, sampler_name: str, scheduler: str, denoise: float):
+def sample(model, guider, latent, *, seed: int, steps: int, sampler: str, scheduler: str, denoise: float):
     """LATENT after sampling; live preview, progress and cancel are the host's."""
-    noise = RandomNoise.execute(seed)[0]
-    sampler = KSamplerSelect.execute(sampler_name)[0]
-    sigmas = BasicScheduler.execute(model, scheduler, steps, denoise)[0]
-    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)[0]
+    return SamplerCustomAdvanced.execute(
+        noise=RandomNoise.execute(seed)[0],
+        guider=guider,
+        sampler=KSamplerSelect.execute(sampler)[0],
+        sigmas=BasicScheduler.execute(model, scheduler, steps, denoise)[0],
+        latent_image=latent,
+    )[0]

@@ -29,7 +29,7 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         self.set_cfg(guidance.object_scale)
         self.evaluations = 0  # UNet evaluations of the last run, one per branch and model call
 
-    def set_branches(self, full, scene, empty) -> None:
+    def set_branches(self, *, full, scene, empty) -> None:
         """Conditioning of e(I,O), e(I,0) and e(0,0)."""
         scene = node_helpers.conditioning_set_values(scene, {"prompt_type": "negative"})
         self.inner_set_conds({CONDS["full"]: full, CONDS["scene"]: scene, CONDS["empty"]: empty})
@@ -52,8 +52,8 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma
         scales = scales_at(self.guidance, float(timestep.max()), percent_to_sigma)
         branches = needed_branches(self.guidance, scales)
-        conds = {branch: self.conds.get(CONDS[branch]) for branch in branches}
-        denoised = comfy.samplers.calc_cond_batch(self.inner_model, list(conds.values()), x, timestep, model_options)
+        conds = [self.conds.get(CONDS[branch]) for branch in branches]
+        denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         self.evaluations += len(branches)
         predictions = dict(zip(branches, denoised, strict=True))
         guided = combine(self.guidance, scales, predictions)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from .checks import check_finite, check_pictures, rgb
 
+CELL = 8  # px per latent cell, of every VAE of Stable Diffusion's family
+
 
 def check_scene(scene: Tensor) -> Tensor:
     """Scene pictures [B,H,W,C] as RGB: greyscale is repeated, an alpha channel dropped.
@@ -28,7 +30,7 @@ def pad_to_multiple(pictures: Tensor, multiple: int) -> Tensor:
     return pictures[:, rows][:, :, columns]
 
 
-def crop_to(pictures: Tensor, height: int, width: int, multiple: int = 8) -> Tensor:
+def crop_to(pictures: Tensor, height: int, width: int, multiple: int = CELL) -> Tensor:
     """Undo `pad_to_multiple`: the top left `height` x `width` px of pictures [B,H,W,C].
 
     Raises ValueError when the pictures are not of the padded size: they belong to another scene.

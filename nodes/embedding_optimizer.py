@@ -9,9 +9,9 @@ from .model_list import ModelList
 from .sockets import LARGEST_SEED, EmbeddingOptimizerType, conditioning_outputs, strength_input
 
 MODELS = ModelList(
-    "embedding optimizer",
-    (EMBEDDING_OPTIMIZERS,),
-    "Put the file there and press R to refresh the list, or use Playroom Models, which brings its own.",
+    what="embedding optimizer",
+    files=(EMBEDDING_OPTIMIZERS,),
+    advice="Put the file there and press R to refresh the list, or use Playroom Models, which brings its own.",
 )
 
 

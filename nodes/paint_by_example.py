@@ -27,12 +27,12 @@ def _is_paint_by_example(folder: Path, _: list[str]) -> bool:
 
 
 MODELS = ModelList(
-    "model",
-    ("checkpoints",),
-    "Put Paint by Example's checkpoint into models/checkpoints, or its diffusers folder below models/diffusers, and "
-    "press R to refresh the list.",
-    "diffusers",
-    _is_paint_by_example,
+    what="model",
+    files=("checkpoints",),
+    advice="Put Paint by Example's checkpoint into models/checkpoints, or its diffusers folder below models/diffusers, "
+    "and press R to refresh the list.",
+    folders="diffusers",
+    is_model=_is_paint_by_example,
 )
 
 

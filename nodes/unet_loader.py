@@ -18,11 +18,11 @@ def _is_unet(folder: Path, files: list[str]) -> bool:
 
 
 MODELS = ModelList(
-    "UNet",
-    ("diffusion_models", "checkpoints"),
-    "Put the file there (a diffusers folder below models/diffusers) and press R to refresh the list.",
-    "diffusers",
-    _is_unet,
+    what="UNet",
+    files=("diffusion_models", "checkpoints"),
+    advice="Put the file there (a diffusers folder below models/diffusers) and press R to refresh the list.",
+    folders="diffusers",
+    is_model=_is_unet,
 )
 
 

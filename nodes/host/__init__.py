@@ -1,1 +1,1 @@
-"""The only room that touches ComfyUI's insides: guiders, managed modules, small models, folders."""
+"""The only room that touches ComfyUI's insides: models, guiders, conditionings and managed networks as its types."""

@@ -1,4 +1,4 @@
-"""InstructPix2Pix UNets of any public layout as MODEL."""
+"""InstructPix2Pix UNets of any public layout as the host's MODEL."""
 
 from __future__ import annotations
 

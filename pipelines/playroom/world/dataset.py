@@ -26,32 +26,29 @@ def render_arrays(seeds: range, views: int) -> Arrays:
     """Triplets of these seeds as stacked arrays; pictures uint8 NHWC, masks bool NHW, labels as indices."""
     columns: dict[str, list] = {}
     for seed in seeds:
-        t = make_triplet(seed, views)
+        triplet = make_triplet(seed, views)
+        toy = triplet.toy
         row = dict(
-            scene=t.scene,
-            target=t.target,
-            objects=t.objects,
-            objects_mask=t.objects_mask,
-            object_mask=t.object_mask,
-            effect_mask=t.effect_mask,
-            support=t.support,
-            box=np.array(t.box, np.float32),
-            shape=SHAPES.index(t.toy.shape),
-            pattern=PATTERNS.index(t.toy.pattern),
-            colour=t.toy.colour,
-            accent=t.toy.accent,
+            scene=triplet.scene,
+            target=triplet.target,
+            objects=triplet.objects,
+            objects_mask=triplet.objects_mask,
+            object_mask=triplet.object_mask,
+            effect_mask=triplet.effect_mask,
+            support=triplet.support,
+            box=np.array(triplet.box, np.float32),
+            shape=SHAPES.index(toy.shape),
+            pattern=PATTERNS.index(toy.pattern),
+            colour=toy.colour,
+            accent=toy.accent,
         )
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
-    return {name: np.stack([np.asarray(v) for v in values]) for name, values in columns.items()}
-
-
-def _shard_path(folder: Path, seeds: range, views: int) -> Path:
-    return folder / f"triplets-{seeds.start:09d}-{len(seeds)}-{views}.npz"
+    return {name: np.stack(values) for name, values in columns.items()}
 
 
 def _render_shard(seeds: range, folder: Path, views: int) -> Path:
-    path = _shard_path(folder, seeds, views)
+    path = folder / f"triplets-{seeds.start:09d}-{len(seeds)}-{views}.npz"
     if not path.exists():
         arrays = render_arrays(seeds, views)
         with whole(path) as part, open(part, "wb") as file:
@@ -71,7 +68,7 @@ def render(
     `progress(done, total)` is called after each shard. An interrupted call leaves whole shards only.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards = [range(s, min(s + SHARD, seeds.stop)) for s in range(seeds.start, seeds.stop, SHARD)]
+    shards = [seeds[start : start + SHARD] for start in range(0, len(seeds), SHARD)]
     paths = []
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         for path in pool.map(partial(_render_shard, folder=folder, views=views), shards):

@@ -18,13 +18,11 @@ from .triplets import make_triplet
 
 
 def write_folder(folder: Path, seeds: range, views: int) -> Path:
-    """Write the triplets of these seeds, as `triplets.folder` reads them.
-
-    Returns the index.
-    """
+    """Write the triplets of these seeds, as `triplets.folder` reads them; returns the index."""
 
     def row(seed: int) -> dict[str, Any]:
-        triplet, stem = make_triplet(seed, views), f"{seed:09d}"
+        triplet = make_triplet(seed, views)
+        stem = f"{seed:09d}"
         objects = {f"{stem}_object{n}.png": view for n, view in enumerate(triplet.objects)}
         pictures = {f"{stem}_scene.png": triplet.scene, f"{stem}_target.png": triplet.target, **objects}
         for name, picture in pictures.items():
@@ -42,7 +40,8 @@ def write_box_folder(folder: Path, seeds: range) -> Path:
     """
 
     def row(seed: int) -> dict[str, Any]:
-        triplet, name = make_triplet(seed, views=1), f"{seed:09d}.png"
+        triplet = make_triplet(seed, views=1)
+        name = f"{seed:09d}.png"
         Image.fromarray(triplet.target).save(folder / name)
         x0, y0, x1, y1 = np.clip(triplet.box, 0, SIZE).round(2).tolist()
         box = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]

@@ -69,7 +69,8 @@ def _polygon(u, v, points):
     """Signed distance (a bound of it) to a convex polygon whose corners are given clockwise on screen."""
     edges = []
     for (x0, y0), (x1, y1) in zip(points, (*points[1:], points[0]), strict=True):
-        ex, ey = x1 - x0, y1 - y0
+        ex = x1 - x0
+        ey = y1 - y0
         edges.append(((u - x0) * ey - (v - y0) * ex) / np.hypot(ex, ey))
     return np.maximum.reduce(edges)
 
@@ -113,11 +114,14 @@ def _ring(u, v, light):
 
 def _star(u, v, light):
     step = 2 * np.pi / 5
-    angle, radius = np.arctan2(u, -(v - 0.1)), np.hypot(u, v - 0.1)
+    angle = np.arctan2(u, -(v - 0.1))
+    radius = np.hypot(u, v - 0.1)
     folded = np.abs((angle + step / 2) % step - step / 2)
     x, y = radius * np.cos(folded), radius * np.sin(folded)
-    outer, inner = 1.1, 0.52
-    ex, ey = inner * np.cos(step / 2) - outer, inner * np.sin(step / 2)
+    outer = 1.1
+    inner = 0.52
+    ex = inner * np.cos(step / 2) - outer
+    ey = inner * np.sin(step / 2)
     distance = ((x - outer) * ey - y * ex) / np.hypot(ex, ey)
     lit = ((angle + step / 2) % step - step / 2) * light > 0
     return Surface(distance, np.where(lit, 1.05, 0.74))
@@ -175,18 +179,21 @@ def _pattern(toy: Toy, u, v):
 def draw_toy(
     canvas: np.ndarray,
     toy: Toy,
+    *,
     foot: tuple[float, float],
     height: float,
     light: float,
     brightness: float = 1.0,
     rotation: float = 0.0,
 ) -> np.ndarray:
-    """Draw the toy onto `canvas` [H,W,3] in place; its bottom centre is at `foot` (x, y) px, its height in px.
+    """Draw the toy onto `canvas` [H,W,3] in 0..1, in place; its bottom centre is at `foot` (x, y) px, its height in px.
 
     Returns the coverage [H,W] in 0..1 (antialiased over one pixel).
     """
     rows, columns = canvas.shape[:2]
-    (cx, cy), half = (foot[0], foot[1] - height / 2), height / 2
+    half = height / 2
+    cx = foot[0]
+    cy = foot[1] - half
     reach = half * (1.5 if rotation else 1.2) + 2
     x0, x1 = max(0, int(cx - reach)), min(columns, int(cx + reach) + 2)
     y0, y1 = max(0, int(cy - reach)), min(rows, int(cy + reach) + 2)
@@ -194,10 +201,12 @@ def draw_toy(
     if x0 >= x1 or y0 >= y1:
         return coverage
     yy, xx = np.mgrid[y0:y1, x0:x1].astype(np.float32) + np.float32(0.5)
-    u, v = (xx - cx) / half, (yy - cy) / half
+    u = (xx - cx) / half
+    v = (yy - cy) / half
     if rotation:
-        c, s = np.cos(rotation), np.sin(rotation)
-        u, v = u * c + v * s, v * c - u * s
+        cosine = np.cos(rotation)
+        sine = np.sin(rotation)
+        u, v = u * cosine + v * sine, v * cosine - u * sine
     pixel = 1 / half
     surface = _SURFACES[toy.shape](u, v, light)
     share = _pattern(toy, u, v)

@@ -18,6 +18,8 @@ EFFECT_THRESHOLD = 2.5 / 255  # a pixel belongs to the object's effect when a ch
 
 @dataclass(frozen=True)
 class Placement:
+    """Where a toy stands in a room, and how high it is there."""
+
     foot: tuple[float, float]  # px, bottom centre
     height: float  # px
     place: str  # "floor" or "table"
@@ -31,6 +33,8 @@ class Placement:
 
 @dataclass
 class Triplet:
+    """The pictures of one insertion, and the truth about them."""
+
     scene: np.ndarray  # [128,128,3] uint8
     target: np.ndarray  # [128,128,3] uint8: the scene with the object
     objects: np.ndarray  # [views,64,64,3] uint8: the object alone, other view, light and background
@@ -51,10 +55,12 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
 
 
 def _shadow(picture, room: Room, toy: Toy, at: Placement):
-    """A soft contact shadow under the toy, drawn out away from the light."""
+    """A soft contact shadow under the toy, drawn out away from the light: an ellipse of half axes a, b."""
     half = at.height / 2
-    a, b = half * toy.half_width * 1.1 + 2, max(3.0, at.height * 0.09)
-    cx, cy = at.foot[0] - room.light * half * 0.35, at.foot[1] - b * 0.3
+    a = half * toy.half_width * 1.1 + 2
+    b = max(3.0, at.height * 0.09)
+    cx = at.foot[0] - room.light * half * 0.35
+    cy = at.foot[1] - b * 0.3
     x0, x1 = max(0, int(cx - 2.2 * a)), min(SIZE, int(cx + 2.2 * a) + 1)
     y0, y1 = max(0, int(cy - 3 * b)), min(SIZE, int(cy + 3 * b) + 1)
     yy, xx = np.mgrid[y0:y1, x0:x1].astype(np.float32) + np.float32(0.5)
@@ -71,12 +77,14 @@ def _find_place(rng, room: Room, toy: Toy, taken) -> Placement | None:
     for _ in range(30):
         if table is not None and rng.random() < 0.6:
             y = rng.uniform(table.back + 5, table.front - 1)
-            height, place = rng.uniform(38, 48), "table"
+            height = rng.uniform(38, 48)
+            place = "table"
             left, right = max(table.left + table.inset, 2), min(table.right - table.inset, SIZE - 2)
         else:
             y = rng.uniform(room.horizon + 9, SIZE - 4)
             near = (y - room.horizon) / (SIZE - room.horizon)
-            height, place = (36 + 30 * near) * rng.uniform(0.94, 1.06), "floor"
+            height = (36 + 30 * near) * rng.uniform(0.94, 1.06)
+            place = "floor"
             left, right = 2, SIZE - 2
         reach = height / 2 * toy.half_width
         if right - reach - 1 <= left + reach + 1:
@@ -112,8 +120,10 @@ def object_view(rng: np.random.Generator, toy: Toy, size: int = OBJECT_SIZE) -> 
     height = size * rng.uniform(0.62, 0.86)
     foot = (size * (0.5 + rng.uniform(-0.05, 0.05)), size * (0.5 + rng.uniform(-0.05, 0.05)) + height / 2)
     light = float(rng.choice([-1, 1]) * rng.uniform(0.3, 0.8))
-    covered = draw_toy(picture, toy, foot, height, light, rng.uniform(0.93, 1.05), rng.uniform(-0.3, 0.3))
-    return to_uint8(picture), covered > 0.5
+    brightness = rng.uniform(0.93, 1.05)
+    rotation = rng.uniform(-0.3, 0.3)
+    coverage = draw_toy(picture, toy, foot=foot, height=height, light=light, brightness=brightness, rotation=rotation)
+    return to_uint8(picture), coverage > 0.5
 
 
 def make_triplet(seed: int, views: int = 2) -> Triplet:
@@ -121,11 +131,12 @@ def make_triplet(seed: int, views: int = 2) -> Triplet:
     rng = np.random.default_rng(seed)
     while True:
         room = random_room(rng)
-        toy, taken, others = random_toy(rng), [], []
-        at = _find_place(rng, room, toy, taken)
+        toy = random_toy(rng)
+        at = _find_place(rng, room, toy, [])
         if at is None:
             continue
-        taken.append(at.box(toy))
+        taken = [at.box(toy)]
+        others = []
         for _ in range(rng.choice(3, p=[0.35, 0.4, 0.25])):
             other = random_toy(rng)
             place = _find_place(rng, room, other, taken)
@@ -135,20 +146,29 @@ def make_triplet(seed: int, views: int = 2) -> Triplet:
         break
 
     def picture(toys):
-        canvas, coverage = room.picture.copy(), {}
+        """The room with toys, the rearmost first, and how each toy covers its pixels before others hide it."""
+        canvas = room.picture.copy()
+        coverage = {}
         for item, place in sorted(toys, key=lambda pair: pair[1].foot[1]):
             _shadow(canvas, room, item, place)
-            coverage[id(item)] = draw_toy(canvas, item, place.foot, place.height, room.light, room.brightness)
+            coverage[id(item)] = draw_toy(
+                canvas, item, foot=place.foot, height=place.height, light=room.light, brightness=room.brightness
+            )
         return np.clip(canvas, 0, 1), coverage
 
     scene, _ = picture(others)
     target, coverage = picture([*others, (toy, at)])
-    shown, covered = zip(*(object_view(rng, toy) for _ in range(views)), strict=True)
+    objects = []
+    objects_mask = []
+    for _ in range(views):
+        view, mask = object_view(rng, toy)
+        objects.append(view)
+        objects_mask.append(mask)
     return Triplet(
         scene=to_uint8(scene),
         target=to_uint8(target),
-        objects=np.stack(shown),
-        objects_mask=np.stack(covered),
+        objects=np.stack(objects),
+        objects_mask=np.stack(objects_mask),
         toy=toy,
         placement=at,
         object_mask=coverage[id(toy)] > 0.5,

@@ -1,7 +1,4 @@
-"""Words for toys: the playroom's captions, and a text encoder for a UNet that is told what to add.
-
-It stands where CLIP's text encoder stands in Paint by Inpaint: what a UNet knew before it was shown pictures.
-"""
+"""Words for toys: the playroom's captions, and their numbers for a UNet that is told what to add."""
 
 from __future__ import annotations
 
@@ -32,5 +29,7 @@ def caption(shape: int, pattern: int, colour: np.ndarray) -> str:
 
 def tokens(toys: Arrays) -> Tensor:
     """Word numbers [N,3,1] of toys given by their arrays shape, pattern and colour."""
-    captions = map(caption, toys["shape"], toys["pattern"], toys["colour"])
-    return torch.tensor([[[VOCABULARY.index(word)] for word in words.split()] for words in captions]).float()
+    numbers = []
+    for shape, pattern, colour in zip(toys["shape"], toys["pattern"], toys["colour"], strict=True):
+        numbers.append([VOCABULARY.index(word) for word in caption(shape, pattern, colour).split()])
+    return torch.tensor(numbers).float()[..., None]

@@ -31,7 +31,7 @@ class ModelList:
     def names(self) -> list[str]:
         """All there are, files first."""
         names = [name for key in self.files for name in folder_paths.get_filename_list(key)]
-        names += sorted(self._folders())
+        names.extend(sorted(self._folders()))
         return list(dict.fromkeys(names))
 
     def find(self, name: str) -> Path:

@@ -5,21 +5,20 @@ One file holds the weights, the learned "no exemplar" (`null`) they were trained
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..weights import module_files
 from ..weights.reading import describe_non_finite, read_weights
-from ..whole_files import whole
 
 FORMAT = "visual-insertion/exemplar-encoder"
+FOREIGN = "it carries no exemplar encoder settings. Load a safetensors file that this pack wrote."
 
 
 @dataclass(frozen=True)
@@ -106,24 +105,9 @@ def exemplar_context(encoder: ExemplarEncoder, pooled: Tensor, strength: float =
     return (context, null) if strength == 1.0 else (torch.lerp(null, context, strength), null)
 
 
-def metadata(settings: ExemplarSettings, **notes: str) -> dict[str, str]:
-    """safetensors metadata of an exemplar encoder; `notes` such as training data or licence travel with it."""
-    return {"format": FORMAT, "settings": json.dumps(asdict(settings)), **notes}
-
-
-def settings_from_metadata(meta: dict[str, str] | None) -> ExemplarSettings:
-    """Settings from a file's safetensors metadata. Raises ValueError when it is not an exemplar encoder's."""
-    if not meta or meta.get("format") != FORMAT:
-        raise ValueError("it carries no exemplar encoder settings. Load a safetensors file that this pack wrote.")
-    return ExemplarSettings(**json.loads(meta["settings"]))
-
-
 def save(encoder: ExemplarEncoder, path: Path, dtype: torch.dtype = torch.float32, **notes: str) -> None:
-    """Write the exemplar encoder with its null and settings, whole or not at all."""
-    path = Path(path)
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in encoder.state_dict().items()}
-    with whole(path) as part:
-        save_file(state, part, metadata(encoder.settings, **notes))
+    """Write the exemplar encoder with its null and settings; `notes` such as its licence travel with it."""
+    module_files.save(encoder, Path(path), dtype, module_files.metadata(FORMAT, encoder.settings, **notes))
 
 
 def load(path: Path, operations: Any = nn) -> ExemplarEncoder:
@@ -138,7 +122,7 @@ def load(path: Path, operations: Any = nn) -> ExemplarEncoder:
     if bad:
         raise ValueError(f"{path} holds values that are not finite: {bad}. Fetch another copy or train it again.")
     try:
-        settings = settings_from_metadata(meta)
+        settings = module_files.settings_in(meta, FORMAT, ExemplarSettings, FOREIGN)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not an exemplar encoder of this pack: {error}") from error
     return from_state(settings, state, path, operations)

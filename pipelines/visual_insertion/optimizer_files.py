@@ -5,43 +5,32 @@ One file holds the weights, the null context they were trained with, and the set
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
+from ..weights import module_files
 from ..weights.reading import describe_non_finite, read_weights
-from ..whole_files import whole
 from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build
 from .released_optimizers import from_released, is_released
 
 FORMAT = "visual-insertion/embedding-optimizer"
+FOREIGN = (
+    "it carries no embedding optimizer settings. Load a safetensors file that this pack's training wrote; tensors "
+    "alone do not say which encoder and model they pair with."
+)
 
 
 def metadata(settings: OptimizerSettings, **notes: str) -> dict[str, str]:
     """safetensors metadata of an embedding optimizer; `notes` such as training data or licence travel with it."""
-    return {"format": FORMAT, "settings": json.dumps(asdict(settings)), **notes}
+    return module_files.metadata(FORMAT, settings, **notes)
 
 
-def settings_from_metadata(meta: dict[str, str] | None) -> OptimizerSettings:
-    """Settings from a file's safetensors metadata. Raises ValueError when it is not an embedding optimizer's."""
-    if not meta or meta.get("format") != FORMAT:
-        raise ValueError(
-            "it carries no embedding optimizer settings. Load a safetensors file that this pack's training wrote; "
-            "tensors alone do not say which encoder and model they pair with."
-        )
-    return OptimizerSettings(**json.loads(meta["settings"]))
-
-
-def save(optimizer: EmbeddingOptimizer, path: Path, dtype: torch.dtype = torch.float32, **notes: str) -> None:
+def save(embedding_optimizer: EmbeddingOptimizer, path: Path, dtype: torch.dtype = torch.float32, **notes: str) -> None:
     """Write the optimizer with its null and settings, whole or not at all."""
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in optimizer.state_dict().items()}
-    with whole(path) as part:
-        save_file(state, part, metadata(optimizer.settings, **notes))
+    module_files.save(embedding_optimizer, path, dtype, metadata(embedding_optimizer.settings, **notes))
 
 
 def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: bool = False) -> EmbeddingOptimizer:
@@ -64,12 +53,12 @@ def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: b
         if is_released(state):
             settings, state = from_released(state, queries_seed)
         else:
-            settings = settings_from_metadata(meta)
-        optimizer = build(settings, operations)
+            settings = module_files.settings_in(meta, FORMAT, OptimizerSettings, FOREIGN)
+        embedding_optimizer = build(settings, operations)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not an embedding optimizer of this pack: {error}") from error
     try:
-        optimizer.load_state_dict(state)
+        embedding_optimizer.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{path} does not hold the tensors its own settings promise: {error}") from error
-    return optimizer.eval()
+    return embedding_optimizer.eval()

@@ -13,6 +13,7 @@ from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands.convert import RELEASED_NULLS
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.visual_insertion.released_optimizers import NULLS
+from visual_insertion_pack.pipelines.weights import module_files
 
 WIDTH, ENCODER_WIDTH = 32, 24
 
@@ -214,7 +215,7 @@ def test_a_full_disk_leaves_the_old_file(convert, released, tmp_path, monkeypatc
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(embedding_optimizer, "save_file", full)
+    monkeypatch.setattr(module_files, "save_file", full)
     assert convert(released()) == 1
     assert "No space left" in capsys.readouterr().err
     assert (tmp_path / "made.safetensors").read_bytes() == b"old"

@@ -1,13 +1,18 @@
-"""Columns of a data set: tensors in memory, or mapped from several files as if they were one."""
+"""Columns of a data set: tensors in memory, or encoded once into several files and mapped as if they were one."""
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+Progress = Callable[[int, int], None]  # rows done, rows in all
 
 
 class Shards:
@@ -34,3 +39,19 @@ class Shards:
 
 
 Column = Tensor | Shards
+
+
+def encoded_shard(path: Path, encode: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The columns of a shard, mapped from its file; where there is none, `encode` makes them first.
+
+    The file is whole or not there. Raises OSError for a full disk.
+    """
+    if not path.exists():
+        columns = {name: tensor.contiguous() for name, tensor in encode().items()}
+        part = path.with_suffix(".part")
+        try:
+            save_file(columns, part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    return load_file(path)

@@ -7,23 +7,24 @@ pictures beside it. `scene_file_name`, `target_file_name` and `object_file_names
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..pictures.folder import METADATA, check_pictures, read_metadata
 from .settings import BUILD
 
 if TYPE_CHECKING:
     from .reader import StoredPicture, StoredTriplet
 
-METADATA = "metadata.jsonl"
+LAYOUT = "A folder of triplets needs it, one JSON object per line, or parquet shards as build-dataset makes them."
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class TripletFiles:
     objects: tuple[Path, ...]
     masks: tuple[Path, ...] = ()
 
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.scene, self.target, *self.objects, *self.masks)
+
 
 Triplets = Sequence["TripletFiles | StoredTriplet"]
 
@@ -46,30 +52,16 @@ def read_folder(folder: Path) -> Triplets:
     Raises FileNotFoundError for a missing `metadata.jsonl` or missing pictures, ValueError for a line that is not a
     triplet; both name the file and the line. For shards see `.reader.StoredTriplets`.
     """
-    index = folder / METADATA
-    if not index.is_file():
-        if any(folder.glob("*.parquet")) or (folder.parent / BUILD).is_file():
-            from .reader import StoredTriplets
+    listed = (folder / METADATA).is_file()
+    if not listed and (any(folder.glob("*.parquet")) or (folder.parent / BUILD).is_file()):
+        from .reader import StoredTriplets
 
-            return StoredTriplets(folder)
-        raise FileNotFoundError(
-            f"{index} does not exist. A folder of triplets needs it, one JSON object per line, or parquet shards as "
-            "build-dataset makes them."
-        )
-    triplets = []
-    missing = []
-    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        triplet = _parse(line, folder, f"{index}, line {number}")
-        triplets.append(triplet)
-        every = (triplet.scene, triplet.target, *triplet.objects, *triplet.masks)
-        missing += [f"{path} (line {number})" for path in every if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} pictures of {index} are missing, such as {', '.join(missing[:3])}.")
-    if not triplets:
-        raise ValueError(f"{index} holds no triplet.")
-    return triplets
+        return StoredTriplets(folder)
+    rows = read_metadata(folder, partial(_parse, folder=folder), kind="a triplet", layout=LAYOUT)
+    check_pictures(folder, [(f"{path} (line {number})", path) for number, row in rows.items() for path in row.pictures])
+    if not rows:
+        raise ValueError(f"{folder / METADATA} holds no triplet.")
+    return list(rows.values())
 
 
 def read_index(folder: Path) -> bytes:
@@ -81,18 +73,18 @@ def read_index(folder: Path) -> bytes:
     return repr((facts, built.read_bytes() if built.is_file() else b"")).encode()
 
 
-def _parse(line: str, folder: Path, where: str) -> TripletFiles:
-    try:
-        row = json.loads(line)
-        objects, masks = row["object_file_names"], row.get("object_mask_file_names") or []
-        scene, target = folder / row["scene_file_name"], folder / row["target_file_name"]
-        if not isinstance(objects, list) or not objects or len(masks) not in (0, len(objects)):
-            raise ValueError("'object_file_names' must be a list of at least one name, with as many masks or none")
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{where} is not a triplet: {reason}.") from error
-    paths = (tuple(folder / name for name in names) for names in (objects, masks))
-    return TripletFiles(str(row.get("id", row["target_file_name"])), scene, target, *paths)
+def _parse(row: dict[str, Any], folder: Path) -> TripletFiles:
+    objects = row["object_file_names"]
+    masks = row.get("object_mask_file_names") or []
+    if not isinstance(objects, list) or not objects or len(masks) not in (0, len(objects)):
+        raise ValueError("'object_file_names' must be a list of at least one name, with as many masks or none")
+    return TripletFiles(
+        name=str(row.get("id", row["target_file_name"])),
+        scene=folder / row["scene_file_name"],
+        target=folder / row["target_file_name"],
+        objects=tuple(folder / name for name in objects),
+        masks=tuple(folder / name for name in masks),
+    )
 
 
 def read_picture(path: Path | StoredPicture, mode: str | None = "RGB") -> Tensor:

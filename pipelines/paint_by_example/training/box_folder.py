@@ -7,12 +7,10 @@ Everything else in a line is left alone.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ...pictures.files import open_picture
-from ...triplets.folder import METADATA
+from ...pictures.folder import METADATA, READERS, check_pictures, read_metadata
+from ...training.columns import Progress
 
-READERS = min(8, os.cpu_count() or 1)  # threads
+LAYOUT = "A folder of pictures with boxes needs it: one JSON object per line, with file_name and objects."
 SLACK = 1.0  # px that a box may reach outside the picture, because somebody rounded
 ORIENTATION = 0x0112  # in EXIF; from 5 on width and height are exchanged
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,6 @@ class BoxFolder:
 
 @dataclass(frozen=True)
 class _Row:
-    where: str
     path: Path
     boxes: list[list[float]]
 
@@ -71,19 +68,17 @@ def read_folder(folder: Path, smallest: float = 0.0, progress: Progress | None =
     outside its picture, and when nothing is left; all name the file and the line.
     """
     index = folder / METADATA
-    if not index.is_file():
-        raise FileNotFoundError(
-            f"{index} does not exist. A folder of pictures with boxes needs it: one JSON object per line, with "
-            "file_name and objects."
-        )
-    lines = enumerate(index.read_text(encoding="utf-8").splitlines(), 1)
-    rows = [_parse(line, folder, f"{index}, line {number}") for number, line in lines if line.strip()]
-    if missing := [row.where.rpartition(", ")[2] for row in rows if not row.path.is_file()]:
-        raise FileNotFoundError(f"{len(missing)} pictures of {index} are missing, such as that of {missing[0]}.")
-    kept, small = [], 0
+    parsed = read_metadata(folder, partial(_parse, folder=folder), kind="a picture with boxes", layout=LAYOUT)
+    check_pictures(folder, [(f"that of line {number}", picture.path) for number, picture in parsed.items()])
+    places = [f"{index}, line {number}" for number in parsed]
+    rows = list(parsed.values())
+    kept = []
+    small = 0
     with ThreadPoolExecutor(READERS) as readers:
-        for done, (row, size) in enumerate(zip(rows, readers.map(_size, rows), strict=True), 1):
-            boxes = [box for box in row.boxes if _wide_enough(_inside(box, size, row.where), size, smallest)]
+        sizes = readers.map(_size, rows, places)
+        for done, (row, place, size) in enumerate(zip(rows, places, sizes, strict=True), 1):
+            _check_inside(row.boxes, size, place)
+            boxes = [box for box in row.boxes if _wide_enough(box, size, smallest)]
             small += len(row.boxes) - len(boxes)
             if boxes:
                 kept.append(BoxedPicture(row.path, _corners(boxes, size)))
@@ -97,28 +92,23 @@ def read_folder(folder: Path, smallest: float = 0.0, progress: Progress | None =
     return BoxFolder(folder, kept, small, len(rows) - len(kept))
 
 
-def _parse(line: str, folder: Path, where: str) -> _Row:
-    try:
-        row = json.loads(line)
-        name, boxes = row["file_name"], row["objects"]["bbox"]
-        if not isinstance(name, str) or not isinstance(boxes, list):
-            raise ValueError("'file_name' must be a text and 'bbox' a list of boxes")
-        for box in boxes:
-            if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
-                raise ValueError(f"the box {box} is not four numbers, [x, y, width, height]")
-            if box[2] <= 0 or box[3] <= 0:
-                raise ValueError(f"the box {box} has no area; its last two numbers are width and height")
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{where} is not a picture with boxes: {reason}.") from error
-    return _Row(where, folder / name, boxes)
+def _parse(row: dict[str, Any], folder: Path) -> _Row:
+    name, boxes = row["file_name"], row["objects"]["bbox"]
+    if not isinstance(name, str) or not isinstance(boxes, list):
+        raise ValueError("'file_name' must be a text and 'bbox' a list of boxes")
+    for box in boxes:
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
+            raise ValueError(f"the box {box} is not four numbers, [x, y, width, height]")
+        if box[2] <= 0 or box[3] <= 0:
+            raise ValueError(f"the box {box} has no area; its last two numbers are width and height")
+    return _Row(folder / name, boxes)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _size(row: _Row) -> tuple[int, int]:
+def _size(row: _Row, place: str) -> tuple[int, int]:
     """Width and height of an upright picture, from its file's beginning."""
     try:
         with Image.open(row.path) as file:
@@ -126,18 +116,18 @@ def _size(row: _Row) -> tuple[int, int]:
             turned = told and file.getexif().get(ORIENTATION, 1) >= 5
             return (file.height, file.width) if turned else (file.width, file.height)
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{row.where}: {row.path} is not a readable picture: {error}") from error
+        raise ValueError(f"{place}: {row.path} is not a readable picture: {error}") from error
 
 
-def _inside(box: list[float], size: tuple[int, int], where: str) -> list[float]:
-    x, y, width, height = box
-    over = max(-x, -y, x + width - size[0], y + height - size[1])
-    if over > SLACK:
-        raise ValueError(
-            f"{where}: the box {box} reaches {over:.4g} px outside the picture of {size[0]}x{size[1]} px. Boxes are "
-            "[x, y, width, height] in px of the upright picture, x and y the top left corner."
-        )
-    return box
+def _check_inside(boxes: list[list[float]], size: tuple[int, int], place: str) -> None:
+    for box in boxes:
+        x, y, width, height = box
+        over = max(-x, -y, x + width - size[0], y + height - size[1])
+        if over > SLACK:
+            raise ValueError(
+                f"{place}: the box {box} reaches {over:.4g} px outside the picture of {size[0]}x{size[1]} px. Boxes "
+                "are [x, y, width, height] in px of the upright picture, x and y the top left corner."
+            )
 
 
 def _wide_enough(box: list[float], size: tuple[int, int], smallest: float) -> bool:
@@ -145,6 +135,8 @@ def _wide_enough(box: list[float], size: tuple[int, int], smallest: float) -> bo
 
 
 def _corners(boxes: list[list[float]], size: tuple[int, int]) -> np.ndarray:
-    given = np.array(boxes, np.float64)
-    low, high = np.floor(given[:, :2]), np.ceil(given[:, :2] + given[:, 2:])
+    """[N,4] int32, x0, y0, x1, y1: widened to whole pixels, and cut off at the picture's border."""
+    sides = np.array(boxes, np.float64)
+    low = np.floor(sides[:, :2])
+    high = np.ceil(sides[:, :2] + sides[:, 2:])
     return np.concatenate([low.clip(0), high.clip(max=size)], 1).astype(np.int32)

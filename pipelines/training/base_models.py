@@ -31,11 +31,11 @@ def train_part(
     """
     unet.requires_grad_(False)
     chosen = {} if parts == "none" else select_parameters(unet, cast(Any, parts))
-    found = (len(chosen), sum(p.numel() for p in chosen.values()))
-    for count, wanted, what in zip(found, (tensors, parameters), ("tensors", "parameters"), strict=True):
-        if wanted is not None and count != wanted:
+    size = sum(parameter.numel() for parameter in chosen.values())
+    for what, count, expected in (("tensors", len(chosen), tensors), ("parameters", size, parameters)):
+        if expected is not None and count != expected:
             raise ValueError(
-                f"unet.train = {parts} matches {count:,} {what} of this UNet, not the {wanted:,} expected. It is "
+                f"unet.train = {parts} matches {count:,} {what} of this UNet, not the {expected:,} expected. It is "
                 "another model than the recipe was written for; if that is meant, correct unet.tensors and parameters."
             )
     for parameter in chosen.values():

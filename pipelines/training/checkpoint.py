@@ -20,6 +20,10 @@ def trained_state(modules: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in modules.state_dict().items() if name not in frozen}
 
 
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
 def save(folder: Path, modules: nn.Module, average: EMAModel, optimizer: torch.optim.Optimizer, **progress) -> None:
     """Write the checkpoint, whole or not at all; the one before stays until then.
 
@@ -48,10 +52,9 @@ def load(
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        wanted, given = trained_state(modules), state["trained"]
-        if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in given.items()}:
+        if _shapes(trained_state(modules)) != _shapes(state["trained"]):
             raise ValueError("it belongs to other networks, or other parts of them were trained")
-        modules.load_state_dict(given, strict=False)
+        modules.load_state_dict(state["trained"], strict=False)
         average.load_state_dict(state["average"])
         average.to(device)
         optimizer.load_state_dict(state["optimizer"])

@@ -16,6 +16,8 @@ from .log import Log
 from .task import Modules, Task
 from .trainer import Settings, Trainer, learning_rate
 
+Report = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -24,7 +26,7 @@ class Result:
     seconds: float  # over all sittings
 
 
-def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], None] = print) -> Result:
+def fit(task: Task, settings: Settings, folder: Path, report: Report = print) -> Result:
     """Train `task` in `folder`, going on from the checkpoint that is there.
 
     More steps than before may be asked for; the rate then follows the new, longer cosine. Writes `state.pt` (the
@@ -33,75 +35,123 @@ def fit(task: Task, settings: Settings, folder: Path, report: Callable[[str], No
     Raises ValueError for a checkpoint of another run, OSError when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(task, settings)
-    progress = checkpoint.load(folder, trainer.networks, trainer.average, trainer.optimizer, trainer.device) or {}
-    trainer.settle()
-    trainer.done, looked, spent = (progress.get(name, 0) for name in ("step", "looked", "seconds"))
-    if len(set(gather_object([trainer.done]))) > 1:
-        raise ValueError(
-            f"The processes find different checkpoints. {folder} must be one folder that all of them share."
-        )
-    first = trainer.accelerator.is_main_process
-    log = Log(folder if first else None, progress.get("history", []))
-    if progress and first:
-        report(f"resumed at step {trainer.done} of {settings.steps}")
-    started = saved = time.monotonic()
-
-    def seconds() -> float:
-        return spent + time.monotonic() - started
-
-    def save() -> None:
-        if first:
-            progress = {"step": trainer.done, "looked": looked, "history": log.history, "seconds": seconds()}
-            checkpoint.save(folder, trainer.networks, trainer.average, trainer.optimizer, **progress)
-            log.plot()
-
-    def look() -> None:
-        nonlocal looked
-        if first:
-            with trainer.averaged() as networks:
-                if metrics := task.validate(networks):
-                    log.add({"step": trainer.done, **{f"validation_{k}": v for k, v in metrics.items()}})
-                picture = task.sheet(networks)
-            if picture is not None:
-                picture.save(folder / "sheet.png")
-                log.picture(picture, trainer.done)
-        trainer.accelerator.wait_for_everyone()
-        looked = trainer.done
-
-    window: dict[str, Tensor] = {}
-    since = trainer.done
+    run = Run(task, settings, folder, report)
     try:
-        while trainer.done < settings.steps:
-            for name, value in trainer.step().items():
-                window[name] = window.get(name, torch.zeros_like(value)) + value
-            step = trainer.done
-            if step % settings.log_every == 0 or step == settings.steps:
-                means = {name: value / (step - since) for name, value in window.items()}
-                means = {name: float(value) for name, value in reduce(means, "mean").items()}
-                rate = learning_rate(settings, step - 1)
-                row = {"step": step, "seconds": round(seconds(), 1), "rate": rate, **means}
-                window, since = {}, step
-                if first:
-                    log.add(row)
-                    report(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
-            if settings.validate_every and step % settings.validate_every == 0:
-                look()
-            if time.monotonic() - saved > settings.save_every:
-                save()
-                saved = time.monotonic()
-        if looked < settings.steps:
-            look()
+        run.train()
     except KeyboardInterrupt:
-        if trainer.whole:
-            save()
-        if first:
-            report(f"interrupted at step {trainer.done}; run again to go on")
+        run.interrupt()
         raise
     finally:
-        trainer.close()
-        log.close()
-    save()
-    trainer.average.copy_to(trainer.parameters)
-    trainer.networks.eval()
-    return Result(dict(trainer.networks.items()), log.history, seconds())
+        run.close()
+    return run.finish()
+
+
+class Run:
+    """A task under way in a folder, from where its checkpoint left it."""
+
+    def __init__(self, task: Task, settings: Settings, folder: Path, report: Report):
+        self.task = task
+        self.settings = settings
+        self.folder = folder
+        self.report = report
+        self.trainer = trainer = Trainer(task, settings)
+        progress = checkpoint.load(folder, trainer.networks, trainer.average, trainer.optimizer, trainer.device) or {}
+        trainer.settle()
+        trainer.done = progress.get("step", 0)
+        if len(set(gather_object([trainer.done]))) > 1:
+            raise ValueError(
+                f"The processes find different checkpoints. {folder} must be one folder that all of them share."
+            )
+        self.first = trainer.accelerator.is_main_process
+        self.log = Log(folder if self.first else None, progress.get("history", []))
+        self.looked = progress.get("looked", 0)  # the step of the last look
+        self.started = time.monotonic() - progress.get("seconds", 0)  # as if all sittings had been one
+        self.saved = time.monotonic()
+        if progress and self.first:
+            report(f"resumed at step {trainer.done} of {settings.steps}")
+
+    @property
+    def seconds(self) -> float:
+        """How long it has trained, over all sittings."""
+        return time.monotonic() - self.started
+
+    def train(self) -> None:
+        """Take the steps that are left, and log, look and save on the way."""
+        trainer = self.trainer
+        settings = self.settings
+        sums: dict[str, Tensor] = {}
+        since = trainer.done  # the step that the sums begin after
+        while trainer.done < settings.steps:
+            for name, value in trainer.step().items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            step = trainer.done
+            if step % settings.log_every == 0 or step == settings.steps:
+                self.log_losses({name: value / (step - since) for name, value in sums.items()})
+                sums = {}
+                since = step
+            if settings.validate_every and step % settings.validate_every == 0:
+                self.look()
+            if time.monotonic() - self.saved > settings.save_every:
+                self.save()
+        if self.looked < settings.steps:
+            self.look()
+
+    def log_losses(self, means: dict[str, Tensor]) -> None:
+        """Log this process's losses, averaged over all processes."""
+        step = self.trainer.done
+        losses = {name: float(value) for name, value in reduce(means, "mean").items()}
+        rate = learning_rate(self.settings, step - 1)
+        row = {"step": step, "seconds": round(self.seconds, 1), "rate": rate, **losses}
+        if self.first:
+            self.log.add(row)
+            self.report(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+
+    def look(self) -> None:
+        """Log and draw what the averaged networks do on what is held out."""
+        if self.first:
+            with self.trainer.averaged() as networks:
+                metrics = self.task.validate(networks)
+                picture = self.task.sheet(networks)
+            if metrics:
+                self.log.add({"step": self.trainer.done, **{f"validation_{k}": v for k, v in metrics.items()}})
+            if picture is not None:
+                picture.save(self.folder / "sheet.png")
+                self.log.picture(picture, self.trainer.done)
+        self.trainer.accelerator.wait_for_everyone()
+        self.looked = self.trainer.done
+
+    def save(self) -> None:
+        """Write the checkpoint and the losses' plot."""
+        if self.first:
+            checkpoint.save(
+                self.folder,
+                self.trainer.networks,
+                self.trainer.average,
+                self.trainer.optimizer,
+                step=self.trainer.done,
+                looked=self.looked,
+                history=self.log.history,
+                seconds=self.seconds,
+            )
+            self.log.plot()
+        self.saved = time.monotonic()
+
+    def interrupt(self) -> None:
+        """Save what is whole, and say how to go on."""
+        if self.trainer.whole:
+            self.save()
+        if self.first:
+            self.report(f"interrupted at step {self.trainer.done}; run again to go on")
+
+    def close(self) -> None:
+        """Stop reading ahead, and close the log."""
+        self.trainer.close()
+        self.log.close()
+
+    def finish(self) -> Result:
+        """Save, and give the networks their averaged weights."""
+        trainer = self.trainer
+        self.save()
+        trainer.average.copy_to(trainer.parameters)
+        trainer.networks.eval()
+        return Result(dict(trainer.networks.items()), self.log.history, self.seconds)

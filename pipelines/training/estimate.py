@@ -49,27 +49,35 @@ def measure(task: Task, batch: int, settings: Settings, measured: int = 2) -> Es
     finally:
         trainer.close()
     every = [p for network in trainer.networks.values() for p in network.parameters()]
-    trained = {
-        name: (len(chosen), sum(p.numel() for p in chosen))
-        for name, network in trainer.networks.items()
-        if (chosen := [p for p in network.parameters() if p.requires_grad])
-    }
+    trained = {}
+    for name, network in trainer.networks.items():
+        sizes = [p.numel() for p in network.parameters() if p.requires_grad]
+        if sizes:
+            trained[name] = (len(sizes), sum(sizes))
     count = sum(parameters for _, parameters in trained.values())
     state = sum(p.numel() * p.element_size() for p in every) + 4 * count * 4  # gradients, two moments, average
-    frozen, peak = sum(p.numel() for p in every) - count, _peak_gb(trainer.device)
-    return Estimate(trained, frozen, state / 1e9, peak, settings.steps, batch, seconds, settings.device)
+    return Estimate(
+        trained=trained,
+        frozen=sum(p.numel() for p in every) - count,
+        state_gb=state / 1e9,
+        peak_gb=_peak_gb(trainer.device),
+        steps=settings.steps,
+        batch=batch,
+        seconds_per_step=seconds,
+        device=settings.device,
+    )
 
 
 def _median_seconds(trainer: Trainer, count: int) -> float:
-    """Of one step, after one that does not count."""
-    found = []
+    """The time of one step, after one that does not count."""
+    times = []
     for _ in range(count + 1):
         started = time.perf_counter()
         trainer.step()
         if trainer.device.type == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - started)
-    return median(found[1:])
+        times.append(time.perf_counter() - started)
+    return median(times[1:])
 
 
 def _peak_gb(device: torch.device) -> float:

@@ -27,7 +27,8 @@ class Log:
     """
 
     def __init__(self, folder: Path | None, history: list[dict[str, float]]):
-        self.folder, self.history = folder, list(history)
+        self.folder = folder
+        self.history = list(history)
         self.board: Any = None
         if folder:
             from torch.utils.tensorboard import SummaryWriter  # slow to import

@@ -75,7 +75,8 @@ class _Loss(nn.Module):
     def __init__(self, task: Task, settings: Settings):
         super().__init__()
         self.networks = nn.ModuleDict(dict(task.modules()))
-        self.task, self.autocast = task, settings.precision == "bf16"
+        self.task = task
+        self.autocast = settings.precision == "bf16"
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         device = next(iter(batch.values())).device
@@ -87,7 +88,8 @@ class Trainer:
     """One run of a task in a folder: `step()` after `step()`, which a benchmark may call as well."""
 
     def __init__(self, task: Task, settings: Settings):
-        self.task, self.settings = task, settings
+        self.task = task
+        self.settings = settings
         processes(settings.device)
         self.accelerator = Accelerator(cpu=settings.device == "cpu")
         self.device = self.accelerator.device
@@ -103,9 +105,10 @@ class Trainer:
         self.whole = True  # no update is half made, and the weights are not the averaged ones
         self._reader = ThreadPoolExecutor(1, "fetch")
         self._ahead: dict[int, Any] = {}
-        count, process = settings.accumulate, self.accelerator.process_index
+        count = settings.accumulate
+        first = self.accelerator.process_index * count
         self._parts = self.accelerator.num_processes * count  # of a batch, and which of them are this process's
-        self._mine = range(process * count, (process + 1) * count)
+        self._mine = range(first, first + count)
         self.train()
 
     def train(self) -> None:
@@ -115,7 +118,8 @@ class Trainer:
 
     def _groups(self) -> list[dict[str, Any]]:
         rates = self.task.rates()
-        if unknown := rates.keys() - set(self.networks.keys()):
+        unknown = rates.keys() - set(self.networks.keys())
+        if unknown:
             raise ValueError(f"There are rates for {', '.join(unknown)}, which is no network of this task.")
         groups = [
             {"params": [p for p in network.parameters() if p.requires_grad], "factor": rates.get(name, 1.0)}

@@ -31,8 +31,7 @@ from ..pipelines.playroom.models import (
 )
 from ..pipelines.training.denoising import Weighting
 from ..pipelines.training.engine import Settings, fit
-from ..pipelines.visual_insertion.training.encoded_triplets import EncodedTriplets
-from ..pipelines.visual_insertion.training.insertion import InsertionTask
+from ..pipelines.visual_insertion.training.insertion_task import EncodedTriplets, InsertionTask
 from .figures import ROOT, record
 
 TRIPLETS, BATCH = 64, 8

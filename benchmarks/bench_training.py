@@ -27,8 +27,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ..pipelines.training.base_models import halve_frozen, train_part
 from ..pipelines.training.trainer import Settings, Trainer
 from ..pipelines.visual_insertion.optimizer_files import OptimizerSettings, build
-from ..pipelines.visual_insertion.training.encoded_triplets import EncodedTriplets
-from ..pipelines.visual_insertion.training.insertion import InsertionTask
+from ..pipelines.visual_insertion.training.insertion_task import EncodedTriplets, InsertionTask
 from .figures import ROOT, record
 
 ATTN2 = (80, 43_962_560)

@@ -44,7 +44,7 @@ class ExemplarTraining:
         return TrainingConfig
 
     def estimate(self, config: Any) -> Estimate:
-        from .training.estimate import estimate
+        from .training.recipe import estimate
 
         return estimate(config)
 

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from ..training import denoising
 from ..visual_insertion.embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build
 from .world.triplets import OBJECT_SIZE
 
@@ -89,8 +90,7 @@ def make_scheduler() -> EulerDiscreteScheduler:
 
 def noise_schedule() -> DDIMScheduler:
     """The schedule of training and previews."""
-    options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
-    return cast(DDIMScheduler, DDIMScheduler.from_config(make_scheduler().config, **options))
+    return denoising.noise_schedule(make_scheduler().config)
 
 
 @dataclass(frozen=True)

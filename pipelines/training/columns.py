@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
@@ -11,6 +10,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from ..whole_files import whole
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -48,10 +49,6 @@ def encoded_shard(path: Path, encode: Callable[[], Mapping[str, Tensor]]) -> dic
     """
     if not path.exists():
         columns = {name: tensor.contiguous() for name, tensor in encode().items()}
-        part = path.with_suffix(".part")
-        try:
+        with whole(path) as part:
             save_file(columns, part)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
     return load_file(path)

@@ -1,17 +1,37 @@
-"""The loss of diffusion models: what every task that predicts noise shares."""
+"""The loss of diffusion models: what every task that predicts noise shares.
+
+A batch of B samples has, beside the entries that a system's own task lists:
+
+    key         shape      range                              from
+    index       [B]        an example of the data             drawn
+    time        [B]        a timestep of the noise schedule   drawn
+    noise       [B,C,h,w]  normal, variance 1                 drawn
+    target      [B,C,h,w]  latents, times the VAE's factor    the data
+    label NAME  [B,...]    what a head compares with          the data, where there is a head
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.training_utils import compute_snr
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
-from .task import Batch
+from .task import Batch, Modules, Task
 
 LABEL = "label "  # starts the names of a batch's entries that an auxiliary network wants
+
+
+def noise_schedule(config: Mapping[str, Any]) -> DDIMScheduler:
+    """The schedule of training and of its previews, from a model's `scheduler_config.json`."""
+    options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}  # as Stable Diffusion is sampled
+    return cast(DDIMScheduler, DDIMScheduler.from_config(dict(config), **options))
 
 
 @dataclass(frozen=True)
@@ -73,3 +93,106 @@ def with_identity(
     """The losses and those of a head that reads the contexts [B,N,D], by the batch's labels."""
     parts = head.loss(context, {name.removeprefix(LABEL): x for name, x in batch.items() if name.startswith(LABEL)})
     return losses | parts | {"loss": losses["loss"] + weight * parts["identity"]}
+
+
+def integers(count: int, generator: torch.Generator, **below: int) -> Batch:
+    """Integers [count] by name, each from 0 to below its bound, drawn in the order of the names."""
+    return {name: torch.randint(bound, (count,), generator=generator) for name, bound in below.items()}
+
+
+def labelled(labels: Mapping[str, Tensor], index: Tensor) -> Batch:
+    """The labels of the examples `index` [B], by their names in a batch."""
+    return {f"{LABEL}{name}": values[index] for name, values in labels.items()}
+
+
+class Examples(Protocol):
+    """N examples to train on."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[C,h,w] of a target's latents."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, share: Batch) -> Batch:
+        """What the choices that were drawn stand for."""
+        ...
+
+
+class DenoisingTask(Task):
+    """Trains a UNet to predict noise, and the networks that make the contexts it reads.
+
+    A system says what its UNet sees (`unet_input`) and, in `loss`, in which context and where the error counts.
+    `metrics` and `draw_sheet` look at held-out examples; `rates` are learning-rate factors of networks by name.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        data: Examples,
+        noise_schedule: DDIMScheduler,
+        batch: int,
+        *,
+        weighting: Weighting = EVEN,
+        head: IdentityHead | None = None,
+        head_weight: float = 0.05,
+        rates: Mapping[str, float] | None = None,
+        metrics: Callable[[Modules], dict[str, float]] | None = None,
+        draw_sheet: Callable[[Modules], Image.Image] | None = None,
+    ):
+        self.unet = unet
+        self.data = data
+        self.noise_schedule: Any = noise_schedule
+        self.batch = batch
+        self.weighting = weighting
+        self.head = head
+        self.head_weight = head_weight
+        self.factors = rates or {}
+        self.metrics = metrics
+        self.draw_sheet = draw_sheet
+
+    def modules(self) -> dict[str, nn.Module]:
+        head = {} if self.head is None else {"head": cast(nn.Module, self.head)}
+        return {"unet": self.unet, **self.conditioners(), **head}
+
+    @abstractmethod
+    def conditioners(self) -> dict[str, nn.Module]:
+        """The networks by name that make the contexts."""
+
+    def rates(self):
+        return self.factors
+
+    def validate(self, modules):
+        return self.metrics(modules) if self.metrics else {}
+
+    def sheet(self, modules):
+        return self.draw_sheet(modules) if self.draw_sheet else None
+
+    def draw_noise(self, generator: torch.Generator) -> Batch:
+        """`time` and `noise` of a whole batch, on the CPU."""
+        time = integers(self.batch, generator, time=self.noise_schedule.config.num_train_timesteps)
+        return time | {"noise": torch.randn((self.batch, *self.data.shape), generator=generator)}
+
+    def fetch(self, share: Batch) -> Batch:
+        return share | self.data.fetch(share)
+
+    @abstractmethod
+    def unet_input(self, noisy: Tensor, batch: Batch) -> Tensor:
+        """[B,D,h,w], all that the UNet sees: noisy latents [B,C,h,w] and what the batch has of the scene."""
+
+    def squared_error(self, batch: Batch, context: Tensor) -> Tensor:
+        """[B,C,h,w] of what the UNet predicts of a fetched batch in contexts [B,N,D]."""
+        target, noise, time = batch["target"], batch["noise"], batch["time"]
+        noisy = self.noise_schedule.add_noise(target, noise, time)
+        predicted = self.unet(self.unet_input(noisy, batch), time, encoder_hidden_states=context).sample.float()
+        return squared_error(predicted, target, noise, time, self.noise_schedule)
+
+    def losses(self, batch: Batch, *, context: Tensor, given: Tensor, region: Tensor) -> dict[str, Tensor]:
+        """Losses by name of a fetched batch: contexts [B,N,D], those that the UNet is given, regions [B,1,h,w] bool.
+
+        The two differ where a sample is to learn what is predicted without its condition; a head reads the first.
+        """
+        error = self.squared_error(batch, given)
+        losses = denoising_losses(error, region, batch["time"], self.noise_schedule, self.weighting)
+        return losses if self.head is None else with_identity(losses, self.head, self.head_weight, context, batch)

@@ -25,7 +25,7 @@ class InsertionTraining:
         return TrainingConfig
 
     def estimate(self, config: Any) -> Estimate:
-        from .training.estimate import estimate
+        from .training.recipe import estimate
 
         return estimate(config)
 

@@ -9,12 +9,12 @@ import torch
 from visual_insertion_pack.devtools.pack import ROOT
 from visual_insertion_pack.pipelines.paint_by_example import exemplar_encoder
 from visual_insertion_pack.pipelines.paint_by_example.training import augmentation
-from visual_insertion_pack.pipelines.paint_by_example.training.task import (
+from visual_insertion_pack.pipelines.paint_by_example.training.exemplar_task import (
     EncodedExemplars,
     ExemplarTask,
-    inpainting_unet,
     preview,
 )
+from visual_insertion_pack.pipelines.paint_by_example.training.initial_model import inpainting_unet
 from visual_insertion_pack.pipelines.pictures.objects import crop_box
 from visual_insertion_pack.pipelines.playroom.models import noise_schedule
 from visual_insertion_pack.pipelines.playroom.paint_by_example import encoded_exemplars as exemplars
@@ -89,8 +89,8 @@ def test_the_loss_is_a_function_of_the_step_and_reaches_every_weight(make_task):
     assert torch.equal(first, again) and not torch.equal(first, other)
     (first + other).backward()
     without = [name for name, p in task.unet.named_parameters() if p.grad is None]
-    assert not without and task.encoder.null.grad.abs().sum() > 0
-    assert all(p.grad is not None for p in task.encoder.parameters())
+    assert not without and task.exemplar_encoder.null.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in task.exemplar_encoder.parameters())
 
 
 def test_its_share_of_the_samples_sees_the_null(make_task):
@@ -99,9 +99,9 @@ def test_its_share_of_the_samples_sees_the_null(make_task):
     assert drawn["no_exemplar"].float().mean() == pytest.approx(0.2, abs=0.01)
     always, never = (make_task(null_share=share) for share in (1.0, 0.0))
     with torch.no_grad():
-        for p in always.encoder.blocks.parameters():
+        for p in always.exemplar_encoder.blocks.parameters():
             p.fill_(1e3)  # what the exemplar says cannot matter
-    always.encoder.null.data, never.encoder.null.data = (torch.ones(1, 1, 12) for _ in range(2))
+    always.exemplar_encoder.null.data, never.exemplar_encoder.null.data = (torch.ones(1, 1, 12) for _ in range(2))
     before = losses(always, 3)["loss"]
     always.data.own.add_(7)
     assert torch.equal(before, losses(always, 3)["loss"])
@@ -122,10 +122,10 @@ def test_there_must_be_pictures_and_other_pictures_where_they_are_asked_for(make
     task = make_task()
     task.data.others = None
     with pytest.raises(ValueError, match="other_share"):
-        ExemplarTask(task.unet, task.encoder, task.data, task.noise_schedule, batch=2, other_share=0.5)
+        ExemplarTask(task.unet, task.exemplar_encoder, task.data, task.noise_schedule, batch=2, other_share=0.5)
     empty = EncodedExemplars(*(torch.zeros(0, 1, 1, 1, 1) for _ in range(4)))
     with pytest.raises(ValueError, match="no picture"):
-        ExemplarTask(task.unet, task.encoder, empty, task.noise_schedule, batch=2)
+        ExemplarTask(task.unet, task.exemplar_encoder, empty, task.noise_schedule, batch=2)
 
 
 @pytest.mark.parametrize("channels", [4, 8])

@@ -21,8 +21,8 @@ from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExa
 from visual_insertion_pack.pipelines.paint_by_example.training.augmentation import Augmentation
 from visual_insertion_pack.pipelines.paint_by_example.training.box_folder import read_folder
 from visual_insertion_pack.pipelines.paint_by_example.training.config import ModelFolders
-from visual_insertion_pack.pipelines.paint_by_example.training.initial_model import load_start
-from visual_insertion_pack.pipelines.paint_by_example.training.picture_task import FrozenEncoders
+from visual_insertion_pack.pipelines.paint_by_example.training.frozen_encoders import FrozenEncoders
+from visual_insertion_pack.pipelines.paint_by_example.training.initial_model import inpainting_unet, load_start
 from visual_insertion_pack.pipelines.paint_by_example.training.pictures import (
     Pictures,
     PictureSettings,
@@ -30,7 +30,6 @@ from visual_insertion_pack.pipelines.paint_by_example.training.pictures import (
     draw_square,
 )
 from visual_insertion_pack.pipelines.paint_by_example.training.recipe import STILL, Recipe
-from visual_insertion_pack.pipelines.paint_by_example.training.task import inpainting_unet
 from visual_insertion_pack.pipelines.training import engine, trainer
 from visual_insertion_pack.tests import paint_by_example_parts
 

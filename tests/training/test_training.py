@@ -10,10 +10,10 @@ from visual_insertion_pack.pipelines.playroom import models
 from visual_insertion_pack.pipelines.playroom.visual_insertion import recipe, tasks
 from visual_insertion_pack.pipelines.playroom.world import dataset
 from visual_insertion_pack.pipelines.training import engine
+from visual_insertion_pack.pipelines.training.denoising import Weighting
 from visual_insertion_pack.pipelines.training.task import Task
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
-from visual_insertion_pack.pipelines.visual_insertion.training import insertion
-from visual_insertion_pack.pipelines.visual_insertion.training.encoded_triplets import EncodedTriplets
+from visual_insertion_pack.pipelines.visual_insertion.training import insertion_task as insertion
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ class TestInsertionLoss:
     @pytest.fixture
     def parts(self):
         torch.manual_seed(0)
-        data = EncodedTriplets(
+        data = insertion.EncodedTriplets(
             target=torch.randn(6, 1, 4, 16, 16),
             scene=torch.randn(6, 1, 4, 16, 16),
             features=torch.randn(6, 2, 65, models.ENCODER_WIDTH).half(),
@@ -116,7 +116,7 @@ class TestInsertionLoss:
         )
         optimizer, unet = models.make_embedding_optimizer(), models.make_unet()
         schedule = recipe.noise_schedule()
-        weighting = insertion.Weighting(region=3.0)
+        weighting = Weighting(region=3.0)
         return insertion, insertion.InsertionTask(unet, optimizer, data, schedule, batch=6, weighting=weighting)
 
     def loss(self, task, seed):
@@ -141,7 +141,7 @@ class TestInsertionLoss:
         training, task = parts
         weighted = self.loss(task, 3)
         assert weighted["noise"].item() != pytest.approx(weighted["plain"].item(), rel=1e-3)
-        task.weighting = training.Weighting(region=3.0, region_until=0)
+        task.weighting = Weighting(region=3.0, region_until=0)
         plain = self.loss(task, 3)
         assert plain["noise"].item() == pytest.approx(plain["plain"].item(), rel=1e-5)
 

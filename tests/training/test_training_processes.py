@@ -20,10 +20,11 @@ from torch import nn
 from visual_insertion_pack.benchmarks import bench_exactness
 from visual_insertion_pack.pipelines.training import engine
 from visual_insertion_pack.pipelines.training.columns import Shards
+from visual_insertion_pack.pipelines.training.denoising import Weighting
 from visual_insertion_pack.pipelines.training.log import Log
 from visual_insertion_pack.pipelines.training.task import Task
 from visual_insertion_pack.pipelines.training.trainer import cut
-from visual_insertion_pack.pipelines.visual_insertion.training import insertion
+from visual_insertion_pack.pipelines.visual_insertion.training import insertion_task as insertion
 
 CHANNELS = (32, 32, 32)
 STEPS = 20
@@ -301,9 +302,7 @@ class Recorder(nn.Module):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_min_snr_weighs_as_its_paper_says(prediction):
-    task = bench_exactness.make_task(
-        CHANNELS, weighting=insertion.Weighting(min_snr=5.0), dropout=insertion.Dropout(0, 0, 0)
-    )
+    task = bench_exactness.make_task(CHANNELS, weighting=Weighting(min_snr=5.0), dropout=insertion.Dropout(0, 0, 0))
     task.unet = Recorder()
     task.noise_schedule = DDIMScheduler.from_config(task.noise_schedule.config, prediction_type=prediction)
     batch = task.fetch(task.draw(0, torch.Generator().manual_seed(0)))
@@ -325,7 +324,7 @@ class TestAsReleased:
         dropout = insertion.Dropout(object=0.5, scene=0.0, both=0.0)
         released = insertion.AsReleased(**options)
         task = bench_exactness.make_task(CHANNELS, as_released=released, dropout=dropout)
-        nn.init.normal_(task.optimizer.null)
+        nn.init.normal_(task.embedding_optimizer.null)
         task.unet = Recorder()
         return task, task.fetch(task.draw(0, torch.Generator().manual_seed(1)))
 
@@ -337,18 +336,20 @@ class TestAsReleased:
             dropped, shown = batch["no_object"], task.unet.context
             assert 0 < dropped.sum() < len(dropped)
             with torch.no_grad():
-                null = task.optimizer.null
+                null = task.embedding_optimizer.null
                 if options:
-                    null = task.optimizer(blank.expand(len(dropped), -1, -1), queries=batch.get("queries"))[dropped]
-                seen = task.optimizer(batch["features"], queries=batch.get("queries"))[~dropped]
+                    null = task.embedding_optimizer(blank.expand(len(dropped), -1, -1), queries=batch.get("queries"))[
+                        dropped
+                    ]
+                seen = task.embedding_optimizer(batch["features"], queries=batch.get("queries"))[~dropped]
             assert torch.allclose(shown[~dropped], seen, atol=1e-6)
             assert torch.allclose(shown[dropped], null.expand_as(shown[dropped]), atol=1e-6)
 
     def test_random_queries_are_drawn_with_the_batch_and_take_the_place_of_learned_ones(self):
         task, batch = self.task(random_queries=True)
-        queries, learned = batch["queries"], task.optimizer.queries
+        queries, learned = batch["queries"], task.embedding_optimizer.queries
         assert queries.shape == (bench_exactness.BATCH, *learned.shape)
-        assert queries.std().item() == pytest.approx(task.optimizer.spread, rel=0.05)
+        assert queries.std().item() == pytest.approx(task.embedding_optimizer.spread, rel=0.05)
         again = task.draw(0, torch.Generator().manual_seed(1))["queries"]
         other = task.draw(0, torch.Generator().manual_seed(2))["queries"]
         assert torch.equal(queries, again) and not torch.equal(queries, other)

@@ -43,6 +43,7 @@ def augment_exemplars(pictures: Tensor, settings: Augmentation, generator: Gener
     moved = F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
     blurred = chance(settings.blur)[:, None, None, None]
     moved = torch.lerp(moved, F.avg_pool2d(F.pad(moved, (1, 1, 1, 1), mode="replicate"), 3, 1), blurred)
-    brightness, contrast = (1 + settings.light * signed()[:, None, None, None] for _ in range(2))
+    brightness = 1 + settings.light * signed()[:, None, None, None]
+    contrast = 1 + settings.light * signed()[:, None, None, None]
     mean = moved.mean((1, 2, 3), keepdim=True)
     return ((moved - mean) * contrast + mean) * brightness

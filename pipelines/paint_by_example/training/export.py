@@ -71,7 +71,10 @@ def _write_encoder(folder: Path, model: PaintByExamplePipeline) -> None:
     text = json.dumps(config, indent=2, default=str) + "\n"
     (folder / "image_encoder" / "config.json").write_text(text, encoding="utf-8")
     size = network.config.image_size
-    mean, deviation = list(model.image_mean), list(model.image_std)
-    CLIPImageProcessor(
-        size={"shortest_edge": size}, crop_size=size, image_mean=mean, image_std=deviation
-    ).save_pretrained(folder / "feature_extractor")
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": size},
+        crop_size=size,
+        image_mean=list(model.image_mean),
+        image_std=list(model.image_std),
+    )
+    processor.save_pretrained(folder / "feature_extractor")

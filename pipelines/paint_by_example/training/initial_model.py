@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from ...encoders.vision import load_encoder
@@ -14,7 +15,6 @@ from ..checkpoints import CHANNELS
 from ..exemplar_encoder import ExemplarEncoder, ExemplarSettings
 from ..pipeline import REFERENCE, PaintByExamplePipeline
 from .config import ModelFolders
-from .task import inpainting_unet
 
 NEEDED = (
     "models.base must be a diffusers folder (unet, vae, scheduler): of Stable Diffusion 1.4 or its like, such as "
@@ -27,7 +27,8 @@ def load_start(models: ModelFolders, blocks: int) -> PaintByExamplePipeline:
 
     Raises FileNotFoundError for what is missing, ValueError for other models and files that cannot be read.
     """
-    base, config = models.base, models.base / "unet" / "config.json"
+    base = models.base
+    config = base / "unet" / "config.json"
     if not config.is_file():
         raise FileNotFoundError(f"{config} is missing. {NEEDED}")
     facts = read_json(config)
@@ -38,7 +39,8 @@ def load_start(models: ModelFolders, blocks: int) -> PaintByExamplePipeline:
                 "models.image_encoder out."
             )
         return PaintByExamplePipeline.from_folder(base)
-    channels, out = facts.get("in_channels", 4), facts.get("out_channels", 4)
+    channels = facts.get("in_channels", 4)
+    out = facts.get("out_channels", 4)
     if channels not in (out, 2 * out) or facts.get("addition_embed_type"):
         raise ValueError(
             f"{base} is {kind_of(channels)} with a UNet that cannot become Paint by Example's ({channels} channels in, "
@@ -72,3 +74,19 @@ def _widened(models: ModelFolders, blocks: int) -> PaintByExamplePipeline:
         look.mean,
         look.std,
     )
+
+
+def inpainting_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A float32 UNet with room for the masked picture and the mask, zero for what `unet` does not read yet.
+
+    A text-to-image UNet keeps its 4 columns, as in the authors' modify_checkpoints.py; one that reads a scene's latent
+    after its noise keeps 8.
+    """
+    channels = 2 * cast(Any, unet).config.out_channels + 1
+    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}  # or defaults would win
+    wide = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(config | {"in_channels": channels}))
+    state = unet.state_dict()
+    known = state["conv_in.weight"]
+    state["conv_in.weight"] = F.pad(known, (0, 0, 0, 0, 0, channels - known.shape[1]))
+    wide.load_state_dict(state)
+    return wide

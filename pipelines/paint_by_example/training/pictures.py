@@ -18,12 +18,13 @@ from torchvision.transforms.v2 import functional as V
 
 from ...pictures.arbitrary_masks import arbitrary_mask, extended_box
 from ...pictures.boxes import Box
+from ...pictures.folder import READERS
 from ...pictures.masks import box_mask
 from ...pictures.objects import crop_box
 from ...training.task import Batch
 from ..inpainting import CELL, LATENT_MASKS
 from .augmentation import Augmentation, augment_exemplars
-from .box_folder import READERS, BoxedPicture
+from .box_folder import BoxedPicture
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,16 @@ def draw_example(
     around = extended_box(box, height, width, generator, share=settings.extension)
     shaped = bool(torch.rand((), generator=generator) < settings.shapes)
     x0, y0, x1, y1 = part = draw_square(around, height, width, generator, settings.tightness)
-    size, bicubic = settings.size, V.InterpolationMode.BICUBIC
-    target = V.resized_crop(picture, y0, x0, y1 - y0, x1 - x0, [size, size], bicubic, antialias=True)
-    inner, outer = (_scaled(one, part, size) for one in (box, around))
+    size = settings.size
+    target = V.resized_crop(
+        picture, y0, x0, y1 - y0, x1 - x0, [size, size], V.InterpolationMode.BICUBIC, antialias=True
+    )
+    inner = _scaled(box, part, size)
+    outer = _scaled(around, part, size)
     hole = draw_hole(inner, outer, size, size, shaped, settings.jitter, generator)
     exemplar = crop_box(picture, box, exemplar_size, settings.margin)[None] / 255
-    shown = augment_exemplars(exemplar, augmentation, generator)[0].clamp(0, 1)
-    return Example(target / 255, hole, shown)
+    exemplar = augment_exemplars(exemplar, augmentation, generator)[0].clamp(0, 1)
+    return Example(target / 255, hole, exemplar)
 
 
 class Pictures:
@@ -132,11 +136,16 @@ class Pictures:
         exemplar_size: int,
         channels: int,
     ):
-        self.pictures, self.settings, self.augmentation = pictures, settings, augmentation
-        self.exemplar_size, self.channels = exemplar_size, channels
+        self.pictures = pictures
+        self.settings = settings
+        self.augmentation = augmentation
+        self.exemplar_size = exemplar_size
+        self.channels = channels
+        self.readers = ThreadPoolExecutor(READERS, "pictures")
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """[C,h,w] of a target's latents."""
         return self.channels, self.settings.size // CELL, self.settings.size // CELL
 
     def __len__(self) -> int:
@@ -144,14 +153,15 @@ class Pictures:
 
     def example(self, index: int, seed: int) -> Example:
         """One of a random box of a picture. Raises ValueError naming a broken file."""
-        picture, generator = self.pictures[index], Generator().manual_seed(seed)
+        picture = self.pictures[index]
+        generator = Generator().manual_seed(seed)
         x0, y0, x1, y1 = picture.boxes[_integer(0, len(picture.boxes) - 1, generator)].tolist()
-        settings, size = self.settings, self.exemplar_size
-        return draw_example(picture.pixels(), (x0, y0, x1, y1), settings, size, self.augmentation, generator)
+        box = (x0, y0, x1, y1)
+        return draw_example(picture.pixels(), box, self.settings, self.exemplar_size, self.augmentation, generator)
 
     def fetch(self, share: Batch) -> Batch:
         """`target pixels` [B,3,S,S], `hole pixels` [B,S,S] and `exemplar pixels` [B,3,E,E] of `index` and `view`."""
-        with ThreadPoolExecutor(READERS) as readers:
-            rows = list(readers.map(self.example, share["index"].tolist(), share["view"].tolist()))
-        columns = zip(Example._fields, zip(*rows, strict=True), strict=True)
-        return {f"{name} pixels": torch.stack(column) for name, column in columns}
+        examples = list(self.readers.map(self.example, share["index"].tolist(), share["view"].tolist()))
+        return {
+            f"{name} pixels": torch.stack([getattr(example, name) for example in examples]) for name in Example._fields
+        }

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from diffusers import DDIMScheduler
 
-from ...training.engine import fit
+from ...training.columns import Progress
+from ...training.denoising import noise_schedule
+from ...training.engine import Report, fit
+from ...training.estimate import Estimate, measure
 from ...training.trainer import processes
 from .augmentation import Augmentation
-from .box_folder import Progress, read_folder
+from .box_folder import read_folder
 from .config import TrainingConfig
+from .exemplar_task import ExemplarTask
 from .export import save_folder
+from .frozen_encoders import FrozenEncoders
 from .initial_model import load_start
-from .picture_task import PictureTask
-from .pictures import Pictures, PictureSettings
+from .pictures import Example, Pictures
+from .validation import HeldOut
 
 MODEL_FOLDER = "paint_by_example"
 STILL = Augmentation(flip=0, rotate=0, blur=0, elastic=0)  # for exemplars of held-out pictures
-Report = Callable[[str], None]
 
 
 class Recipe:
@@ -30,37 +32,55 @@ class Recipe:
 
     def __init__(self, config: TrainingConfig):
         torch.manual_seed(config.run.seed)
-        self.config, self.model = config, load_start(config.models, config.blocks)
+        self.config = config
+        self.model = load_start(config.models, config.blocks)
         if config.checkpointing:
             self.model.unet.enable_gradient_checkpointing()
-        options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
-        self.noise_schedule = cast(DDIMScheduler, DDIMScheduler.from_config(self.model.scheduler_config, **options))
+        self.noise_schedule = noise_schedule(self.model.scheduler_config)
 
     @property
-    def shown(self) -> tuple[PictureSettings, Augmentation, int, int]:
-        """How pictures are shown to these networks: what `Pictures` must know beside them."""
-        size: Any = self.model.image_encoder.config.image_size
-        data, channels = self.config.data, self.model.unet.config.out_channels
-        return data.pictures, data.augmentation, size, channels
+    def picture_options(self) -> dict[str, Any]:
+        """What `Pictures` must know of these networks and the configuration."""
+        return {
+            "settings": self.config.data.pictures,
+            "augmentation": self.config.data.augmentation,
+            "exemplar_size": cast(Any, self.model.image_encoder).config.image_size,
+            "channels": cast(Any, self.model.unet).config.out_channels,
+        }
 
     def pictures(self, folder: Path, report: Report, progress: Progress | None = None) -> Pictures:
         """Those of a folder."""
         settings = self.config.data.pictures
-        found = read_folder(folder, settings.smallest / settings.size, progress)
-        report(str(found))
-        return Pictures(found.pictures, *self.shown)
+        boxes = read_folder(folder, settings.smallest / settings.size, progress)
+        report(str(boxes))
+        return Pictures(boxes.pictures, **self.picture_options)
 
-    def task(self, report: Report = print, progress: Progress | None = None) -> PictureTask:
-        data, held = self.config.data, None
+    def task(self, report: Report = print, progress: Progress | None = None) -> ExemplarTask:
+        data = self.config.data
+        held_out = None
         if data.validation:
-            held = self.pictures(data.validation, report, progress)
-            held.augmentation = STILL
-        return self.task_on(self.pictures(data.train, report, progress), held)
+            held_out = self.pictures(data.validation, report, progress)
+            held_out.augmentation = STILL
+        task = self.task_on(self.pictures(data.train, report, progress))
+        if held_out:
+            looks = HeldOut(task, held_out)
+            task.metrics = looks.metrics
+            task.draw_sheet = looks.sheet
+        return task
 
-    def task_on(self, pictures: Pictures, held_out: Pictures | None = None) -> PictureTask:
+    def task_on(self, pictures: Pictures) -> ExemplarTask:
+        model = self.model
         config = self.config
-        chances = (config.null_share, config.weighting)
-        return PictureTask(self.model, pictures, self.noise_schedule, config.batch, *chances, held_out=held_out)
+        return ExemplarTask(
+            model.unet,
+            model.exemplar_encoder,
+            pictures,
+            self.noise_schedule,
+            config.batch,
+            null_share=config.null_share,
+            weighting=config.weighting,
+            encoders=FrozenEncoders(model, config.data.pictures.mask_resize),
+        )
 
     def export(self) -> dict[str, Path]:
         """Write the model, with what was trained, into the run's folder."""
@@ -88,3 +108,23 @@ def train(config: TrainingConfig, report: Report = print, progress: Progress | N
     recipe = Recipe(config)
     fit(recipe.task(report if first else lambda _: None, progress), config.run, config.folder, report)
     return recipe.export() if first else {}
+
+
+def estimate(config: TrainingConfig) -> Estimate:
+    """Build the run and measure a few of its steps on pictures of noise; nothing is read of the data or written."""
+    recipe = Recipe(config)
+    pictures = _RandomPictures([], **recipe.picture_options)
+    return measure(recipe.task_on(pictures), config.batch, config.run)
+
+
+class _RandomPictures(Pictures):
+    """Noise in place of pictures: what a run reads from its disk is not measured."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def example(self, index: int, seed: int) -> Example:
+        size = self.settings.size
+        hole = torch.zeros(size, size, dtype=torch.bool)
+        hole[: size // 2] = True
+        return Example(torch.rand(3, size, size), hole, torch.rand(3, self.exemplar_size, self.exemplar_size))

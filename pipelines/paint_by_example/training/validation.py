@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,59 +11,61 @@ from PIL import Image
 from torch import Tensor
 
 from ...pictures.files import pil_pictures
-from ...training.task import Batch
-from ...visual_insertion.training.validation import MEASURED, SHOWN, TIMES
+from ...training.task import Batch, Modules
+from ...training.validation import MEASURED, SHOWN, autocast, right_against_wrong
 from ..inpainting import masked_scene
+from .exemplar_task import ExemplarTask, preview
 from .pictures import Pictures
-from .task import preview
 
-if TYPE_CHECKING:
-    from .picture_task import PictureTask
-
-SCALE = 5.0  # guidance of the sheet
+SCALE = 5.0  # guidance of the sheet, the published default
 
 
-def _rows(task: PictureTask, held: Pictures, count: int) -> Batch:
-    """The first pictures, encoded on the device, each with the same hole every time."""
-    index, device = torch.arange(min(count, len(held))), task.unet.device
-    parts = []
-    for part in index.split(SHOWN):
-        read = {name: values.to(device) for name, values in held.fetch({"index": part, "view": part}).items()}
-        with torch.autocast(device.type, torch.bfloat16):
-            parts.append(task.encode(read))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+@dataclass(frozen=True)
+class HeldOut:
+    """Pictures that are not trained on, as a task sees them."""
 
+    task: ExemplarTask
+    pictures: Pictures
 
-def metrics(task: PictureTask, held: Pictures) -> dict[str, float]:
-    """Noise errors, with the same noise every time: "error" with the right exemplar; "exemplar_gain", by what share
-    another picture's exemplar is worse. A gain of zero means that the UNet does not look at the exemplar."""
-    rows = _rows(task, held, MEASURED)
-    count, device, context = len(rows["target"]), task.unet.device, task.encoder(rows["pooled"])
-    sums = {"right": 0.0, "wrong": 0.0}
-    for number, moment in enumerate(TIMES):
-        noise = torch.randn(rows["target"].shape, generator=torch.Generator().manual_seed(number)).to(device)
-        batch = rows | {"noise": noise, "time": torch.full((count,), moment, device=device)}
-        for name, shown in (("right", context), ("wrong", context.roll(1, 0))):
-            for part in torch.arange(count, device=device).split(SHOWN):
-                with torch.autocast(device.type, torch.bfloat16):
-                    error = task.squared_error({key: values[part] for key, values in batch.items()}, shown[part])
-                sums[name] += error.mean((1, 2, 3)).sum().item()
-    error = sums["right"] / (count * len(TIMES))
-    return {"error": error, "exemplar_gain": sums["wrong"] / max(sums["right"], 1e-12) - 1}
+    def rows(self, count: int) -> Batch:
+        """The first pictures, encoded on the device, each with the same hole every time."""
+        index = torch.arange(min(count, len(self.pictures)))
+        device = self.task.unet.device
+        parts = []
+        for part in index.split(SHOWN):
+            batch = self.pictures.fetch({"index": part, "view": part})
+            with autocast(device):
+                parts.append(self.task.encode({name: values.to(device) for name, values in batch.items()}))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
+    def metrics(self, modules: Modules) -> dict[str, float]:
+        """Noise errors: "error" with the right exemplar; "exemplar_gain", by what share another picture's is worse."""
+        rows = self.rows(MEASURED)
+        error, gain = right_against_wrong(self.task, rows, self.task.exemplar_encoder(rows["pooled"]))
+        return {"error": error, "exemplar_gain": gain}
 
-def sheet(task: PictureTask, held: Pictures) -> Image.Image:
-    """Scene with its hole, exemplar, true picture, and what the networks make of it: one row per picture."""
-    rows, encoder, vae = _rows(task, held, SHOWN), task.encoder, task.encoders.vae
-    scene = (rows["masked"], rows["hole"].float(), task.noise_schedule)
-    with torch.autocast(task.unet.device.type, torch.bfloat16):
-        latent = preview(task.unet, encoder(rows["pooled"]), encoder.null, *scene, scale=SCALE)
-        made = vae.decode(latent / vae.config.scaling_factor).sample.float() / 2 + 0.5
-    target = rows["target pixels"]
-    holed = masked_scene(target.movedim(1, -1), rows["hole pixels"].float())
-    exemplar = F.interpolate(rows["exemplar pixels"], target.shape[-2:], mode="bicubic", antialias=True)
-    columns = [holed, *(pictures.movedim(1, -1) for pictures in (exemplar, target, made))]
-    return Image.fromarray(np.concatenate([_strip(column) for column in columns], axis=1))
+    def sheet(self, modules: Modules) -> Image.Image:
+        """Scene with its hole, exemplar, true picture, and what the networks make of it: one row per picture."""
+        task = self.task
+        rows = self.rows(SHOWN)
+        vae = task.encoders.vae
+        target = rows["target pixels"]
+        with autocast(target.device):
+            context = task.exemplar_encoder(rows["pooled"])
+            latents = preview(
+                task.unet,
+                context,
+                task.exemplar_encoder.null,
+                rows["masked"],
+                rows["hole"].float(),
+                task.noise_schedule,
+                scale=SCALE,
+            )
+            images = vae.decode(latents / vae.config.scaling_factor).sample.float() / 2 + 0.5
+        holed = masked_scene(target.movedim(1, -1), rows["hole pixels"].float())
+        exemplars = F.interpolate(rows["exemplar pixels"], target.shape[-2:], mode="bicubic", antialias=True)
+        columns = [holed, *(pictures.movedim(1, -1) for pictures in (exemplars, target, images))]
+        return Image.fromarray(np.concatenate([_strip(column) for column in columns], axis=1))
 
 
 def _strip(pictures: Tensor) -> np.ndarray:

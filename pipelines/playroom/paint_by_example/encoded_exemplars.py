@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...paint_by_example.inpainting import latent_mask, masked_scene
 from ...paint_by_example.training import pictures as photographic
 from ...paint_by_example.training.augmentation import Augmentation, augment_exemplars
-from ...paint_by_example.training.task import EncodedExemplars
+from ...paint_by_example.training.exemplar_task import EncodedExemplars
 from ...pictures.arbitrary_masks import extended_box
 from ...pictures.objects import crop_box
 from ...weights.reading import fingerprint

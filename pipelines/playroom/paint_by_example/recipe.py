@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from ...paint_by_example import exemplar_encoder
 from ...paint_by_example.exemplar_encoder import ExemplarEncoder, ExemplarSettings
-from ...paint_by_example.training.task import EncodedExemplars, ExemplarTask, inpainting_unet, preview
+from ...paint_by_example.training.exemplar_task import EncodedExemplars, ExemplarTask, preview
+from ...paint_by_example.training.initial_model import inpainting_unet
 from ...pictures.masks import box_mask
 from ...training.denoising import Weighting
 from ...training.engine import fit

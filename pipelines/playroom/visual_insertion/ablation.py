@@ -25,8 +25,7 @@ from ...training.engine import fit
 from ...training.trainer import Settings
 from ...visual_insertion.context_encoder import ContextEncoder
 from ...visual_insertion.released_optimizers import set_null
-from ...visual_insertion.training.encoded_triplets import EncodedTriplets
-from ...visual_insertion.training.insertion import AsReleased, InsertionTask, preview
+from ...visual_insertion.training.insertion_task import AsReleased, EncodedTriplets, InsertionTask, preview
 from ..judging import oracle
 from ..judging.judge import Judge
 from ..models import CONTEXT_TOKENS, CONTEXT_WIDTH, ENCODER_WIDTH, Base, make_embedding_optimizer, noise_schedule

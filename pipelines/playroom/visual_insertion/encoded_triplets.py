@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ...visual_insertion.training.encoded_triplets import EncodedTriplets
+from ...visual_insertion.training.insertion_task import EncodedTriplets
 from ...weights.reading import fingerprint
 from ...whole_files import whole
 from ..pictures import encode_pictures, to_signed

@@ -23,8 +23,7 @@ from ...training.denoising import Weighting
 from ...training.engine import fit
 from ...training.task import Modules, Task
 from ...training.trainer import Settings
-from ...visual_insertion.training.encoded_triplets import EncodedTriplets
-from ...visual_insertion.training.insertion import InsertionTask, preview
+from ...visual_insertion.training.insertion_task import EncodedTriplets, InsertionTask, preview
 from ..judging.judge import JudgeTask, save_judge
 from ..models import make_unet, noise_schedule
 from ..pictures import decode_latents, encode_pictures, grid, to_pictures, to_signed

@@ -26,8 +26,8 @@ class Augmentation:
 def augment_object(picture: Tensor, background: Tensor, settings: Augmentation, seed: int) -> Tensor:
     """A picture [3,H,W] of an object in another pose and light; `background` [3] fills what moves in."""
     chance = torch.rand(8, generator=torch.Generator().manual_seed(seed)).tolist()
-    flip, *signed = chance[0], *(2 * x - 1 for x in chance[1:])
-    if flip < settings.flip:
+    signed = [2 * x - 1 for x in chance[1:]]
+    if chance[0] < settings.flip:
         picture = V.horizontal_flip(picture)
     height, width = picture.shape[-2:]
     picture = V.affine(
@@ -56,7 +56,9 @@ def vary_pair(pictures: Tensor, size: int, variant: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1009 + variant)
         share, down, right = torch.rand(3, generator=generator).tolist()
         cut = max(1, round(side * (0.9 + 0.1 * share)))
-        top, left, side = top + round((side - cut) * down), left + round((side - cut) * right), cut
+        top += round((side - cut) * down)
+        left += round((side - cut) * right)
+        side = cut
     pictures = V.resized_crop(
         pictures, top, left, side, side, [size, size], V.InterpolationMode.BICUBIC, antialias=True
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...training.denoising import Weighting
 from ...training.trainer import Settings
 from .augmentation import Augmentation
-from .insertion import Dropout
+from .insertion_task import Dropout
 from .preparation import PictureSettings
 
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...encoders.vision import Encoder
+from ...pictures.folder import READERS
 from ...pictures.objects import prepare_object
-from ...training.columns import Shards
+from ...training.columns import Progress, Shards, encoded_shard
 from ...triplets.folder import Triplets, read_folder, read_index, read_picture
 from ...weights.reading import fingerprint
-from ...whole_files import whole
 from .augmentation import Augmentation, augment_object, vary_pair
-from .encoded_triplets import EncodedTriplets
+from .insertion_task import EncodedTriplets
 
 SHARD = 256  # triplets per file
 BATCH = 16  # triplets encoded at once
-READERS = min(8, os.cpu_count() or 1)  # threads
 CHANGED = 16 / 255  # a pixel belongs to the object's region when a channel changes by more than this
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,17 @@ class Objects:
         encoders: Mapping[str, Encoder],
         augmentation: Augmentation,
     ):
-        self.triplets, self.settings, self.encoders, self.augmentation = triplets, settings, encoders, augmentation
+        self.triplets = triplets
+        self.settings = settings
+        self.encoders = encoders
+        self.augmentation = augmentation
         self.views = settings.views
+        self.readers = ThreadPoolExecutor(READERS, "objects")
 
     def picture(self, index: int, view: int, encoder: Encoder) -> Tensor:
         """An object's picture [3,size,size] for an encoder, 0..1, its background as the settings say."""
-        triplet, settings = self.triplets[index], self.settings
+        triplet = self.triplets[index]
+        settings = self.settings
         view %= len(triplet.objects)
         path = triplet.objects[view]
         picture = read_picture(path, mode=None)
@@ -79,18 +81,15 @@ class Objects:
         return F.interpolate(ready.movedim(-1, 1), size, mode="bicubic", antialias=True)[0].clamp(0, 1)
 
     def _augmented(self, index: int, view: int, seed: int) -> dict[str, Tensor]:
-        return {
-            name: encoder.normalise(
-                augment_object(
-                    self.picture(index, view, encoder), torch.tensor(list(encoder.mean)), self.augmentation, seed
-                )
-            )
-            for name, encoder in self.encoders.items()
-        }
+        pixels = {}
+        for name, encoder in self.encoders.items():
+            background = torch.tensor(list(encoder.mean))
+            picture = augment_object(self.picture(index, view, encoder), background, self.augmentation, seed)
+            pixels[name] = encoder.normalise(picture)
+        return pixels
 
     def pixels(self, index: Tensor, view: Tensor, seed: Tensor) -> dict[str, Tensor]:
-        with ThreadPoolExecutor(READERS) as readers:
-            rows = list(readers.map(self._augmented, index.tolist(), view.tolist(), seed.tolist()))
+        rows = list(self.readers.map(self._augmented, index.tolist(), view.tolist(), seed.tolist()))
         return {name: torch.stack([row[name] for row in rows]) for name in self.encoders}
 
 
@@ -108,14 +107,18 @@ class Preparation:
         settings: PictureSettings,
         with_features: bool = True,
     ):
-        self.triplets, self.vae, self.settings = read_folder(folder), vae, settings
+        self.triplets = read_folder(folder)
+        self.vae = vae
+        self.settings = settings
         self.encoders = encoders if with_features else {}
         self.objects = Objects(self.triplets, settings, self.encoders, Augmentation())
+        self.readers = self.objects.readers
         self.name = fingerprint([vae, *(e.network for e in self.encoders.values())], settings, read_index(folder))
 
     def _pair(self, index: int) -> Tensor:
         """[2,variants,3,size,size]: scene and target."""
-        triplet, settings = self.triplets[index], self.settings
+        triplet = self.triplets[index]
+        settings = self.settings
         pictures = [read_picture(path) for path in (triplet.scene, triplet.target)]
         if pictures[0].shape != pictures[1].shape:
             sizes = " and ".join(f"{x.shape[-1]}x{x.shape[-2]}" for x in pictures)
@@ -135,8 +138,13 @@ class Preparation:
         latents = vae.encode((2 * pictures.flatten(0, -4) - 1).to(vae.device, vae.dtype)).latent_dist.mode()
         return latents.float().cpu().unflatten(0, pictures.shape[:-3])
 
-    def _encode(self, rows: range, readers: ThreadPoolExecutor) -> dict[str, Tensor]:
-        pictures = torch.stack(list(readers.map(self._pair, rows)))  # [rows,2,variants,3,size,size]
+    def _encode(self, rows: range) -> dict[str, Tensor]:
+        """Columns of these triplets, `BATCH` at once."""
+        batches = [self._encode_batch(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+    def _encode_batch(self, rows: range) -> dict[str, Tensor]:
+        pictures = torch.stack(list(self.readers.map(self._pair, rows)))  # [rows,2,variants,3,size,size]
         scene, target = self._latents(pictures).unbind(1)
         scale: Any = self.vae.config
         changed = ((pictures[:, 1] - pictures[:, 0]).abs().amax(2) > CHANGED).float()
@@ -146,16 +154,11 @@ class Preparation:
             "region": F.max_pool2d(changed, self.settings.size // scene.shape[-1]).bool()[:, :, None],
         }
         for name, encoder in self.encoders.items():
-            pixels = torch.stack(list(readers.map(lambda index, e=encoder: self._views(index, e), rows)))
+            views = self.readers.map(partial(self._views, encoder=encoder), rows)
+            pixels = torch.stack(list(views))  # [rows,views,3,size,size]
             tokens = encoder.tokens(pixels.flatten(0, 1)).half().cpu()
             columns[name] = tokens.unflatten(0, pixels.shape[:2])
         return columns
-
-    def _write(self, path: Path, rows: range) -> None:
-        with ThreadPoolExecutor(READERS) as readers:
-            parts = [self._encode(rows[start : start + BATCH], readers) for start in range(0, len(rows), BATCH)]
-        with whole(path) as part:
-            save_file({name: torch.cat([one[name] for one in parts]) for name in parts[0]}, part)
 
     def run(self, cache: Path, progress: Progress | None = None) -> EncodedTriplets:
         """Encode into `cache` and map the files. An interrupted call leaves whole files only.
@@ -164,16 +167,19 @@ class Preparation:
         """
         folder = cache / self.name
         folder.mkdir(parents=True, exist_ok=True)
+        count = len(self.triplets)
         shards = []
-        for start in range(0, len(self.triplets), SHARD):
-            rows = range(start, min(start + SHARD, len(self.triplets)))
+        for start in range(0, count, SHARD):
+            rows = range(start, min(start + SHARD, count))
             path = folder / f"{start:09d}-{len(rows)}.safetensors"
-            if not path.exists():
-                self._write(path, rows)
-            shards.append(load_file(path))
+            shards.append(encoded_shard(path, partial(self._encode, rows)))
             if progress:
-                progress(rows.stop, len(self.triplets))
+                progress(rows.stop, count)
         columns = {name: Shards([shard[name] for shard in shards]) for name in shards[0]}
         return EncodedTriplets(
-            columns["target"], columns["scene"], columns.get("features"), columns["region"], columns.get("details")
+            target=columns["target"],
+            scene=columns["scene"],
+            features=columns.get("features"),
+            region=columns["region"],
+            details=columns.get("details"),
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +15,10 @@ from torch import Tensor
 from ...encoders.text import empty_prompt
 from ...encoders.vision import Encoder, load_encoder
 from ...training.base_models import halve_frozen, load_part, train_part
-from ...training.engine import Result, fit
+from ...training.columns import Progress
+from ...training.denoising import noise_schedule
+from ...training.engine import Report, Result, fit
+from ...training.estimate import Estimate, measure
 from ...training.trainer import processes
 from ...triplets.folder import read_folder
 from ...weights.unet_patch import save_patch
@@ -24,12 +26,12 @@ from .. import optimizer_files as optimizers
 from ..embedding_optimizer import OptimizerSettings, build
 from ..released_optimizers import set_null
 from .config import TrainingConfig
-from .encoded_triplets import EncodedTriplets
-from .insertion import AsReleased, InsertionTask
-from .preparation import Objects, PictureSettings, Preparation, Progress
-from .validation import HeldOut, metrics, sheet
+from .insertion_task import AsReleased, EncodedTriplets, InsertionTask, ObjectPictures
+from .preparation import Objects, PictureSettings, Preparation
+from .validation import HeldOut
 
-OPTIMIZER_FILE, PATCH_FILE = "embedding_optimizer.safetensors", "unet_attn2.safetensors"
+OPTIMIZER_FILE = "embedding_optimizer.safetensors"
+PATCH_FILE = "unet_attn2.safetensors"
 CONTEXT_TOKENS = 77  # of a text-conditioned base model
 
 
@@ -37,9 +39,9 @@ class Recipe:
     """The parts of a run, each made when it is first needed."""
 
     def __init__(self, config: TrainingConfig):
-        self.config, self.base = config, config.models.base
-        needed = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
-        for name in needed:
+        self.config = config
+        self.base = config.models.base
+        for name in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"):
             if not (self.base / name).is_file():
                 raise FileNotFoundError(
                     f"{self.base / name} is missing. models.base must be a diffusers InstructPix2Pix folder, such as "
@@ -49,7 +51,7 @@ class Recipe:
         self.unet = self._unet()
         self.before = train_part(self.unet, config.unet.train, config.unet.tensors, config.unet.parameters)
         self.encoders = self._encoders()
-        self.optimizer = self._optimizer()
+        self.embedding_optimizer = self._embedding_optimizer()
 
     def _unet(self) -> UNet2DConditionModel:
         unet = load_part(UNet2DConditionModel, self.base / "unet")
@@ -66,36 +68,38 @@ class Recipe:
         models = self.config.models
         beside = None if models.image_encoder else self.base / "feature_extractor"
         encoders = {"features": load_encoder(models.image_encoder or self.base / "image_encoder", beside)}
-        return encoders | ({"details": load_encoder(models.detail_encoder)} if models.detail_encoder else {})
+        if models.detail_encoder:
+            encoders["details"] = load_encoder(models.detail_encoder)
+        return encoders
 
-    def _optimizer(self) -> optimizers.EmbeddingOptimizer:
-        part, widths = self.config.optimizer, {name: self.width(name) for name in self.encoders}
-        if part.start:
-            optimizer = optimizers.load(part.start)
-        else:
+    def _embedding_optimizer(self) -> optimizers.EmbeddingOptimizer:
+        part = self.config.optimizer
+        widths = {name: self.width(name) for name in self.encoders}
+        context_width = cast(Any, self.unet.config).cross_attention_dim
+        if part.start is None:
             null = self._empty_prompt() if part.no_object == "empty prompt" else None
-            tokens = self.tokens("features")
-            optimizer = build(
-                OptimizerSettings(
-                    part.variant,
-                    widths["features"],
-                    cast(Any, self.unet.config).cross_attention_dim,
-                    CONTEXT_TOKENS if null is None else null.shape[1],
-                    part.blocks,
-                    part.heads,
-                    encoder_tokens=tokens,
-                    detail_width=widths.get("details", 0),
-                )
+            settings = OptimizerSettings(
+                variant=part.variant,
+                encoder_width=widths["features"],
+                context_width=context_width,
+                context_tokens=CONTEXT_TOKENS if null is None else null.shape[1],
+                blocks=part.blocks,
+                heads=part.heads,
+                encoder_tokens=self.tokens("features"),
+                detail_width=widths.get("details", 0),
             )
-            set_null(optimizer, "zeros" if null is None else "empty prompt", null)
-        settings, wanted = optimizer.settings, cast(Any, self.unet.config).cross_attention_dim
-        found = (settings.encoder_width, settings.detail_width, settings.context_width)
-        if found != (widths["features"], widths.get("details", 0), wanted):
+            embedding_optimizer = build(settings)
+            set_null(embedding_optimizer, "zeros" if null is None else "empty prompt", null)
+            return embedding_optimizer
+        embedding_optimizer = optimizers.load(part.start)
+        settings = embedding_optimizer.settings
+        own = (settings.encoder_width, settings.detail_width, settings.context_width)
+        if own != (widths["features"], widths.get("details", 0), context_width):
             raise ValueError(
-                f"{part.start} pairs with a vision encoder of width {found[0]}, a second one of width {found[1]} (0: "
-                f"none) and a UNet of context width {found[2]}; here they are {widths} and {wanted}."
+                f"{part.start} pairs with a vision encoder of width {own[0]}, a second one of width {own[1]} (0: "
+                f"none) and a UNet of context width {own[2]}; here they are {widths} and {context_width}."
             )
-        return optimizer
+        return embedding_optimizer
 
     def _empty_prompt(self) -> Tensor:
         """[1,77,D], the base model's own null."""
@@ -117,9 +121,7 @@ class Recipe:
 
     @cached_property
     def noise_schedule(self) -> DDIMScheduler:
-        options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
-        config = json.loads((self.base / "scheduler" / "scheduler_config.json").read_text("utf-8"))
-        return cast(DDIMScheduler, DDIMScheduler.from_config(config, **options))
+        return noise_schedule(json.loads((self.base / "scheduler" / "scheduler_config.json").read_text("utf-8")))
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -136,41 +138,45 @@ class Recipe:
             return preparation.run(self.config.data.cache or self.config.folder / "cache", progress)
 
     def task(self, progress: Progress | None = None) -> InsertionTask:
-        config, data = self.config, self.config.data
+        data = self.config.data
         triplets = self.encode(data.train, not data.augment, data.pictures, progress)
-        look: dict[str, Any] = {}
+        held_out = None
         if data.validation:
-            held = self.encode(data.validation, True, replace(data.pictures, variants=1), progress)
-            objects = Objects(read_folder(data.validation), data.pictures, self.encoders, data.augmentation)
-            schedule, device = self.noise_schedule, torch.device(config.run.device)
-            view = HeldOut(held, objects, self.encoders["features"], self.vae, schedule, device)
-            look = {"metrics": partial(metrics, view), "draw_sheet": partial(sheet, view)}
-        if data.augment:
-            objects = Objects(read_folder(data.train), data.pictures, self.encoders, data.augmentation)
-            return self.task_on(triplets, objects, **look)
-        for encoder in self.encoders.values():
-            encoder.network.cpu()  # they have seen everything
-        return self.task_on(triplets, **look)
+            held_out = self.encode(data.validation, True, replace(data.pictures, variants=1), progress)
+        if not data.augment:
+            for encoder in self.encoders.values():
+                encoder.network.cpu()  # they have seen everything
+        task = self.task_on(triplets, self._objects(data.train) if data.augment else None)
+        if data.validation and held_out:
+            device = torch.device(self.config.run.device)
+            objects = self._objects(data.validation)
+            looks = HeldOut(task, held_out, objects, self.encoders["features"], self.vae, device)
+            task.metrics = looks.metrics
+            task.draw_sheet = looks.sheet
+        return task
 
-    def task_on(self, triplets: EncodedTriplets, objects: Any = None, **look: Any) -> InsertionTask:
-        config, blank = self.config, self._blank()
+    def _objects(self, folder: Path) -> Objects:
+        return Objects(read_folder(folder), self.config.data.pictures, self.encoders, self.config.data.augmentation)
+
+    def task_on(self, triplets: EncodedTriplets, objects: ObjectPictures | None = None) -> InsertionTask:
+        config = self.config
+        blank = self._blank()
         if config.run.precision == "bf16":
             halve_frozen(self.unet)
             for encoder in self.encoders.values():
                 halve_frozen(encoder.network)
         return InsertionTask(
             self.unet,
-            self.optimizer,
+            self.embedding_optimizer,
             triplets,
             self.noise_schedule,
             config.batch,
-            config.dropout,
-            config.weighting,
+            dropout=config.dropout,
+            weighting=config.weighting,
             pictures=objects,
             encoders={name: encoder.network for name, encoder in self.encoders.items()} if objects else None,
             rates={"unet": config.unet.rate},
             as_released=AsReleased(config.optimizer.random_queries, blank),
-            **look,
         )
 
     def _blank(self) -> Tensor | None:
@@ -181,7 +187,8 @@ class Recipe:
 
     def export(self, result: Result) -> dict[str, Path]:
         """Write what was trained, averaged, into the run's folder."""
-        config, folder = self.config, self.config.folder
+        config = self.config
+        folder = config.folder
         notes = {
             "licence": config.licence,
             "base": config.models.base.name,
@@ -199,11 +206,46 @@ class Recipe:
         return made
 
 
-def train(
-    config: TrainingConfig, report: Callable[[str], None] = print, progress: Progress | None = None
-) -> dict[str, Path]:
+def train(config: TrainingConfig, report: Report = print, progress: Progress | None = None) -> dict[str, Path]:
     """Run a configuration, going on where it was stopped, and return the files it made."""
     config.folder.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(config)
     result = fit(recipe.task(progress), config.run, config.folder, report)
     return recipe.export(result) if processes(config.run.device).is_main_process else {}
+
+
+def estimate(config: TrainingConfig) -> Estimate:
+    """Build the run and measure a few of its steps, on random numbers of the true shapes.
+
+    Nothing is read from the data's folders, nothing is written.
+    """
+    recipe = Recipe(config)
+    objects = _RandomPictures(recipe) if config.data.augment else None
+    return measure(recipe.task_on(_random_triplets(recipe, objects is None), objects), config.batch, config.run)
+
+
+def _random_triplets(recipe: Recipe, with_features: bool) -> EncodedTriplets:
+    channels = cast(Any, recipe.unet.config).out_channels
+    count = recipe.config.batch
+    side = recipe.config.data.pictures.size // 8
+
+    def tokens(name: str) -> Tensor | None:
+        if not with_features or name not in recipe.encoders:
+            return None
+        return torch.randn(count, 1, recipe.tokens(name), recipe.width(name))
+
+    latents = torch.randn(count, 1, channels, side, side)
+    region = torch.zeros(count, 1, 1, side, side, dtype=torch.bool)
+    return EncodedTriplets(latents, latents, tokens("features"), region, tokens("details"))
+
+
+class _RandomPictures:
+    """Pictures of noise in place of the objects', for a measurement."""
+
+    views = 1
+
+    def __init__(self, recipe: Recipe):
+        self.sizes = {name: encoder.size for name, encoder in recipe.encoders.items()}
+
+    def pixels(self, index: Tensor, view: Tensor, seed: Tensor) -> dict[str, Tensor]:
+        return {name: torch.randn(len(index), 3, size, size) for name, size in self.sizes.items()}

@@ -57,14 +57,16 @@ def _set(table: Any, names: list[str], value: Any) -> None:
 
 def build(kind: type[T], content: Any, where: str = "") -> T:
     """A dataclass from a table; types are those of the fields. Raises ValueError naming what does not fit."""
-    known: Any = fields(kind)  # pyright: ignore
+    entries: Any = fields(kind)  # pyright: ignore
+    known = ", ".join(entry.name for entry in entries)
     if not isinstance(content, dict):
-        raise ValueError(f"'{where}' must be a table of {', '.join(f.name for f in known)}")
-    if unknown := content.keys() - {f.name for f in known}:
-        names = ", ".join(f.name for f in known)
-        raise ValueError(f"unknown entry '{_join(where, min(unknown))}'; known there: {names}")
-    types, values = get_type_hints(kind), {}
-    for entry in known:
+        raise ValueError(f"'{where}' must be a table of {known}")
+    unknown = content.keys() - {entry.name for entry in entries}
+    if unknown:
+        raise ValueError(f"unknown entry '{_join(where, min(unknown))}'; known there: {known}")
+    types = get_type_hints(kind)
+    values = {}
+    for entry in entries:
         name = _join(where, entry.name)
         if entry.name in content:
             values[entry.name] = _value(types[entry.name], content[entry.name], name)

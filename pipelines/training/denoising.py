@@ -188,11 +188,11 @@ class DenoisingTask(Task):
         predicted = self.unet(self.unet_input(noisy, batch), time, encoder_hidden_states=context).sample.float()
         return squared_error(predicted, target, noise, time, self.noise_schedule)
 
-    def losses(self, batch: Batch, *, context: Tensor, given: Tensor, region: Tensor) -> dict[str, Tensor]:
-        """Losses by name of a fetched batch: contexts [B,N,D], those that the UNet is given, regions [B,1,h,w] bool.
+    def losses(self, batch: Batch, *, context: Tensor, conditioning: Tensor, region: Tensor) -> dict[str, Tensor]:
+        """Losses by name of a fetched batch, its regions [B,1,h,w] bool.
 
-        The two differ where a sample is to learn what is predicted without its condition; a head reads the first.
+        The UNet reads `conditioning`, a head `context`, both [B,N,D]: they differ where a sample loses its condition.
         """
-        error = self.squared_error(batch, given)
+        error = self.squared_error(batch, conditioning)
         losses = denoising_losses(error, region, batch["time"], self.noise_schedule, self.weighting)
         return losses if self.head is None else with_identity(losses, self.head, self.head_weight, context, batch)

@@ -25,7 +25,7 @@ class PicturesWithHoles(Examples, Protocol):
 
     @property
     def holes(self) -> int:
-        """Of each picture."""
+        """How many holes each picture has."""
         ...
 
 
@@ -42,7 +42,7 @@ class EncodedExemplars:
 
     @property
     def holes(self) -> int:
-        """Of each picture."""
+        """How many holes each picture has."""
         return self.masked.shape[1]
 
     @property
@@ -136,8 +136,8 @@ class ExemplarTask(DenoisingTask):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         batch = self.encode(batch)
         context = self.exemplar_encoder(batch["pooled"])
-        given = torch.where(batch["no_exemplar"][:, None, None], self.exemplar_encoder.null.to(context), context)
-        return self.losses(batch, context=context, given=given, region=batch["hole"].bool())
+        conditioning = torch.where(batch["no_exemplar"][:, None, None], self.exemplar_encoder.null.to(context), context)
+        return self.losses(batch, context=context, conditioning=conditioning, region=batch["hole"].bool())
 
 
 @torch.no_grad()

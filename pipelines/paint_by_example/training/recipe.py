@@ -49,7 +49,7 @@ class Recipe:
         }
 
     def pictures(self, folder: Path, report: Report, progress: Progress | None = None) -> Pictures:
-        """Those of a folder."""
+        """The pictures of a folder, and a report of what was left out."""
         settings = self.config.data.pictures
         boxes = read_folder(folder, settings.smallest / settings.size, progress)
         report(str(boxes))

@@ -183,9 +183,9 @@ class InsertionTask(DenoisingTask):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         context = self.context(batch)
-        given = torch.where(batch["no_object"][:, None, None], self._null(batch, context), context)
+        conditioning = torch.where(batch["no_object"][:, None, None], self._null(batch, context), context)
         scene = batch["scene"].masked_fill(batch["no_scene"][:, None, None, None], 0)
-        return self.losses(batch | {"scene": scene}, context=context, given=given, region=batch["region"])
+        return self.losses(batch | {"scene": scene}, context=context, conditioning=conditioning, region=batch["region"])
 
 
 @torch.no_grad()

@@ -116,7 +116,7 @@ class Preparation:
         self.name = fingerprint([vae, *(e.network for e in self.encoders.values())], settings, read_index(folder))
 
     def _pair(self, index: int) -> Tensor:
-        """[2,variants,3,size,size]: scene and target."""
+        """Scene and target of a triplet [2,variants,3,size,size], cut alike."""
         triplet = self.triplets[index]
         settings = self.settings
         pictures = [read_picture(path) for path in (triplet.scene, triplet.target)]
@@ -127,13 +127,13 @@ class Preparation:
         return torch.stack(pairs, 1)
 
     def _views(self, index: int, encoder: Encoder) -> Tensor:
-        """[views,3,size,size], normalised."""
+        """The pictures of a triplet's object [views,3,size,size], normalised for an encoder."""
         views = [self.objects.picture(index, view, encoder) for view in range(self.settings.views)]
         return encoder.normalise(torch.stack(views))
 
     @torch.no_grad()
     def _latents(self, pictures: Tensor) -> Tensor:
-        """[...,3,size,size] in 0..1 -> the VAE's mode [...,4,h,w]."""
+        """The VAE's mode [...,4,h,w] of pictures [...,3,size,size] in 0..1."""
         vae: Any = self.vae
         latents = vae.encode((2 * pictures.flatten(0, -4) - 1).to(vae.device, vae.dtype)).latent_dist.mode()
         return latents.float().cpu().unflatten(0, pictures.shape[:-3])

@@ -102,7 +102,7 @@ class Recipe:
         return embedding_optimizer
 
     def _empty_prompt(self) -> Tensor:
-        """[1,77,D], the base model's own null."""
+        """The base model's own null [1,77,D]."""
         if not (self.base / "text_encoder").is_dir():
             raise FileNotFoundError(
                 f"{self.base / 'text_encoder'} is missing; the null 'empty prompt' is made with it. Fetch it and its "
@@ -111,11 +111,11 @@ class Recipe:
         return empty_prompt(self.base)
 
     def width(self, name: str) -> int:
-        """Of an encoder's tokens."""
+        """The width of an encoder's tokens."""
         return cast(Any, self.encoders[name].network).config.hidden_size
 
     def tokens(self, name: str) -> int:
-        """How many an encoder gives."""
+        """How many tokens an encoder gives."""
         config = cast(Any, self.encoders[name].network).config
         return (self.encoders[name].size // config.patch_size) ** 2 + 1
 

@@ -1,7 +1,8 @@
-"""The house rule: which room may import which, and what may not be in a tracked file.
+"""The house rule: which room may import which, where mathematics may be, and what may not be in a tracked file.
 
-pipelines/ never imports ComfyUI; nodes/ imports its public face; nodes/host/ alone its insides. In
-pipelines/ imports run one way: command line, systems, ground floor; no circles.
+pipelines/ never imports ComfyUI; nodes/ imports its public face and calculates nothing; nodes/host/ alone touches its
+insides. In pipelines/ imports run one way: the command line, the systems, the ground floor; no circles, and from one
+system to another only where `house.ALLOWED` says so.
 """
 
 import ast
@@ -9,10 +10,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
 import pytest
+
+from visual_insertion_pack.devtools import house
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,9 +24,11 @@ COMFY = {
     *("protocol", "server"),
 }
 COMFY_INSIDES = {"comfy", "comfy_execution", "execution", "latent_preview", "protocol", "server"}
-TOP = {"__main__", "commands"}  # of pipelines/: the command line
-GROUND = {"training", "evaluation"}  # and every plain module of pipelines/
+TOP = {"__main__", "commands", "systems"}  # of pipelines/: the command line, and the list it reads
 OUR_ROOMS = {"nodes", "pipelines", "devtools", "tests", "benchmarks"}
+ARRAYS = {"torch", "numpy", "scipy", "einops", "torchvision", "kornia"}
+MATHEMATICS = {"numpy", "scipy", "einops", "torchvision", "kornia", "torch.nn.functional", "torch.fft", "torch.linalg"}
+ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.MatMult, ast.Pow)
 
 
 def imports(path: str, source: str) -> Iterator[str]:
@@ -56,7 +60,7 @@ def home(path: str) -> str:
 
 
 def is_system(room: str | None) -> bool:
-    return bool(room) and (ROOT / "pipelines" / room).is_dir() and room not in TOP | GROUND
+    return room in house.SYSTEMS
 
 
 def crossings(path: str, source: str) -> list[str]:
@@ -83,18 +87,59 @@ def crossings(path: str, source: str) -> list[str]:
     return wrong
 
 
-def circle(files: dict[str, str]) -> list[str]:
-    """Rooms of pipelines/ that import each other in a circle."""
-    graph: dict[str, set[str]] = {}
-    for path, source in files.items():
-        here = home(path)
-        there = {room(name) for name in imports(path, source)} - {here, None}
-        graph.setdefault(here, set()).update(name for name in there if name)
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        return error.args[1]
-    return []
+def files_of_pipelines(files: dict[str, str]) -> house.Graph:
+    """Which file of pipelines/ imports which."""
+    return house.import_graph(house.parse(files, "pipelines/"))
+
+
+def circles_of_rooms(files: dict[str, str]) -> list[list[str]]:
+    """Rooms of pipelines/ that import each other in a circle, plain files being rooms of their own."""
+    rooms: house.Graph = {}
+    for path, imported in files_of_pipelines(files).items():
+        rooms.setdefault(home(path), set()).update(home(other) for other in imported)
+    for room, others in rooms.items():
+        others.discard(room)
+    return house.circles(rooms)
+
+
+def calculations(path: str, source: str) -> list[str]:
+    """What a file of nodes/ calculates: outside of nodes/host/ anything, in it what is not moving tensors about."""
+    in_host = path.startswith("nodes/host/")
+    wrong = []
+    for name in imports(path, source):
+        if in_host and any(name == one or name.startswith(f"{one}.") for one in MATHEMATICS):
+            wrong.append(f"{path}: {name} is mathematics")
+        if not in_host and name.split(".")[0] in ARRAYS:
+            wrong.append(f"{path}: {name} is for those who calculate")
+    for node in ast.walk(ast.parse(source)):
+        matrices = isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.MatMult | ast.Pow)
+        if matrices or (not in_host and is_arithmetic(node)):
+            wrong.append(f"{path}:{node.lineno}: {ast.unparse(node)} is mathematics")
+    return wrong
+
+
+def is_arithmetic(node: ast.AST) -> bool:
+    """Whether a node calculates with numbers; texts and lists may be joined, and `/` joins paths but for a number."""
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.op, ARITHMETIC)
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ARITHMETIC):
+        return False
+    joined = (ast.JoinedStr, ast.List, ast.ListComp, ast.Tuple)
+    texts = [isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (node.left, node.right)]
+    numbers = [
+        isinstance(side, ast.Constant) and isinstance(side.value, int | float) for side in (node.left, node.right)
+    ]
+    if isinstance(node.op, ast.Div):
+        return any(numbers)
+    return not any(texts) and not any(isinstance(side, joined) for side in (node.left, node.right))
+
+
+def touches_the_host(path: str, source: str) -> bool:
+    """Whether a file imports the host's insides or what a neighbour makes of them, or takes a MODEL apart."""
+    names = list(imports(path, source))
+    imports_host = any(name.split(".")[0] in COMFY_INSIDES | {"node_helpers", "comfy_extras"} for name in names)
+    takes_apart = any(getattr(node, "attr", "") == "model_config" for node in ast.walk(ast.parse(source)))
+    return imports_host or takes_apart or any(name.startswith(".nodes.host.") for name in names)
 
 
 def imported_at_load(source: str) -> list[str]:
@@ -153,8 +198,33 @@ def test_imports_keep_the_house_rule(folder):
     assert [line for path, source in files.items() for line in crossings(path, source)] == []
 
 
+def test_files_do_not_import_in_circles():
+    assert house.circles(files_of_pipelines(sources("pipelines"))) == []
+
+
 def test_rooms_do_not_import_in_circles():
-    assert circle(sources("pipelines")) == []
+    assert circles_of_rooms(sources("pipelines")) == []
+
+
+def test_systems_import_each_other_only_where_a_method_says_so():
+    assert house.sideways_imports(files_of_pipelines(sources("pipelines"))) == []
+
+
+def test_every_allowance_is_needed_and_every_system_is_there():
+    graph = files_of_pipelines(sources("pipelines"))
+    used = {(house.system_room(path), house.system_room(file)) for path, files in graph.items() for file in files}
+    assert house.ALLOWED <= used
+    assert all((ROOT / "pipelines" / system).is_dir() for system in house.SYSTEMS)
+
+
+def test_nodes_hold_no_mathematics():
+    assert [line for path, source in sources("nodes").items() for line in calculations(path, source)] == []
+
+
+def test_only_what_touches_the_hosts_insides_is_in_its_room():
+    files = {path: source for path, source in sources("nodes").items() if path.startswith("nodes/host/")}
+    strangers = [path for path, source in files.items() if not touches_the_host(path, source)]
+    assert strangers == ["nodes/host/__init__.py"]
 
 
 def test_loading_the_pack_imports_only_the_standard_library():
@@ -203,10 +273,12 @@ def test_no_tracked_file_is_large():
         ("pipelines/playroom/b.py", "from ... import nodes"),
         ("pipelines/playroom/b.py", "import visual_insertion_pack.pipelines.weights"),
         ("pipelines/playroom/b.py", "from .. import __main__"),
-        ("pipelines/weights.py", "from .commands.weights import register"),
+        ("pipelines/weights/hub.py", "from ..commands.weights import register"),
+        ("pipelines/visual_insertion/a.py", "from ..systems import METHODS"),
         ("pipelines/training/loop.py", "from ..playroom import world"),
         ("pipelines/training/loop.py", "from .. import playroom"),
-        ("pipelines/weights.py", "from .visual_insertion.guidance import combine"),
+        ("pipelines/weights/hub.py", "from ..visual_insertion.pipeline import contexts"),
+        ("pipelines/method.py", "from .visual_insertion.method import VisualInsertion"),
         ("nodes/a.py", "import comfy.utils"),
         ("nodes/a.py", "from comfy.samplers import CFGGuider"),
         ("nodes/a.py", "from server import PromptServer"),
@@ -226,6 +298,7 @@ def test_the_rule_catches(path, source):
             "from .c import d\nfrom .. import weights\nfrom ..visual_insertion import e",
         ),
         ("pipelines/__main__.py", "from .visual_insertion import pipeline"),
+        ("pipelines/systems.py", "from .visual_insertion.method import VisualInsertion"),
         ("pipelines/commands/run.py", "from ..visual_insertion import pipeline"),
         ("pipelines/training/loop.py", "from ..weights import find\nfrom . import log"),
         ("nodes/a.py", "from comfy_api.latest import io\nimport folder_paths\nimport nodes"),
@@ -238,9 +311,63 @@ def test_the_rule_allows(path, source):
 
 
 def test_a_circle_is_caught():
-    files = {"pipelines/a/x.py": "from ..b import y", "pipelines/b/y.py": "from .. import a"}
-    assert set(circle(files)) == {"a", "b"}
-    assert circle({**files, "pipelines/b/y.py": "from ..weights import find"}) == []
+    files = {"pipelines/a/x.py": "from ..b import y", "pipelines/a/z.py": "", "pipelines/b/y.py": "from ..a import z"}
+    assert circles_of_rooms(files) == [["a", "b"]]
+    assert house.circles(files_of_pipelines(files)) == []
+    files["pipelines/b/y.py"] = "def f():\n    from ..a.x import g"
+    assert house.circles(files_of_pipelines(files)) == [["pipelines/a/x.py", "pipelines/b/y.py"]]
+    assert circles_of_rooms({**files, "pipelines/b/y.py": "from ..weights import find"}) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "is_sideways"),
+    [
+        ("pipelines/paint_by_example/a.py", "from ..visual_insertion import x", True),
+        ("pipelines/visual_insertion/a.py", "def f():\n    from ..paint_by_example import x", True),
+        ("pipelines/visual_insertion/training/a.py", "from ...baselines.x import y", True),
+        ("pipelines/playroom/paint_by_example/a.py", "from ...visual_insertion.x import y", True),
+        ("pipelines/playroom/paint_by_example/a.py", "from ..visual_insertion import x", True),
+        ("pipelines/playroom/a.py", "from .visual_insertion import x", True),
+        ("pipelines/playroom/visual_insertion/a.py", "from ...visual_insertion.x import y", False),
+        ("pipelines/playroom/visual_insertion/a.py", "from .. import x", False),
+        ("pipelines/baselines/a.py", "from ..paint_by_example import x", False),
+        ("pipelines/visual_insertion/training/a.py", "from .. import x", False),
+        ("pipelines/commands/a.py", "from ..paint_by_example import x", False),
+    ],
+)
+def test_a_sideways_import_is_caught(path, source, is_sideways):
+    rooms = [*sorted(house.SYSTEMS), "playroom/visual_insertion", "playroom/paint_by_example"]
+    files = {f"pipelines/{room}/x.py": "" for room in rooms} | {path: source}
+    assert bool(house.sideways_imports(files_of_pipelines(files))) == is_sideways
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "is_wrong"),
+    [
+        ("nodes/a.py", "import torch", True),
+        ("nodes/a.py", "import numpy as np", True),
+        ("nodes/a.py", "box = (x, y, x + width, y + height)", True),
+        ("nodes/a.py", "half = side / 2", True),
+        ("nodes/a.py", "side -= 1", True),
+        ("nodes/a.py", "inputs = [*first] + [second]", False),
+        ("nodes/a.py", "text = 'a' + name", False),
+        ("nodes/a.py", "path = Path(folder) / name", False),
+        ("nodes/host/a.py", "import comfy\nimport torch\nnoise = torch.zeros(1) + 1", False),
+        ("nodes/host/a.py", "import comfy\nimport torch.nn.functional as F", True),
+        ("nodes/host/a.py", "import comfy\nfrom torch.nn import functional", True),
+        ("nodes/host/a.py", "import comfy\nfrom einops import rearrange", True),
+        ("nodes/host/a.py", "import comfy\nweights = q @ k", True),
+    ],
+)
+def test_mathematics_in_nodes_is_caught(path, source, is_wrong):
+    assert bool(calculations(path, source)) == is_wrong
+
+
+def test_a_stranger_in_the_hosts_room_is_caught():
+    assert touches_the_host("nodes/host/a.py", "import comfy.samplers")
+    assert touches_the_host("nodes/host/a.py", "from .unet_models import build")
+    assert touches_the_host("nodes/host/a.py", "def f(model):\n    return model.model.model_config")
+    assert not touches_the_host("nodes/host/a.py", "import folder_paths\nfrom ...pipelines.weights import hub")
 
 
 def test_an_early_import_is_caught():

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .features import Clip, Features, load_clip, load_cmmd_clip, load_dino, load_dinov2
 from .metrics import BACKBONES
 from .perceptual_distances import Lpips, PictureDistance, load_dreamsim, load_lpips
@@ -33,7 +35,7 @@ class Backbones:
         return [name for name in BACKBONES if not getattr(getattr(self, name), "exact", True)]
 
 
-def load_backbones(folders: Mapping[str, Path | None], device: Any = "cpu") -> Backbones:
+def load_backbones(folders: Mapping[str, Path | None], device: str | torch.device = "cpu") -> Backbones:
     """The backbones whose folders are given. Raises FileNotFoundError, ValueError, ImportError."""
     loaders: dict[str, Callable[[Path, Any], Any]] = {
         "clip_b32": load_clip,

@@ -40,8 +40,8 @@ DINO_S16 = {"hidden_size": 384, "num_hidden_layers": 12, "patch_size": 16, "num_
 DINOV2_L = {"hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14, "num_attention_heads": 16}
 
 
-def preparation(shorter: int, side: int, statistics) -> transforms.Compose:
-    """PIL picture -> normalised [3,side,side]."""
+def preparation(shorter: int, side: int, statistics: tuple) -> transforms.Compose:
+    """A PIL picture, its shorter side brought to `shorter` px, to its middle [3,side,side], normalised."""
     return transforms.Compose(
         [
             transforms.Resize(shorter, transforms.InterpolationMode.BICUBIC),
@@ -91,13 +91,19 @@ class Clip(Features):
         return _unit(network.get_text_features(**tokens.to(next(network.parameters()).device)))
 
 
-def _unit(found: Any) -> Tensor:
+def _unit(output: Any) -> Tensor:
     """Unit vectors of what transformers gives: a tensor before version 5, an output with the vector in it since."""
-    return nn.functional.normalize(getattr(found, "pooler_output", found).float(), dim=-1).cpu()
+    return nn.functional.normalize(getattr(output, "pooler_output", output).float(), dim=-1).cpu()
 
 
 def _load(
-    kind: Any, types: Sequence[str], folder: Path, device: Any, beside: tuple[str, ...] = (), **options: Any
+    kind: Any,
+    types: Sequence[str],
+    folder: Path,
+    device: str | torch.device,
+    *,
+    beside: tuple[str, ...] = (),
+    **options: Any,
 ) -> Any:
     """A network from a folder: every weight of it, and no others but those whose names start as in `beside`.
 
@@ -107,11 +113,12 @@ def _load(
     if not config.is_file():
         raise FileNotFoundError(f"{config} is missing. Needed is a transformers folder: weights and it.")
     with reading(str(config)):
-        named = json.loads(config.read_text("utf-8")).get("model_type", types[0])
-    if named not in types:
-        raise ValueError(f"{config} is that of another network, {named}. Needed is {' or '.join(types)}.")
+        model_type = json.loads(config.read_text("utf-8")).get("model_type", types[0])
+    if model_type not in types:
+        raise ValueError(f"{config} is that of another network, {model_type}. Needed is {' or '.join(types)}.")
     network, unused = load_whole(kind, folder, "The network", **options)
-    if strange := [name for name in unused if not name.startswith(beside)]:
+    strange = [name for name in unused if not name.startswith(beside)]
+    if strange:
         raise ValueError(
             f"The weights in {folder} are another network's: {kind.__name__} knows nothing of {len(strange)} of them, "
             f"such as {strange[0]}."
@@ -119,11 +126,12 @@ def _load(
     return network.to(device)
 
 
-def _is(config: Any, expected: dict[str, Any]) -> bool:
+def is_published(config: Any, expected: dict[str, Any]) -> bool:
+    """Whether a network's config is that of the published one, as far as `expected` says."""
     return all(getattr(config, name, None) == value for name, value in expected.items())
 
 
-def load_clip(folder: Path, device: Any = "cpu") -> Clip:
+def load_clip(folder: Path, device: str | torch.device = "cpu") -> Clip:
     """CLIP from a transformers folder; without tokenizer files it sees but cannot read.
 
     Raises FileNotFoundError for an incomplete folder, ValueError for another network's and for damaged files.
@@ -134,35 +142,38 @@ def load_clip(folder: Path, device: Any = "cpu") -> Clip:
     tokens = (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()
     with reading(f"The tokenizer in {folder}"):
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True) if tokens else None
-    shape = network.config.vision_config
-    side, exact = shape.image_size, _is(shape, CLIP_B32) and network.config.projection_dim == 512
+    vision = network.config.vision_config
+    exact = is_published(vision, CLIP_B32) and network.config.projection_dim == 512
+    side = vision.image_size
     return Clip(network, preparation(side, side, CLIP_STATISTICS), exact, tokenizer)
 
 
-def load_cmmd_clip(folder: Path, device: Any = "cpu") -> Features:
+def load_cmmd_clip(folder: Path, device: str | torch.device = "cpu") -> Features:
     """The image half of CLIP, seeing what CMMD embeds. Raises FileNotFoundError, ValueError."""
     from transformers import CLIPVisionModelWithProjection
 
-    network = _load(CLIPVisionModelWithProjection, ["clip", "clip_vision_model"], folder, device, TEXT_HALF)
+    network = _load(CLIPVisionModelWithProjection, ["clip", "clip_vision_model"], folder, device, beside=TEXT_HALF)
     finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CLIP_STATISTICS)])
     side = network.config.image_size
-    return Features(network, lambda picture: finish(centre_square(picture, side)), _is(network.config, CLIP_L336))
+    return Features(
+        network, lambda picture: finish(centre_square(picture, side)), is_published(network.config, CLIP_L336)
+    )
 
 
-def load_dino(folder: Path, device: Any = "cpu") -> Features:
+def load_dino(folder: Path, device: str | torch.device = "cpu") -> Features:
     """DINO's CLS token. Raises FileNotFoundError, ValueError."""
     from transformers import ViTModel
 
     network = _load(ViTModel, ["vit"], folder, device, add_pooling_layer=False)
-    return Features(network, preparation(256, 224, IMAGENET_STATISTICS), _is(network.config, DINO_S16))
+    return Features(network, preparation(256, 224, IMAGENET_STATISTICS), is_published(network.config, DINO_S16))
 
 
-def load_dinov2(folder: Path, device: Any = "cpu") -> Features:
+def load_dinov2(folder: Path, device: str | torch.device = "cpu") -> Features:
     """DINOv2's CLS token. Raises FileNotFoundError, ValueError."""
     from transformers import Dinov2Model
 
     network = _load(Dinov2Model, ["dinov2"], folder, device)
-    return Features(network, preparation(256, 224, IMAGENET_STATISTICS), _is(network.config, DINOV2_L))
+    return Features(network, preparation(256, 224, IMAGENET_STATISTICS), is_published(network.config, DINOV2_L))
 
 
 def padded_square(picture: Image.Image) -> Image.Image:

@@ -16,7 +16,8 @@ from .cases import Case
 
 Inserter = Callable[[Case], Image.Image]
 
-STEPS, SAMPLER = 20, "euler_ancestral"  # of an InstructPix2Pix UNet, where the user names none
+STEPS = 20  # of an InstructPix2Pix UNet, where the user names none
+SAMPLER = "euler_ancestral"  # the same
 SCALES = ("object_scale", "scene_scale")
 SAMPLING = ("steps", "seed", "sampler", "framing", "background")
 

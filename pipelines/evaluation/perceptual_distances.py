@@ -35,7 +35,7 @@ class Lpips:
     """LPIPS of two pictures [3,H,W] in 0..1 of one size."""
 
     metric: Any
-    device: Any
+    device: str | torch.device
     exact: bool  # whether AlexNet's weights are torchvision's
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ def _hub(folder: Path) -> Iterator[None]:
         torch.hub.set_dir(before)
 
 
-def load_lpips(folder: Path, device: Any = "cpu") -> Lpips:
+def load_lpips(folder: Path, device: str | torch.device = "cpu") -> Lpips:
     """LPIPS on AlexNet; `folder` is a torch hub folder with `checkpoints/` in it. torchmetrics has the linear weights.
 
     Raises FileNotFoundError, ValueError.
@@ -76,7 +76,7 @@ def load_lpips(folder: Path, device: Any = "cpu") -> Lpips:
     return Lpips(metric.to(device), device, exact)
 
 
-def load_dreamsim(folder: Path, device: Any = "cpu") -> PictureDistance:
+def load_dreamsim(folder: Path, device: str | torch.device = "cpu") -> PictureDistance:
     """DreamSim's ensemble; `folder` is the package's cache folder as one use with a connection leaves it.
 
     That is its unzipped ensemble, and what torch hub keeps there for it: facebookresearch/dino's code and DINO's

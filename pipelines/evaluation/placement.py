@@ -32,8 +32,8 @@ def inserted_box(result: Image, scene: Image, limit: float = LIMIT) -> Box | Non
 
 def iou(a: Box, b: Box) -> float:
     """Intersection over union of two boxes, 0..1."""
-    first, second = (torch.tensor([box], dtype=torch.float64) for box in (a, b))
-    return float(box_iou(first, second))
+    boxes = torch.tensor([a, b], dtype=torch.float64)
+    return float(box_iou(boxes[:1], boxes[1:]))
 
 
 def area(box: Box) -> int:

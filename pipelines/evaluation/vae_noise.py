@@ -17,7 +17,7 @@ from .pixel_metrics import to_tensor
 RoundTrip = Callable[[Image.Image], Image.Image]  # a picture to what a VAE alone makes of it, of the same size
 
 
-def load_round_trip(folder: Path, device: Any = "cpu") -> RoundTrip:
+def load_round_trip(folder: Path, device: str | torch.device = "cpu") -> RoundTrip:
     """Encoding and decoding by the AutoencoderKL in a diffusers folder. Raises FileNotFoundError, ValueError."""
     from diffusers import AutoencoderKL
 

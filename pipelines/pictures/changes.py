@@ -18,16 +18,20 @@ from .masks import array_box
 SMOOTH = 1 / 64  # of the longer side
 
 # What is pasted.
-FAINT, CLEAR = 12 / 255, 36 / 255  # a VAE stays below the second nearly everywhere
+FAINT = 12 / 255
+CLEAR = 36 / 255  # a VAE stays below it nearly everywhere
 SMALLEST = 1 / 16  # of the picture's shorter side: what is smaller in both directions is the VAE's
 
 # What counts as an object.
-LIMIT, LEAST, MOST = 30 / 255, 12 / 255, 60 / 255
-NOISE, QUANTILE = 1.5, 0.999
+LIMIT = 30 / 255  # where no VAE is known
+LEAST = 12 / 255  # where one is, the limit follows it from here
+MOST = 60 / 255  # to here
+NOISE = 1.5  # times
+QUANTILE = 0.999  # of what the VAE does
 SMALLEST_OBJECT = 1 / 32  # of the shorter side
 LARGEST_OBJECT = 0.8  # of the picture
 SAME_LIGHT = 6 / 255
-PLAIN = 0.5
+PLAIN = 0.5  # how much nearer than a plain colour a scene in another light must be
 
 
 def smooth_difference(edited: np.ndarray, original: np.ndarray) -> np.ndarray:

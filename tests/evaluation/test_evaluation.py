@@ -529,14 +529,14 @@ def test_networks_of_another_size_are_marked(backbones):
     from transformers import CLIPVisionConfig, Dinov2Config, ViTConfig
 
     base = CLIPVisionConfig(hidden_size=768, num_hidden_layers=12, patch_size=32, image_size=224)
-    assert features._is(base, features.CLIP_B32) and not features._is(
+    assert features.is_published(base, features.CLIP_B32) and not features.is_published(
         CLIPVisionConfig(patch_size=16), features.CLIP_B32
     )
-    assert not features._is(CLIPVisionConfig(**base.to_dict() | {"hidden_act": "gelu"}), features.CLIP_B32)
+    assert not features.is_published(CLIPVisionConfig(**base.to_dict() | {"hidden_act": "gelu"}), features.CLIP_B32)
     small = ViTConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, patch_size=16)
-    assert features._is(small, features.DINO_S16) and not features._is(ViTConfig(), features.DINO_S16)
+    assert features.is_published(small, features.DINO_S16) and not features.is_published(ViTConfig(), features.DINO_S16)
     large = Dinov2Config(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, patch_size=14)
-    assert features._is(large, features.DINOV2_L)
+    assert features.is_published(large, features.DINOV2_L)
 
 
 def test_alexnet_is_known_by_its_contents(folders, monkeypatch):

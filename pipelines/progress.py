@@ -18,18 +18,18 @@ class ProgressBar:
         self.bar: Any = None
 
     def __call__(self, done: int, total: int, *_: object) -> None:
-        if self.bar is None:
-            self.open()
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
+        bar = self.bar or self.open()
+        bar.total = total
+        bar.update(done - bar.n)
         if done == total:
             self.close()
 
-    def open(self) -> None:
-        """Show the bar, empty."""
+    def open(self) -> Any:
+        """The bar, shown empty."""
         from tqdm import tqdm
 
         self.bar = tqdm(desc=self.what, unit=self.unit)
+        return self.bar
 
     def close(self) -> None:
         """Leave the bar as it is, and a new line after it."""

@@ -63,7 +63,7 @@ class Recipe:
             held_out.augmentation = STILL
         task = self.task_on(self.pictures(data.train, report, progress))
         if held_out:
-            looks = HeldOut(task, held_out)
+            looks = HeldOut(task, held_out, self.model.vae)
             task.metrics = looks.metrics
             task.draw_sheet = looks.sheet
         return task

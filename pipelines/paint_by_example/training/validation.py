@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class HeldOut:
 
     task: ExemplarTask
     pictures: Pictures
+    vae: Any  # diffusers' AutoencoderKL, of the task's frozen encoders
 
     def rows(self, count: int) -> Batch:
         """The first pictures, encoded on the device, each with the same hole every time."""
@@ -48,7 +50,6 @@ class HeldOut:
         """Scene with its hole, exemplar, true picture, and what the networks make of it: one row per picture."""
         task = self.task
         rows = self.rows(SHOWN)
-        vae = task.encoders.vae
         target = rows["target pixels"]
         with autocast(target.device):
             context = task.exemplar_encoder(rows["pooled"])
@@ -61,7 +62,7 @@ class HeldOut:
                 task.noise_schedule,
                 scale=SCALE,
             )
-            images = vae.decode(latents / vae.config.scaling_factor).sample.float() / 2 + 0.5
+            images = self.vae.decode(latents / self.vae.config.scaling_factor).sample.float() / 2 + 0.5
         holed = masked_scene(target.movedim(1, -1), rows["hole pixels"].float())
         exemplars = F.interpolate(rows["exemplar pixels"], target.shape[-2:], mode="bicubic", antialias=True)
         columns = [holed, *(pictures.movedim(1, -1) for pictures in (exemplars, target, images))]

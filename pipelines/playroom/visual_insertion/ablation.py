@@ -71,7 +71,11 @@ ARMS = {
     "resampler_crop": Arm("resampler", True, pictures="crop"),
     "resampler_masked_crop": Arm("resampler", True, pictures="masked crop"),
 }
-SWAP = {"encoder_width": ENCODER_WIDTH, "context_width": CONTEXT_WIDTH, "context_tokens": CONTEXT_TOKENS}
+SWAP: dict[str, Any] = {
+    "encoder_width": ENCODER_WIDTH,
+    "context_width": CONTEXT_WIDTH,
+    "context_tokens": CONTEXT_TOKENS,
+}
 Networks = tuple[UNet2DConditionModel, ContextEncoder]
 
 

@@ -36,6 +36,10 @@ class ExemplarToken(ContextEncoder):
         return self.encoder(self.norm(features[:, 0]))
 
 
+def _close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one.float(), other.float(), atol=1e-3)
+
+
 def load_exemplar_encoder(path: Path, vision: nn.Module) -> exemplars.ExemplarEncoder:
     """The exemplar encoder in a published folder or LDM file, or in a folder of this pack's training.
 
@@ -47,10 +51,9 @@ def load_exemplar_encoder(path: Path, vision: nn.Module) -> exemplars.ExemplarEn
     files = open_paint_by_example(path)
     theirs = [name for name in files.encoder.shapes if name.endswith(PROBE)]
     ours = [tensor for name, tensor in vision.state_dict().items() if name.endswith(PROBE)]
-    found = files.encoder.read(theirs).values()
-    if [t.shape for t in found] != [t.shape for t in ours] or not all(
-        torch.allclose(a.float(), b.float(), atol=1e-3) for a, b in zip(found, ours, strict=True)
-    ):
+    published = list(files.encoder.read(theirs).values())
+    same_shapes = [tensor.shape for tensor in published] == [tensor.shape for tensor in ours]
+    if not same_shapes or not all(map(_close, published, ours)):
         raise ValueError(
             f"The vision encoder is not the one in {path}, so the exemplar encoder would not understand it. Paint by "
             "Example was trained with openai/clip-vit-large-patch14; give that folder."
@@ -76,4 +79,4 @@ def exemplar_in_front(
     network: Any = encoder.network
     exemplar = load_exemplar_encoder(Path(paint_by_example), network)
     token = ExemplarToken(exemplar, network.vision_model.post_layernorm)
-    return VisualInsertionPipeline.around(folder, encoder, token, device, dtype)
+    return VisualInsertionPipeline.around(folder, encoder, token, device=device, dtype=dtype)

@@ -79,4 +79,4 @@ def frozen_swap(
         project=untrained_projection(network, context_width),
     )
     set_null(swap, "empty prompt", null)
-    return VisualInsertionPipeline.around(folder, encoder, swap, device, dtype)
+    return VisualInsertionPipeline.around(folder, encoder, swap, device=device, dtype=dtype)

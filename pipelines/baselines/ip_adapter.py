@@ -96,8 +96,8 @@ class AdapterPipeline(GuidedPix2Pix):
         statistics = pipeline.feature_extractor  # diffusers' own; the published encoder brings none
         encoder = Encoder(self.image_encoder, size, statistics.image_mean, statistics.image_std)
         pixels = encoder_input(encoder, *as_views(objects, masks), framing, background)
-        seen, hidden = pipeline.encode_image(pixels, self.image_encoder.device, 1, self.reads_grid)
-        return seen[None], hidden[None]
+        embeds, null = pipeline.encode_image(pixels, self.image_encoder.device, 1, self.reads_grid)
+        return embeds[None], null[None]
 
     def __call__(
         self,
@@ -124,16 +124,16 @@ def read_adapter(path: Path) -> dict[str, StateDict]:
     Raises FileNotFoundError, ValueError for a damaged file, another kind of file, NaN or infinity.
     """
     state, _ = read_weights(path)
-    found: dict[str, StateDict] = {part: {} for part in PARTS}
+    parts: dict[str, StateDict] = {part: {} for part in PARTS}
     for name, tensor in state.items():
         part, _, rest = name.partition(".")
-        if part in found:
-            found[part][rest] = tensor
-    if not all(found.values()):
+        if part in parts:
+            parts[part][rest] = tensor
+    if not all(parts.values()):
         raise ValueError(f"{path} is no IP-Adapter: it lacks tensors named image_proj... or ip_adapter.... {ADVICE}")
     if bad := describe_non_finite(state):
         raise ValueError(f"{path} holds values that are not finite: {bad}. Fetch another copy.")
-    return found
+    return parts
 
 
 def _reads_grid(projection: Any, config: Any) -> bool:

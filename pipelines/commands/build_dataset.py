@@ -56,7 +56,13 @@ def _build(args: Namespace) -> None:
     from ..triplets.threads import Threads
 
     settings = BuildSettings(
-        args.background, args.margin, args.min_side, args.min_area, args.max_area, args.validation, args.limit
+        background=args.background,
+        margin=args.margin,
+        min_side=args.min_side,
+        min_area=args.min_area,
+        max_area=args.max_area,
+        validation=args.validation,
+        limit=args.limit,
     )
     runner = OverRay(args.ray, args.workers) if args.ray else Threads(args.workers or os.cpu_count() or 1)
     with tqdm(desc="build", unit="row", file=sys.stderr) as bar:
@@ -65,7 +71,7 @@ def _build(args: Namespace) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        statistics = build(args.rows, args.masks, args.folder, settings, runner, args.split, progress)
+        statistics = build(args.rows, args.masks, args.folder, settings, runner, split=args.split, progress=progress)
     kept = ", ".join(f"{count:,} for {split}" for split, count in statistics["kept"].items()) or "none"
     print(f"{statistics['rows']:,} rows read; kept: {kept}")
     for reason, count in {**statistics["dropped"], **statistics["masks"]}.items():

@@ -50,7 +50,11 @@ def unet_patch(args: Namespace) -> None:
     from ..weights.layouts import to_diffusers
     from ..weights.unets import open_unet, unet_folder
 
-    tuned, base = (open_unet(unet_folder(path) if path.is_dir() else path) for path in (args.tuned, args.base))
+    def opened(path: Path) -> UNetFiles:
+        return open_unet(unet_folder(path) if path.is_dir() else path)
+
+    tuned = opened(args.tuned)
+    base = opened(args.base)
     _check_same_shape(tuned, base)
     chosen = patches.cross_attention_parameters(tuned.stored, args.parts)
     if not chosen:
@@ -69,7 +73,7 @@ def unet_patch(args: Namespace) -> None:
     names = to_diffusers(tuned.stored)
     facts = {"parts": args.parts, "dtype": args.dtype, **_origin(args.base, base)}
     renamed = {names[name]: change for name, change in differences.items()}
-    saved = patches.save_patch(args.output, renamed, args.rank, patches.DTYPES[args.dtype], facts)
+    saved = patches.save_patch(args.output, renamed, rank=args.rank, dtype=patches.DTYPES[args.dtype], metadata=facts)
     print(f"{selection}; {saved.tensors} differ ({saved.parameters:,} parameters)")
     if args.rank:
         print(f"rank {args.rank} holds {saved.kept:.1%} of the difference")
@@ -128,21 +132,21 @@ def optimizer(args: Namespace) -> None:
     from ..visual_insertion.optimizer_conversion import convert
 
     null = args.null.replace("-", " ")
-    done = convert(
+    converted = convert(
         args.file,
         args.output,
-        null,
-        args.queries_seed,
-        args.nan_to_zero,
-        args.image_encoder,
-        args.text_encoder,
-        args.licence,
+        null=null,
+        queries_seed=args.queries_seed,
+        nan_to_zero=args.nan_to_zero,
+        image_encoder=args.image_encoder,
+        text_encoder=args.text_encoder,
+        licence=args.licence,
     )
-    if done.replaced:
-        print(f"zeros in the place of values that were not finite: {done.replaced}", file=sys.stderr)
-    settings = done.settings
+    if converted.replaced:
+        print(f"zeros in the place of values that were not finite: {converted.replaced}", file=sys.stderr)
+    settings = converted.settings
     print(
-        f"{settings.variant}, {done.parameters:,} parameters: vision tokens of width {settings.encoder_width} to "
+        f"{settings.variant}, {converted.parameters:,} parameters: vision tokens of width {settings.encoder_width} to "
         f"{settings.context_tokens} tokens of width {settings.context_width}, null: {null}"
     )
     print(args.output)

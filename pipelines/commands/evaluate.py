@@ -72,12 +72,12 @@ def options_of_methods() -> list[Option]:
 
 def run(args: Namespace) -> int:
     """Evaluate; 0 done, 1 unusable data, results or models, 2 wrong use, or a file or library is missing."""
-    lack = what_is_lacking(args)
+    lack = missing_option(args) or missing_library(args)
     return say(lack, MISSING) if lack else outcome(evaluate, args)
 
 
-def what_is_lacking(args: Namespace) -> str | None:
-    """What must be given or installed first, in a line; None where all is there."""
+def missing_option(args: Namespace) -> str | None:
+    """What must be given first, in a line; None where all is there."""
     if not args.method and not args.results:
         return "Nothing to score: give --method NAME, --results NAME=FOLDER, or both."
     if args.benchmark != PLAYROOM and not args.data:
@@ -88,6 +88,11 @@ def what_is_lacking(args: Namespace) -> str | None:
                 return f"{option.flag} PATH is needed; see docs/evaluation.md, Baselines."
     if args.limit is not None and args.limit < 1:
         return "--limit must be at least 1."
+    return None
+
+
+def missing_library(args: Namespace) -> str | None:
+    """What must be installed first, in a line; None where all is there."""
     libraries = ["torchmetrics", "scipy"]
     if args.benchmark in IN_PARQUET:
         libraries.append("pyarrow")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ..pictures.files import open_picture, picture_tensor, pil_pictures, save_picture
 from ..whole_files import write_text
@@ -125,8 +126,8 @@ def measure(
     metrics = (*PER_CASE, *benchmark.judged)
     values = {method: {metric.name: np.full(len(benchmark), np.nan) for metric in metrics} for method in files}
     truths: set[str] = set()
-    embeddings: dict[str, list[torch.Tensor]] = {method: [] for method in files}
-    target_embeddings: list[torch.Tensor] = []
+    embeddings: dict[str, list[Tensor]] = {method: [] for method in files}
+    target_embeddings: list[Tensor] = []
     for index in follow(range(len(benchmark)), "measure"):
         case = benchmark[index]
         truths |= case.truths
@@ -142,14 +143,7 @@ def measure(
             target_embeddings.append(target_vector)
             for method, vector in zip(pictures, vectors, strict=True):
                 embeddings[method].append(vector)
-    sets: dict[str, dict[str, float]] = {}
-    if target_embeddings:
-        targets = torch.stack(target_embeddings)
-        sets = {method: {CMMD.name: cmmd(torch.stack(vectors), targets)} for method, vectors in embeddings.items()}
-    missing = missing_metrics((*metrics, CMMD), backbones, truths)
-    for metric in metrics:
-        if metric.name not in missing and all(np.isnan(row[metric.name]).all() for row in values.values()):
-            missing[metric.name] = "no case has a value"
+    missing = missing_metrics((*metrics, CMMD), values, backbones, truths)
     measured = [metric for metric in metrics if metric.name not in missing]
     return Table(
         benchmark=benchmark.name,
@@ -157,14 +151,28 @@ def measure(
         cases=benchmark.names,
         metrics=measured,
         values={method: {metric.name: row[metric.name] for metric in measured} for method, row in values.items()},
-        sets=sets,
+        sets=set_metrics(embeddings, target_embeddings),
         missing=missing,
         inexact=backbones.inexact(),
     )
 
 
-def missing_metrics(metrics: Iterable[Metric], backbones: Backbones, truths: set[str]) -> dict[str, str]:
-    """Why metrics cannot be measured with these backbones and truths, by name; those that can are left out."""
+def set_metrics(embeddings: Mapping[str, list[Tensor]], targets: list[Tensor]) -> dict[str, dict[str, float]]:
+    """Metrics of whole sets by method, from unit embeddings [D] of its results and of all targets, if there are any."""
+    if not targets:
+        return {}
+    return {
+        method: {CMMD.name: cmmd(torch.stack(vectors), torch.stack(targets))} for method, vectors in embeddings.items()
+    }
+
+
+def missing_metrics(
+    metrics: Iterable[Metric],
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    backbones: Backbones,
+    truths: set[str],
+) -> dict[str, str]:
+    """Why metrics have no values (of cases, by method and metric) with these backbones and truths, by name."""
     reasons: dict[str, str] = {}
     for metric in metrics:
         lack = backbones.why_not(metric.needs)
@@ -172,6 +180,8 @@ def missing_metrics(metrics: Iterable[Metric], backbones: Backbones, truths: set
             lack = "the folder of --clip-b32 has no tokenizer"
         if not lack and not metric.has_truth(truths):
             lack = f"no case has a {metric.truth}"
+        if not lack and metric is not CMMD and all(np.isnan(row[metric.name]).all() for row in values.values()):
+            lack = "no case has a value"
         if lack:
             reasons[metric.name] = lack
     return reasons

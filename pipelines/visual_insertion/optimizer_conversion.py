@@ -69,6 +69,7 @@ class Converted:
 def convert(
     source: Path,
     output: Path,
+    *,
     null: str = "zeros",
     queries_seed: int = 0,
     nan_to_zero: bool = False,
@@ -95,8 +96,14 @@ def convert(
         (lambda: empty_prompt(text_encoder)) if text_encoder else None,
     )
     replaced = describe_non_finite(state)
-    notes = {"variant": optimizer.settings.variant, "source": source.name, "source_sha256": sha256_of(source)}
-    notes |= {"null": null, "licence": licence, "nan_to_zero": replaced or "none"}
+    notes = {
+        "variant": optimizer.settings.variant,
+        "source": source.name,
+        "source_sha256": sha256_of(source),
+        "null": null,
+        "licence": licence,
+        "nan_to_zero": replaced or "none",
+    }
     if optimizer.queries is not None:
         notes["queries_seed"] = str(queries_seed)
     save(optimizer, output, torch.float32, **notes)

@@ -85,7 +85,7 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         optimizer = optimizers.load(present(optimizer_file, "an embedding optimizer"))
         vision = load_encoder(vision_folder, pixels)
         details = load_encoder(Path(detail_encoder)) if detail_encoder else None
-        return cls.around(folder, vision, optimizer, device, dtype, details)
+        return cls.around(folder, vision, optimizer, device=device, dtype=dtype, details=details)
 
     @classmethod
     def around(
@@ -93,6 +93,7 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         folder: Path,
         vision: Encoder,
         context_encoder: ContextEncoder,
+        *,
         device: str | torch.device,
         dtype: torch.dtype,
         details: Encoder | None = None,
@@ -121,11 +122,10 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         """(object, null) contexts [B,N,D] of pictures and their masks; the settings are `prepare_object`'s and
         `object_context`'s, and so are the errors."""
         pictures, masks = as_views(objects, masks)
-        features = vision_tokens(self.encoder, pictures, masks, framing, background)
-        details = None
-        if self.detail_encoder:
-            details = vision_tokens(self.detail_encoder, pictures, masks, framing, background)
-        return object_context(self.context_encoder, features, strength, views, details)
+        frame: dict[str, str] = {"framing": framing, "background": background}
+        features = vision_tokens(self.encoder, pictures, masks, **frame)
+        details = vision_tokens(self.detail_encoder, pictures, masks, **frame) if self.detail_encoder else None
+        return object_context(self.context_encoder, features, strength=strength, views=views, details=details)
 
     def __call__(
         self,
@@ -152,7 +152,9 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         `masks` are the object's, one per picture; `mask` is the scene's, where the object may appear. The settings are
         `contexts`' and `sample`'s, and so are the errors.
         """
-        context, null = self.contexts(objects, masks, framing, background, strength, views)
+        context, null = self.contexts(
+            objects, masks, framing=framing, background=background, strength=strength, views=views
+        )
         return self.sample(
             scene,
             context,

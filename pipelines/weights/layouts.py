@@ -55,11 +55,12 @@ def shape_of_diffusers(names: Iterable[str]) -> UNetShape:
                 resnets.setdefault((side, int(level)), set()).add(int(index))
             case ["up_blocks", level, "attentions", *_] if level.isdigit():
                 attends.add(int(level))
-    down, up = (
-        tuple(len(indices) for (side, _), indices in sorted(resnets.items()) if side == wanted)
-        for wanted in ("down_blocks", "up_blocks")
-    )
-    return UNetShape(down, up, tuple(level in attends for level in range(len(up))))
+
+    def counts(side: str) -> tuple[int, ...]:
+        return tuple(len(indices) for (block, _), indices in sorted(resnets.items()) if block == side)
+
+    up = counts("up_blocks")
+    return UNetShape(counts("down_blocks"), up, tuple(level in attends for level in range(len(up))))
 
 
 def shape_of_ldm(names: Iterable[str]) -> UNetShape:

@@ -7,25 +7,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..pipelines.pictures.sheets import tile
 from ..pipelines.whole_files import write_text
 
 Row = dict[str, float]  # figures of an arm
-BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
+BEGIN = "<!-- measured -->\n"
+END = "<!-- end of measured -->"
 
 
 def table(rows: dict[str, Row]) -> str:
     """Markdown: an arm in each row."""
-    heads = "arm", "identity", "worst, best seed", "shape", "pattern", "colour off by", "placement", "background, dB"
-    lines = [f"| {' | '.join(heads)} | inserted | noise |", "|---" * (len(heads) + 2) + "|"]
-    for name, r in rows.items():
-        seeds = f"{r['identity_seed_low']:.3f}, {r['identity_seed_high']:.3f}"
-        parts = f"{r['shape']:.2f} | {r['pattern']:.2f} | {r['colour']:.0f}"
-        forms = {"placement": ".2f", "background": ".1f", "inserted": ".2f"}
-        others = " | ".join(_interval(r, figure, form) for figure, form in forms.items())
-        lines.append(
-            f"| `{name}` | {_interval(r, 'identity', '.3f')} | {seeds} | {parts} | {others} | {r['noise_share']:.2f} |"
-        )
+    heads = ["arm", "identity", "worst, best seed", "shape", "pattern", "colour off by", "placement", "background, dB"]
+    lines = [_line([*heads, "inserted", "noise"]), "|---" * 10 + "|"]
+    for name, row in rows.items():
+        cells = [
+            f"`{name}`",
+            _interval(row, "identity", ".3f"),
+            f"{row['identity_seed_low']:.3f}, {row['identity_seed_high']:.3f}",
+            f"{row['shape']:.2f}",
+            f"{row['pattern']:.2f}",
+            f"{row['colour']:.0f}",
+            _interval(row, "placement", ".2f"),
+            _interval(row, "background", ".1f"),
+            _interval(row, "inserted", ".2f"),
+            f"{row['noise_share']:.2f}",
+        ]
+        lines.append(_line(cells))
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _interval(row: Row, name: str, form: str) -> str:
@@ -35,11 +47,16 @@ def _interval(row: Row, name: str, form: str) -> str:
 def sensitivity_table(rows: dict[str, Row], scales: tuple[float, ...]) -> str:
     """Markdown: how much each arm's identity depends on the object scale."""
     heads = [f"at {scale:g}" for scale in scales] + ["spread of the best, octaves", "best of each case", "reseeding"]
-    lines = [f"| arm | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name, r in rows.items():
-        values = " | ".join(f"{r[f'identity_at_{scale:g}']:.3f}" for scale in scales)
-        gains = f"+{r['per_case_scale_gain']:.3f} | +{r['reseeding_gain']:.3f}"
-        lines.append(f"| `{name}` | {values} | {r['best_scale_spread']:.2f} | {gains} |")
+    lines = [_line(["arm", *heads]), "|---" * (len(heads) + 1) + "|"]
+    for name, row in rows.items():
+        cells = [f"`{name}`"]
+        cells += [f"{row[f'identity_at_{scale:g}']:.3f}" for scale in scales]
+        cells += [
+            f"{row['best_scale_spread']:.2f}",
+            f"+{row['per_case_scale_gain']:.3f}",
+            f"+{row['reseeding_gain']:.3f}",
+        ]
+        lines.append(_line(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -48,8 +65,9 @@ def difference_table(gains: dict[str, Row], pairs: dict[str, tuple[str, str]]) -
     lines = ["| arm | against | identity |", "|---|---|---|"]
     for figure, (ours, theirs) in pairs.items():
         if figure in gains:
-            r = gains[figure]
-            lines.append(f"| `{ours}` | `{theirs}` | {r['value']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}] |")
+            row = gains[figure]
+            interval = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+            lines.append(_line([f"`{ours}`", f"`{theirs}`", interval]))
     return "\n".join(lines) + "\n"
 
 
@@ -94,13 +112,17 @@ def plot(rows: dict[str, Row], scales: tuple[float, ...], folder: Path) -> None:
 def side_by_side(results: dict[str, Path], path: Path, cases: int = 6, side: int = 128) -> None:
     """Scene, object and each arm's result of the first cases, out of the arms' grids of four cases across."""
     sheets = {name: Image.open(sheet).convert("RGB") for name, sheet in results.items()}
-    pieces = [("scene", next(iter(sheets.values())), 0), ("object", next(iter(sheets.values())), 1)]
-    pieces += [(name, sheet, 2) for name, sheet in sheets.items()]
-    picture = Image.new("RGB", (len(pieces) * side, cases * side + 16), "white")
-    for column, (name, sheet, part) in enumerate(pieces):
-        ImageDraw.Draw(picture).text((column * side + 3, 2), name, "black")
-        for case in range(cases):
-            left, top = (3 * (case % 4) + part) * side, case // 4 * side
-            tile = sheet.crop((left, top, left + side, top + side))
-            picture.paste(tile, (column * side, 16 + case * side))
-    picture.save(path, quality=92)
+    any_sheet = next(iter(sheets.values()))
+    columns = [("scene", any_sheet, 0), ("object", any_sheet, 1)]
+    columns += [(name, sheet, 2) for name, sheet in sheets.items()]
+    pictures = []
+    for name, _, _ in columns:
+        heading = Image.new("RGB", (side, 16), "white")
+        ImageDraw.Draw(heading).text((3, 2), name, "black")
+        pictures.append(heading)
+    for case in range(cases):
+        for _, sheet, part in columns:
+            left = (3 * (case % 4) + part) * side
+            top = case // 4 * side
+            pictures.append(sheet.crop((left, top, left + side, top + side)))
+    tile(pictures, columns=len(columns)).save(path, quality=92)

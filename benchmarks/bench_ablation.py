@@ -15,11 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ..pipelines.evaluation.intervals import mean_interval, paired_interval
+from ..pipelines.playroom.judging import oracle
 from ..pipelines.playroom.judging.judge import Judge, load_judge
-from ..pipelines.playroom.pictures import grid
+from ..pipelines.playroom.pictures import grid, restored_pictures
 from ..pipelines.playroom.progress import follow
-from ..pipelines.playroom.visual_insertion import ablation
-from ..pipelines.playroom.visual_insertion.ablation import ARMS, Study
+from ..pipelines.playroom.visual_insertion.ablation import ARMS, Ablation, Networks
 from ..pipelines.playroom.visual_insertion.recipe import GUIDANCE
 from ..pipelines.playroom.world import dataset
 from ..pipelines.whole_files import whole
@@ -49,36 +49,38 @@ MORE_PAIRS = {  # evaluation.json
     "resampler_attn2_gain": ("resampler", "resampler_frozen_unet"),
     "masked_background_gain": ("resampler_masked_crop", "resampler_crop"),
 }
-SHOWN = ("words", "frozen_swap", "two_linear", "pooled_mlp4_attn2_data", "resampler", "resampler_crop")
+ILLUSTRATED = ("words", "frozen_swap", "two_linear", "pooled_mlp4_attn2_data", "resampler", "resampler_crop")
 Scores = dict[str, np.ndarray]
 
 
 class Test:
     """The cases, and how pictures of them are scored."""
 
-    def __init__(self, study: Study, judge: Judge, cases: int):
-        self.study, self.judge = study, judge
+    def __init__(self, ablation: Ablation, judge: Judge, cases: int):
+        self.ablation = ablation
+        self.judge = judge
         self.truth = dataset.render_arrays(dataset.TEST_SEEDS[:cases], views=1)
-        self.restored = ablation.restored_scenes(study.base, self.truth)
+        self.restored = restored_pictures(ablation.shipped.vae, self.truth["scene"])
 
     def first(self, count: int) -> dataset.Arrays:
         return {name: values[:count] for name, values in self.truth.items()}
 
-    def scores(self, name: str, networks, seed: int, folder: Path) -> Scores:
-        """Of all cases; the first pictures stay in `folder`."""
-        results = self.study.insert(name, networks, self.truth, seed)
+    def scores(self, name: str, networks: Networks, seed: int, folder: Path) -> Scores:
+        """The oracle's scores of all cases and their identity; the first pictures stay in `folder`."""
+        results = self.ablation.insert(name, networks, self.truth, seed=seed)
         first = self.first(24)
         grid([first["scene"], first["objects"][:, 0], results[:24]], across=4).save(folder / "results.png")
-        return ablation.score(results, self.restored, self.truth, self.judge)
+        table = oracle.score(results, self.restored, self.truth, self.judge)
+        return {**table, "identity": oracle.identity(table)}
 
-    def sensitivity(self, name: str, networks) -> Scores:
+    def sensitivity(self, name: str, networks: Networks) -> Scores:
         """Identity [scales,cases] over the object scales, and [seeds,cases] of as many seeds at the usual scale."""
         truth = self.first(SENSITIVITY_CASES)
         restored = self.restored[:SENSITIVITY_CASES]
 
         def identity(seed: int, scale: float) -> np.ndarray:
-            results = self.study.insert(name, networks, truth, seed, scale)
-            return ablation.score(results, restored, truth, self.judge)["identity"]
+            results = self.ablation.insert(name, networks, truth, seed=seed, object_scale=scale)
+            return oracle.identity(oracle.score(results, restored, truth, self.judge))
 
         return {
             "scales": np.stack([identity(0, scale) for scale in SCALES]),
@@ -87,7 +89,7 @@ class Test:
 
 
 def remembered(path: Path, make) -> Scores:
-    """What `make` gives, from the file if it is there."""
+    """What `make` gives, from the file if that is there."""
     if not path.exists():
         scores = make()
         with whole(path) as part, open(part, "wb") as file:
@@ -99,8 +101,9 @@ def remembered(path: Path, make) -> Scores:
 def hold(folder: Path, settings: dict[str, int]) -> None:
     """Write the run's settings into its folder; SystemExit where results of other settings lie there."""
     path = folder / "settings.json"
-    if path.exists() and (other := json.loads(path.read_text(encoding="utf-8"))) != settings:
-        raise SystemExit(f"{folder} holds a run with {other}, this is one with {settings}. Give another --folder.")
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+    if before != settings:
+        raise SystemExit(f"{folder} holds a run with {before}, this is one with {settings}. Give another --folder.")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
 
@@ -110,16 +113,19 @@ def row(tables: list[Scores]) -> dict[str, float]:
     figures = {}
     for ours, theirs in COLUMNS.items():
         over_seeds = np.ma.masked_invalid([table[theirs] for table in tables]).mean(0)
-        found = mean_interval(over_seeds.filled(np.nan))
-        if found:
-            figures |= {ours: found.value, f"{ours}_low": found.low or 0.0, f"{ours}_high": found.high or 0.0}
+        interval = mean_interval(over_seeds.filled(np.nan))
+        if interval:
+            figures[ours] = interval.value
+            figures[f"{ours}_low"] = interval.low or 0.0
+            figures[f"{ours}_high"] = interval.high or 0.0
     seeds = [float(table["identity"].mean()) for table in tables]
     return figures | {"identity_seed_low": min(seeds), "identity_seed_high": max(seeds)}
 
 
-def spread(found: Scores) -> dict[str, float]:
+def spread(sensitivity: Scores) -> dict[str, float]:
     """How much the best object scale depends on the case, and what knowing it would bring, beside reseeding."""
-    scales, seeds = found["scales"], found["seeds"]
+    scales = sensitivity["scales"]
+    seeds = sensitivity["seeds"]
     best = np.log2(np.array(SCALES))[scales.argmax(0)]
     return {
         "best_scale_spread": float(best.std()),
@@ -131,11 +137,12 @@ def spread(found: Scores) -> dict[str, float]:
 
 def gain(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
     """By how much identity [N] is better, case by case."""
-    found = paired_interval(ours, theirs)
-    if found is None:
+    interval = paired_interval(ours, theirs)
+    if interval is None:
         raise ValueError("No case has an identity in both arms.")
-    ends = [found.value if end is None else end for end in (found.low, found.high)]
-    return rounded({"value": found.value, "low": ends[0], "high": ends[1]})
+    low = interval.value if interval.low is None else interval.low
+    high = interval.value if interval.high is None else interval.high
+    return rounded({"value": interval.value, "low": low, "high": high})
 
 
 def rounded(figures: dict[str, float]) -> dict[str, float]:
@@ -144,35 +151,42 @@ def rounded(figures: dict[str, float]) -> dict[str, float]:
 
 def tables_of(rows: dict[str, report.Row], differences: dict[str, report.Row]) -> str:
     """What docs/ablation.md shows between its marks."""
-    plots = "![Identity by arm](images/ablation_identity.png)", "![Identity over scale](images/ablation_guidance.png)"
-    tables = report.table(rows), report.difference_table(differences, PAIRS | MORE_PAIRS)
-    return "\n".join(["", tables[0], plots[0], "", tables[1], report.sensitivity_table(rows, SCALES), plots[1], ""])
+    blocks = [
+        "",
+        report.table(rows),
+        "![Identity by arm](images/ablation_identity.png)",
+        "",
+        report.difference_table(differences, PAIRS | MORE_PAIRS),
+        report.sensitivity_table(rows, SCALES),
+        "![Identity over scale](images/ablation_guidance.png)",
+        "",
+    ]
+    return "\n".join(blocks)
 
 
 def row_figures(rows: dict[str, report.Row]) -> dict[str, tuple[float, str]]:
+    """Every figure of every arm, by the name that docs/figures/evaluation.json has for it."""
     units = {
         "background": "dB outside the object's effect",
         "best_scale": "standard deviation, log2 of the scale",
         "colour": "RGB distance, of 255",
         "noise": "share of the contexts' variance",
     }
-    return {
-        f"ablation_{name}_{figure}": (
-            value,
-            next((unit for start, unit in units.items() if figure.startswith(start)), "0..1, mean over cases"),
-        )
-        for name, values in rows.items()
-        for figure, value in values.items()
-    }
+    figures = {}
+    for name, values in rows.items():
+        for figure, value in values.items():
+            unit = next((unit for start, unit in units.items() if figure.startswith(start)), "0..1, mean over cases")
+            figures[f"ablation_{name}_{figure}"] = (value, unit)
+    return figures
 
 
 def gain_figures(differences: dict[str, report.Row], pairs: dict[str, tuple[str, str]]) -> dict[str, tuple[float, str]]:
-    return {
-        figure if end == "value" else f"{figure}_{end}": (value, f"identity, {pairs[figure][0]} - {pairs[figure][1]}")
-        for figure, values in differences.items()
-        if figure in pairs
-        for end, value in values.items()
-    }
+    """The differences of these pairs with their ends, by figure."""
+    figures = {}
+    for figure, (ours, theirs) in pairs.items():
+        for end, value in differences.get(figure, {}).items():
+            figures[figure if end == "value" else f"{figure}_{end}"] = (value, f"identity, {ours} - {theirs}")
+    return figures
 
 
 def main() -> None:
@@ -190,13 +204,12 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print the tables, write no file of the repository")
     options = parser.parse_args()
 
-    settings = ("steps", "text_steps", "triplets", "cases")
-    hold(options.folder, {name: getattr(options, name) for name in settings})
+    hold(options.folder, {name: getattr(options, name) for name in ("steps", "text_steps", "triplets", "cases")})
     shards = dataset.render(options.folder / "triplets", range(options.triplets), views=4)
     with tqdm(desc="encode", unit="shard") as bar:
-        study = Study(MODELS, options.folder, shards, follow(bar))
-    base = study.text_base(options.text_steps, tqdm.write)
-    test = Test(study, load_judge(MODELS / "judge.safetensors"), options.cases)
+        ablation = Ablation(MODELS, options.folder, shards, follow(bar))
+    base = ablation.text_base(options.text_steps, tqdm.write)
+    test = Test(ablation, load_judge(MODELS / "judge.safetensors"), options.cases)
     seeds = range(options.seeds) if options.only_seed is None else [options.only_seed]
     scores: dict[str, list[Scores]] = {name: [] for name in options.arms}
     sensitivity: dict[str, Scores] = {}
@@ -205,28 +218,29 @@ def main() -> None:
         for name in options.arms:
             folder = options.folder / f"{name}-{seed}"
             folder.mkdir(exist_ok=True)
-            networks = study.train(name, seed, base, options.steps, tqdm.write)
-            found = remembered(folder / "scores.npz", lambda: test.scores(name, networks, seed, folder))  # noqa: B023
-            scores[name].append(found)
-            print(name, seed, {k: round(float(np.nanmean(v)), 4) for k, v in found.items()}, flush=True)
+            networks = ablation.train(name, seed, base, options.steps, report=tqdm.write)
+            table = remembered(folder / "scores.npz", lambda: test.scores(name, networks, seed, folder))  # noqa: B023
+            scores[name].append(table)
+            means = {figure: round(float(np.nanmean(values)), 4) for figure, values in table.items()}
+            print(name, seed, means, flush=True)
             if seed == 0:
-                noise[name] = study.noise_share(name, networks, test.first(SENSITIVITY_CASES))
+                noise[name] = ablation.noise_share(name, networks, test.first(SENSITIVITY_CASES))
                 path = folder / "sensitivity.npz"
                 sensitivity[name] = remembered(path, lambda: test.sensitivity(name, networks))  # noqa: B023
     if options.only_seed is not None:
         return
 
-    rows = {
-        name: rounded(row(tables) | spread(sensitivity[name]) | {"noise_share": noise[name]})
-        for name, tables in scores.items()
-    }
-    identity = {name: np.mean([one["identity"] for one in tables], axis=0) for name, tables in scores.items()}
-    differences = {
-        figure: gain(identity[ours], identity[theirs])
-        for figure, (ours, theirs) in (PAIRS | MORE_PAIRS).items()
-        if ours in identity and theirs in identity
-    }
-    print(text := tables_of(rows, differences))
+    rows = {}
+    identity = {}
+    for name, tables in scores.items():
+        rows[name] = rounded(row(tables) | spread(sensitivity[name]) | {"noise_share": noise[name]})
+        identity[name] = np.mean([table["identity"] for table in tables], axis=0)
+    differences = {}
+    for figure, (ours, theirs) in (PAIRS | MORE_PAIRS).items():
+        if ours in identity and theirs in identity:
+            differences[figure] = gain(identity[ours], identity[theirs])
+    text = tables_of(rows, differences)
+    print(text)
     if options.dry or len(rows) < len(ARMS):
         return
     command = f"python dev.py bench ablation --steps {options.steps} --triplets {options.triplets} "
@@ -235,7 +249,7 @@ def main() -> None:
     print(record("evaluation", figures, command), record("flagship", gain_figures(differences, PAIRS), command))
     report.fill(ROOT / "docs" / "ablation.md", text)
     report.plot(rows, SCALES, ROOT / "docs" / "images")
-    results = {name: options.folder / f"{name}-0" / "results.png" for name in SHOWN}
+    results = {name: options.folder / f"{name}-0" / "results.png" for name in ILLUSTRATED}
     report.side_by_side(results, ROOT / "docs" / "images" / "ablation_results.jpg")
 
 

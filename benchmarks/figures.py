@@ -8,6 +8,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+import numpy as np
+
 from ..pipelines.whole_files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,8 +19,8 @@ def _commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = bool(git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/figures"))
-    return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/figures")
+    return git("rev-parse", "--short", "HEAD") + ("+changes" if changes else "")
 
 
 def _machine() -> str:
@@ -27,6 +29,11 @@ def _machine() -> str:
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return f"{platform.system()} {platform.machine()}, {where}, {versions}"
+
+
+def joined(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Tables with the same columns as one, row after row."""
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def record(topic: str, values: dict[str, tuple[float, str]], command: str) -> Path:

@@ -26,7 +26,7 @@ OPTIMIZER = OptimizerSettings("resampler", ENCODER_WIDTH, CONTEXT_WIDTH, CONTEXT
 
 def make_vae() -> AutoencoderKL:
     """Eight-fold, four-channel VAE; its latents have unit variance, so its scaling factor is 1."""
-    blocks: Any = {  # diffusers annotates these as tuples of one
+    blocks: Any = {  # diffusers annotates these as tuples of one string
         "block_out_channels": (32, 32, 64, 64),
         "down_block_types": ("DownEncoderBlock2D",) * 4,
         "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -94,24 +94,24 @@ def noise_schedule() -> DDIMScheduler:
 
 
 @dataclass(frozen=True)
-class Base:
-    """The shipped networks that every arm shares."""
+class ShippedNetworks:
+    """The shipped networks that further training starts from; VAE and vision encoder stay as they are."""
 
     folder: Path
     vae: AutoencoderKL
     encoder: CLIPVisionModelWithProjection
 
     @classmethod
-    def load(cls, folder: Path) -> Base:
+    def load(cls, folder: Path) -> ShippedNetworks:
         vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
         encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
         return cls(folder, cast(AutoencoderKL, vae).eval(), encoder.eval())
 
     def unet(self) -> UNet2DConditionModel:
-        """The shipped UNet."""
+        """The shipped UNet, loaded anew: it may be trained on."""
         return cast(Any, UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32))
 
     @torch.no_grad()
-    def see(self, pictures: Tensor, batch: int = 100) -> Tensor:
+    def vision_tokens(self, pictures: Tensor, batch: int = 100) -> Tensor:
         """Vision tokens [N,T,D] of pictures [N,3,64,64] in -1..1, where 0 is the encoder's mean colour."""
         return torch.cat([self.encoder(pixel_values=part).last_hidden_state for part in pictures.split(batch)])

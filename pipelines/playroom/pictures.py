@@ -10,6 +10,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
+from ..pictures.sheets import tile
+
 
 def to_signed(pictures: np.ndarray | Tensor) -> Tensor:
     """uint8 NHWC 0..255 -> float NCHW -1..1."""
@@ -23,15 +25,11 @@ def to_pictures(signed: Tensor) -> np.ndarray:
 
 def grid(columns: list[np.ndarray], height: int = 128, across: int = 2) -> Image.Image:
     """A picture sheet: entry i of every column side by side, `across` entries per row. Columns are uint8 NHWC."""
-
-    def fit(picture):
-        image = Image.fromarray(picture)
-        return np.asarray(image.resize((height, height), Image.Resampling.BICUBIC))
-
-    strips = [np.concatenate([fit(p) for p in entry], axis=1) for entry in zip(*columns, strict=True)]
-    strips = strips[: len(strips) // across * across]
-    rows = [np.concatenate(strips[i : i + across], axis=1) for i in range(0, len(strips), across)]
-    return Image.fromarray(np.concatenate(rows, axis=0))
+    pictures = []
+    for entry in zip(*columns, strict=True):
+        for picture in entry:
+            pictures.append(Image.fromarray(picture).resize((height, height), Image.Resampling.BICUBIC))
+    return tile(pictures, columns=across * len(columns))
 
 
 def encode_mode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
@@ -45,11 +43,24 @@ def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode_pictures(vae: AutoencoderKL, pictures, batch: int = 25) -> Tensor:
-    """uint8 NHWC -> latents [N,4,h,w] (the mode, float32)."""
+def encode_signed(vae: AutoencoderKL, pictures: Tensor, batch: int = 25) -> Tensor:
+    """Latents [N,4,h,w] (the mode, float32) of pictures [N,3,H,W] in -1..1."""
     latents = []
-    for start in range(0, len(pictures), batch):
+    for part in pictures.split(batch):
         with torch.autocast("cpu", torch.bfloat16):
-            mode = encode_mode(vae, to_signed(pictures[start : start + batch]))
-        latents.append(mode.float())
+            latents.append(encode_mode(vae, part).float())
     return torch.cat(latents)
+
+
+def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray) -> Tensor:
+    """Latents [N,4,h,w] (the mode, float32) of uint8 pictures [N,H,W,3]."""
+    return encode_signed(vae, to_signed(pictures))
+
+
+@torch.no_grad()
+def restored_pictures(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 64) -> np.ndarray:
+    """What the VAE alone makes of pictures [N,H,W,3], uint8 as they are."""
+    restored = []
+    for part in np.array_split(pictures, max(1, len(pictures) // batch)):
+        restored.append(to_pictures(decode_latents(vae, encode_pictures(vae, part))))
+    return np.concatenate(restored)

@@ -10,17 +10,19 @@ from .models import CONTEXT_TOKENS, CONTEXT_WIDTH
 from .world.dataset import Arrays
 from .world.toys import PATTERNS, SHAPES
 
+LABELS = ("shape", "pattern", "colour", "accent")  # columns of rendered triplets
+
 
 class ToyHead(nn.Module):
-    """Reads a toy's identity off its context, so that training does not forget it; thrown away afterwards."""
+    """Reads a toy's identity off its context [B,16,128]; thrown away after training."""
 
     def __init__(self):
         super().__init__()
-        self.sizes = [len(SHAPES), len(PATTERNS), 3, 3]
+        self.sizes = [len(SHAPES), len(PATTERNS), 3, 3]  # of LABELS
         self.read = nn.Linear(CONTEXT_TOKENS * CONTEXT_WIDTH, sum(self.sizes))
 
     def loss(self, context: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`labels`: shape [B], pattern [B], colour [B,3], accent [B,3]."""
+        """How far the reading is from the labels, part by part: shape [B], pattern [B], colour [B,3], accent [B,3]."""
         shape, pattern, colour, accent = self.read(context.flatten(1)).float().split(self.sizes, dim=1)
         patterned = (labels["pattern"] > 0).float()[:, None]
         parts = {
@@ -33,4 +35,5 @@ class ToyHead(nn.Module):
 
 
 def label_tensors(arrays: Arrays) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(arrays[name]) for name in ("shape", "pattern", "colour", "accent")}
+    """What `ToyHead.loss` compares with, of all toys: shape [N], pattern [N], colour [N,3], accent [N,3]."""
+    return {name: torch.from_numpy(arrays[name]) for name in LABELS}

@@ -18,6 +18,7 @@ from visual_insertion_pack.pipelines.paint_by_example.training.initial_model imp
 from visual_insertion_pack.pipelines.pictures.objects import crop_box
 from visual_insertion_pack.pipelines.playroom.models import noise_schedule
 from visual_insertion_pack.pipelines.playroom.paint_by_example import encoded_exemplars as exemplars
+from visual_insertion_pack.pipelines.playroom.paint_by_example import export
 from visual_insertion_pack.pipelines.playroom.paint_by_example import recipe as inpainting
 from visual_insertion_pack.pipelines.playroom.world import dataset
 from visual_insertion_pack.pipelines.training import engine
@@ -207,7 +208,7 @@ class TestPlayroom:
         monkeypatch.setattr(exemplars, "encode_signed", lambda vae, pictures: seen.append(pictures) or pictures)
         pictures, hole = np.full((1, 64, 64, 3), 200, np.uint8), torch.zeros(1, 64, 64, dtype=torch.bool)
         hole[:, 16:32, 24:48] = True
-        _, cells = exemplars.show(None, pictures, hole)
+        _, cells = exemplars.masked_latents(None, pictures, hole)
         assert (seen[0][0, :, 16:32, 24:48] == 0).all() and (seen[0] == 0).sum() == 3 * 16 * 24
         assert seen[0][0, 0, 0, 0] == pytest.approx(200 / 127.5 - 1)
         assert (cells[0, 0, 2:4, 3:6] == 1).all() and cells.sum() == 6
@@ -229,10 +230,10 @@ class TestPlayroom:
         models = ROOT / "playroom_models"
         folder, output = tmp_path / "work", tmp_path / "models"
         inpainting.build(small, models, folder, output, lambda _: None)
-        _, first = inpainting.load_models(output)
+        _, first = export.load_models(output)
         inpainting.build(small, models, folder, output, lambda _: None)
         assert (folder / "inpainting" / "sheet.png").exists()
-        unet, encoder = inpainting.load_models(output)
+        unet, encoder = export.load_models(output)
         assert unet.config.in_channels == 9 and encoder.null.shape == (1, 1, 128)
         assert all(torch.equal(*pair) for pair in zip(first.parameters(), encoder.parameters(), strict=True))
         assert json.loads((output / "facts.json").read_text())["recipe"]["steps"] == 2

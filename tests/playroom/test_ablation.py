@@ -53,7 +53,7 @@ def test_contexts_of_words_differ_but_for_the_start_and_the_filling():
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     shards = dataset.render(folder / "triplets", range(900_002_000, 900_002_010), views=2, workers=1)
-    return ablation.Study(MODELS, folder, shards, lambda done, total: None)
+    return ablation.Ablation(MODELS, folder, shards, lambda done, total: None)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def changed(before, after):
 
 def test_the_base_learns_its_cross_attention_and_words_alone(study, base):
     unet, encoder = base
-    moved = changed(study.base.unet(), unet)
+    moved = changed(study.shipped.unet(), unet)
     assert moved and all(".attn2." in name for name in moved)
     assert encoder.null.shape == (16, 128) and encoder.null.std() > 0.1
 
@@ -85,7 +85,7 @@ def test_the_base_learns_its_cross_attention_and_words_alone(study, base):
     ],
 )
 def test_an_arm_trains_what_it_says(study, base, name, trains_unet, null):
-    unet, optimizer = study.train(name, 0, base, 2, lambda line: None)
+    unet, optimizer = study.train(name, 0, base, 2, report=lambda line: None)
     moved = changed(base[0], unet)
     assert bool(moved) == trains_unet and all(".attn2." in one for one in moved)
     assert torch.equal(optimizer.null, base[1].null if null == "base" else torch.zeros(16, 128))
@@ -97,7 +97,7 @@ def test_an_arm_trains_what_it_says(study, base, name, trains_unet, null):
 def test_the_share_of_noise_is_that_of_the_queries(study, base):
     truth = dataset.render_arrays(range(900_003_000, 900_003_004), views=1)
     shares = {
-        name: study.noise_share(name, study.train(name, 0, base, 2, lambda line: None), truth)
+        name: study.noise_share(name, study.train(name, 0, base, 2, report=lambda line: None), truth)
         for name in ("words", "pooled_mlp4_learned_queries", "pooled_mlp4")
     }
     assert shares["words"] == shares["pooled_mlp4_learned_queries"] == 0 < shares["pooled_mlp4"] < 1

@@ -9,39 +9,32 @@ VAE and vision encoder are the shipped ones and stay as they are.
 from __future__ import annotations
 
 import argparse
-import copy
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor, nn
+from PIL import Image
+from torch import nn
 from tqdm import tqdm
 
-from ...paint_by_example import exemplar_encoder
 from ...paint_by_example.exemplar_encoder import ExemplarEncoder, ExemplarSettings
-from ...paint_by_example.training.exemplar_task import EncodedExemplars, ExemplarTask, preview
+from ...paint_by_example.training.exemplar_task import EncodedExemplars, ExemplarTask
 from ...paint_by_example.training.initial_model import inpainting_unet
-from ...pictures.masks import box_mask
 from ...training.denoising import Weighting
 from ...training.engine import fit
 from ...training.task import Modules
 from ...training.trainer import Settings
-from ..models import CONTEXT_WIDTH, ENCODER_WIDTH, Base, noise_schedule
-from ..pictures import decode_latents, grid, to_pictures, to_signed
+from ..models import CONTEXT_WIDTH, ENCODER_WIDTH, ShippedNetworks, noise_schedule
 from ..progress import follow
 from ..toy_head import ToyHead
 from ..world import dataset
-from ..world.rooms import SIZE
-from .encoded_exemplars import encode, pool, show
+from .encoded_exemplars import encode
+from .export import save_models
+from .painting import GUIDANCE, PaintingCases, paint, sheet
 
-GUIDANCE = 3.0  # the scale the shipped model is meant for
-MARGIN = 8  # px around a toy's box, one latent cell: the holes of sheets and benchmarks
 SHEET_CASES = 24
 EXEMPLAR_ENCODER = ExemplarSettings(ENCODER_WIDTH, CONTEXT_WIDTH, blocks=2, heads=1)
 
@@ -61,70 +54,23 @@ class Recipe:
 
 
 class ExemplarHead(ToyHead):
-    """Reads a toy's identity off the one token; thrown away afterwards."""
+    """Reads a toy's identity off the one token [B,1,128]; thrown away after training."""
 
     def __init__(self):
         super().__init__()
         self.read = nn.Linear(CONTEXT_WIDTH, sum(self.sizes))
 
 
-@dataclass(frozen=True)
-class Cases:
-    """Scenes without their object, a hole where the truth has it, and the exemplar to paint there."""
-
-    scene: np.ndarray  # [N,H,W,3] uint8
-    exemplar: np.ndarray  # [N,64,64,3] uint8: the toy alone, another view than the truth's
-    hole: Tensor  # [N,H,W] bool
-    masked: Tensor  # [N,4,h,w] latents of the scenes with a grey hole
-    cells: Tensor  # [N,1,h,w] the hole in latent cells
-    pooled: Tensor  # [N,D]
-
-    @classmethod
-    def of(cls, truth: dataset.Arrays, base: Base, margin: int = MARGIN) -> Cases:
-        """The cases of triplets: the toy's true box and `margin` px around it, filled."""
-        low, high = np.floor(truth["box"][:, :2]) - margin, np.ceil(truth["box"][:, 2:]) + margin
-        boxes = np.concatenate([low, high], 1).astype(int).tolist()
-        hole = torch.stack([box_mask(tuple(box), SIZE, SIZE) for box in boxes])
-        exemplar = truth["objects"][:, 0]
-        seen = pool(base.encoder, to_signed(exemplar))
-        return cls(truth["scene"], exemplar, hole, *show(base.vae, truth["scene"], hole), seen)
-
-    def __getitem__(self, part: slice) -> Cases:
-        return Cases(*(getattr(self, name)[part] for name in self.__dataclass_fields__))
-
-    def __len__(self) -> int:
-        return len(self.scene)
-
-
-@torch.no_grad()
-def paint(
-    unet: Any, encoder: ExemplarEncoder, vae: AutoencoderKL, cases: Cases, scale: float, seed: int = 0, batch: int = 64
-) -> np.ndarray:
-    """uint8 pictures [N,H,W,3], whole from the VAE, by DDIM in 20 steps."""
-    pictures = []
-    for start in range(0, len(cases), batch):
-        part = cases[start : start + batch]
-        with torch.autocast("cpu", torch.bfloat16):
-            context = encoder(part.pooled)
-            around = (part.masked, part.cells, noise_schedule())
-            latent = preview(unet, context, encoder.null, *around, scale=scale, seed=seed * 1000 + start)
-            pictures.append(to_pictures(decode_latents(vae, latent)))
-    return np.concatenate(pictures)
-
-
-def sheet(cases: Cases, pictures: np.ndarray, across: int = 3) -> Any:
-    """Scene with its hole grey, exemplar, result."""
-    holed = np.where(cases.hole[..., None].numpy(), 128, cases.scene).astype(np.uint8)
-    return grid([holed, cases.exemplar, pictures], across=across)
-
-
-def task(recipe: Recipe, data: EncodedExemplars, base: Base, held_out: dataset.Arrays) -> ExemplarTask:
+def exemplar_task(
+    recipe: Recipe, data: EncodedExemplars, shipped: ShippedNetworks, held_out: dataset.Arrays
+) -> ExemplarTask:
     """The shipped UNet made wider, a new exemplar encoder, encoded pictures."""
-    unet: Any = UNet2DConditionModel.from_pretrained(base.folder / "unet", torch_dtype=torch.float32)
-    cases = Cases.of({name: values[:SHEET_CASES] for name, values in held_out.items()}, base)
+    unet = shipped.unet()
+    cases = PaintingCases.of(held_out, shipped)
 
-    def draw_sheet(modules: Modules):
-        return sheet(cases, paint(modules["unet"], modules["exemplar_encoder"], base.vae, cases, GUIDANCE))
+    def draw_sheet(modules: Modules) -> Image.Image:
+        encoder = cast(ExemplarEncoder, modules["exemplar_encoder"])
+        return sheet(cases, paint(modules["unet"], encoder, shipped.vae, cases, scale=GUIDANCE))
 
     torch.manual_seed(recipe.seed)
     return ExemplarTask(
@@ -141,31 +87,14 @@ def task(recipe: Recipe, data: EncodedExemplars, base: Base, held_out: dataset.A
     )
 
 
-def save_models(folder: Path, unet: Any, encoder: ExemplarEncoder, facts: dict[str, Any]) -> None:
-    """Write `unet/`, `exemplar_encoder.safetensors` and `facts.json` in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shipped = copy.deepcopy(unet).half()
-    shipped.register_to_config(_name_or_path="")  # it would name a folder of this machine
-    shipped.save_pretrained(folder / "unet")
-    notes = {"licence": "Apache-2.0", "training_data": "playroom"}
-    exemplar_encoder.save(encoder, folder / "exemplar_encoder.safetensors", torch.float16, **notes)
-    (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def load_models(folder: Path) -> tuple[Any, ExemplarEncoder]:
-    """The UNet and the exemplar encoder that `save_models` wrote, in float32."""
-    unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
-    return unet.eval(), exemplar_encoder.load(folder / "exemplar_encoder.safetensors").float()
-
-
 def build(recipe: Recipe, models: Path, folder: Path, output: Path, report: Callable[[str], None] = print) -> None:
     """Run the recipe on the shipped `models` in `folder`, and write the inpainting model to `output`."""
-    base = Base.load(models)
+    shipped = ShippedNetworks.load(models)
     with tqdm(desc="render", unit="shard") as bar:
         shards = dataset.render(folder / "triplets", range(recipe.triplets), recipe.views, progress=follow(bar))
     with tqdm(desc="encode", unit="shard") as bar:
-        data = encode(shards, folder / "exemplars", base.vae, base.encoder, follow(bar))
-    held = dataset.render_arrays(dataset.VALIDATION_SEEDS[:SHEET_CASES], views=1)
+        data = encode(shards, folder / "exemplars", shipped.vae, shipped.encoder, progress=follow(bar))
+    held_out = dataset.render_arrays(dataset.VALIDATION_SEEDS[:SHEET_CASES], views=1)
     settings = Settings(
         recipe.steps,
         recipe.learning_rate,
@@ -175,7 +104,7 @@ def build(recipe: Recipe, models: Path, folder: Path, output: Path, report: Call
         log_every=25,
         ema=0.998,
     )
-    result = fit(task(recipe, data, base, held), settings, folder / "inpainting", report)
+    result = fit(exemplar_task(recipe, data, shipped, held_out), settings, folder / "inpainting", report)
     facts = {
         "guidance": GUIDANCE,
         "prediction_type": "v_prediction",
@@ -188,14 +117,14 @@ def build(recipe: Recipe, models: Path, folder: Path, output: Path, report: Call
 
 
 def main() -> None:
-    plain = Recipe()
+    shipped = Recipe()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("playroom_models"), help="the shipped playroom models")
     parser.add_argument("--folder", type=Path, default=Path("output/playroom"), help="data, checkpoint, sheet and log")
     parser.add_argument("--output", type=Path, help="where the model goes; default FOLDER/paint_by_example")
-    parser.add_argument("--triplets", type=int, default=plain.triplets)
-    parser.add_argument("--steps", type=int, default=plain.steps)
-    parser.add_argument("--seed", type=int, default=plain.seed)
+    parser.add_argument("--triplets", type=int, default=shipped.triplets)
+    parser.add_argument("--steps", type=int, default=shipped.steps)
+    parser.add_argument("--seed", type=int, default=shipped.seed)
     options = parser.parse_args()
     recipe = Recipe(triplets=options.triplets, steps=options.steps, seed=options.seed)
     build(recipe, options.models, options.folder, options.output or options.folder / "paint_by_example")

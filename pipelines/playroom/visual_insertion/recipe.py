@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from diffusers import AutoencoderKL
 from tqdm import tqdm
 
 from ...sampling.guidance import Guidance
@@ -28,6 +30,7 @@ from ..judging.judge import JudgeTask, save_judge
 from ..models import make_unet, noise_schedule
 from ..pictures import decode_latents, encode_pictures, grid, to_pictures, to_signed
 from ..progress import follow
+from ..toy_head import LABELS
 from ..world import dataset
 from .encoded_triplets import encode, encode_objects
 from .export import preview_factors, save_models
@@ -51,18 +54,19 @@ class Recipe:
     seed: int = 0
 
     def scaled(self, factor: float) -> Recipe:
-        def shrink(count: int, least: int) -> int:
-            return max(least, round(count * factor))
+        """A share of the triplets, at least a shard, and of the steps, at least ten of each."""
+        stages = ("vae", "vision", "judge", "insertion", "decoder")
+        steps = {stage: max(10, round(factor * getattr(self, stage))) for stage in stages}
+        return replace(self, triplets=max(dataset.SHARD, round(factor * self.triplets)), **steps)
 
-        steps = {name: shrink(getattr(self, name), 10) for name in ("vae", "vision", "judge", "insertion", "decoder")}
-        return replace(self, triplets=shrink(self.triplets, dataset.SHARD), **steps)
 
-
-class Workshop:
-    """The stages and what they leave in `folder`."""
+class Stages:
+    """The stages of a recipe: what they leave lies in `folder`, where what is finished is read back."""
 
     def __init__(self, recipe: Recipe, folder: Path, device: str):
-        self.recipe, self.folder, self.device = recipe, folder, device
+        self.recipe = recipe
+        self.folder = folder
+        self.device = device
         self.seconds: dict[str, float] = {}
 
     def render(self, seeds: range) -> list[Path]:
@@ -72,7 +76,9 @@ class Workshop:
         self.seconds["render"] = self.seconds.get("render", 0) + time.monotonic() - started
         return shards
 
-    def train(self, name: str, make: Callable[[], Task], steps: int, rate: float, **settings) -> Modules:
+    def train(
+        self, name: str, make: Callable[[], Task], *, steps: int, learning_rate: float, **settings: Any
+    ) -> Modules:
         torch.manual_seed(self.recipe.seed)  # here, so that stages read back do not change the next one
         bar = tqdm(desc=name, total=steps, unit="step")
 
@@ -82,36 +88,50 @@ class Workshop:
             if words[0] == "step":
                 bar.update(int(words[1]) - bar.n)
 
-        common = {"warmup": min(100, steps // 10), "seed": self.recipe.seed, "device": self.device}
-        common["validate_every"] = max(100, steps // 10)
-        plan = Settings(steps, rate, **{**common, **settings})
-        result = fit(make(), plan, self.folder / name, report)
+        common = Settings(
+            steps,
+            learning_rate,
+            seed=self.recipe.seed,
+            device=self.device,
+            warmup=min(100, steps // 10),
+            validate_every=max(100, steps // 10),
+        )
+        result = fit(make(), replace(common, **settings), self.folder / name, report)
         bar.close()
         self.seconds[name] = result.seconds
         return result.modules
 
 
-def insertion_task(data: EncodedTriplets, start: Modules, vae, held_out: dataset.Arrays, device: str) -> InsertionTask:
+def insertion_task(
+    data: EncodedTriplets, vision: Modules, vae: AutoencoderKL, held_out: dataset.Arrays, *, device: str
+) -> InsertionTask:
     """The UNet from nothing and the embedding optimizer from where the vision stage left it, on encoded triplets."""
-    scenes = encode_pictures(vae, held_out["scene"][:SHEET_CASES])
-    features = encode_objects(start["vision_encoder"], held_out["objects"][:SHEET_CASES, :1])[:, 0].float()
+    scenes = held_out["scene"][:SHEET_CASES]
+    objects = held_out["objects"][:SHEET_CASES, 0]
+    targets = held_out["target"][:SHEET_CASES]
+    scene_latents = encode_pictures(vae, scenes)
+    features = encode_objects(vision["vision_encoder"], objects[:, None])[:, 0].float()
 
     def sheet(modules):
-        optimizer = modules["embedding_optimizer"]
-        context = optimizer(features.to(device))
-        latent = preview(modules["unet"], context, optimizer.null, scenes.to(device), noise_schedule(), GUIDANCE)
-        columns = [held_out["scene"], held_out["objects"][:, 0], held_out["target"]]
-        pictures = to_pictures(decode_latents(vae, latent.cpu()))
-        return grid([*(column[:SHEET_CASES] for column in columns), pictures], across=3)
+        embedding_optimizer = modules["embedding_optimizer"]
+        latents = preview(
+            modules["unet"],
+            embedding_optimizer(features.to(device)),
+            embedding_optimizer.null,
+            scene_latents.to(device),
+            noise_schedule(),
+            GUIDANCE,
+        )
+        return grid([scenes, objects, targets, to_pictures(decode_latents(vae, latents.cpu()))], across=3)
 
     return InsertionTask(
         make_unet(),
-        start["embedding_optimizer"],
+        vision["embedding_optimizer"],
         data,
         noise_schedule(),
         batch=32,
         weighting=Weighting(region=3.0),
-        head=start["head"],
+        head=vision["head"],
         rates={"embedding_optimizer": 0.4, "head": 0.4},
         draw_sheet=sheet,
     )
@@ -119,29 +139,47 @@ def insertion_task(data: EncodedTriplets, start: Modules, vae, held_out: dataset
 
 def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
     """Run the recipe in `folder` and write the models to `output`."""
-    shop = Workshop(recipe, folder, device)
-    shards = shop.render(range(recipe.triplets))
-    held = dataset.load(shop.render(dataset.VALIDATION_SEEDS), ("scene", "target", "objects", "box"))
+    stages = Stages(recipe, folder, device)
+    shards = stages.render(range(recipe.triplets))
+    held_out = dataset.load(stages.render(dataset.VALIDATION_SEEDS), ("scene", "target", "objects", "box"))
     pictures = dataset.load(shards, ("target", "box", "shape", "pattern"))
-    toys = dataset.load(shards, ("objects", "shape", "pattern", "colour", "accent"))
+    toys = dataset.load(shards, ("objects", *LABELS))
 
-    seen = shop.train("vision", lambda: VisionTask(toys, held), recipe.vision, 8e-4, weight_decay=0.02)
-    judge = shop.train("judge", lambda: JudgeTask(pictures), recipe.judge, 2e-3, ema=0.99, precision="fp32")
-    vae_settings = {"ema": 0.995, "weight_decay": 1e-4}
-    vae = shop.train("vae", lambda: VaeTask(pictures, held, recipe.vae), recipe.vae, 1.5e-3, **vae_settings)[
-        "vae"
-    ].cpu()
+    vision = stages.train(
+        "vision", lambda: VisionTask(toys, held_out), steps=recipe.vision, learning_rate=8e-4, weight_decay=0.02
+    )
+    judge = stages.train(
+        "judge",
+        lambda: JudgeTask(pictures),
+        steps=recipe.judge,
+        learning_rate=2e-3,
+        ema=0.99,
+        precision="fp32",
+    )
+    of_vae = {"ema": 0.995, "weight_decay": 1e-4}
+    trained = stages.train(
+        "vae", lambda: VaeTask(pictures, held_out, recipe.vae), steps=recipe.vae, learning_rate=1.5e-3, **of_vae
+    )
+    vae: Any = trained["vae"].cpu()
     whiten(vae, encode_pictures(vae, pictures["target"][: dataset.SHARD]))
 
-    encoder = seen["vision_encoder"].cpu()
+    vision_encoder: Any = vision["vision_encoder"].cpu()
     with tqdm(desc="encode", unit="shard") as bar:
-        data = encode(shards, folder / "encoded", vae, encoder, follow(bar))
-    trained = shop.train(
-        "insertion", lambda: insertion_task(data, seen, vae, held, device), recipe.insertion, 1e-3, ema=0.999
+        data = encode(shards, folder / "encoded", vae, vision_encoder, progress=follow(bar))
+    insertion = stages.train(
+        "insertion",
+        lambda: insertion_task(data, vision, vae, held_out, device=device),
+        steps=recipe.insertion,
+        learning_rate=1e-3,
+        ema=0.999,
     )
-    finished = vae.to(device)
-    polished = shop.train(
-        "decoder", lambda: VaeTask(pictures, held, recipe.decoder, vae=finished), recipe.decoder, 1e-3, **vae_settings
+    vae.to(device)
+    polished = stages.train(
+        "decoder",
+        lambda: VaeTask(pictures, held_out, recipe.decoder, vae=vae),
+        steps=recipe.decoder,
+        learning_rate=1e-3,
+        **of_vae,
     )
     vae = polished["vae"].cpu()
 
@@ -150,10 +188,17 @@ def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
         **preview_factors(encode_pictures(vae, sample), to_signed(sample)),
         "guidance": {"object_scale": GUIDANCE.object_scale, "scene_scale": GUIDANCE.scene_scale},
         "recipe": asdict(recipe),
-        "seconds": {name: round(value) for name, value in shop.seconds.items()},
+        "seconds": {name: round(value) for name, value in stages.seconds.items()},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}",
     }
-    save_models(output, vae, encoder, trained["embedding_optimizer"].cpu(), trained["unet"].cpu(), facts)
+    save_models(
+        output,
+        vae=vae,
+        vision_encoder=vision_encoder,
+        embedding_optimizer=cast(Any, insertion["embedding_optimizer"].cpu()),
+        unet=cast(Any, insertion["unet"].cpu()),
+        facts=facts,
+    )
     save_judge(judge["judge"].cpu(), output / "judge.safetensors")
 
 

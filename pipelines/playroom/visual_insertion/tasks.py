@@ -49,7 +49,8 @@ class VaeTask(Task):
     batch = 12
 
     def __init__(self, training: Arrays, validation: Arrays, steps: int, vae: AutoencoderKL | None = None):
-        self.pictures, self.boxes = training["target"], training["box"]
+        self.pictures = training["target"]
+        self.boxes = training["box"]
         self.held_out = validation["target"][:16]
         self.anchored_steps = 0 if vae else steps // 4
         self.basis = PatchBasis(to_signed(self.pictures[:BASIS_PICTURES]))
@@ -69,9 +70,10 @@ class VaeTask(Task):
         shift = torch.randint(-28, 29, (self.batch, 2), generator=generator)
         crops = []
         for i, index in enumerate(indices):
-            box = self.boxes[index]
-            centre = torch.tensor([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]).long() - self.crop // 2
-            x, y = (centre + shift[i] if near_toy[i] else anywhere[i]).clamp(0, room).tolist()
+            x0, y0, x1, y1 = self.boxes[index]
+            centred_on_toy = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2]).long() - self.crop // 2
+            corner = centred_on_toy + shift[i] if near_toy[i] else anywhere[i]
+            x, y = corner.clamp(0, room).tolist()
             crops.append(self.pictures[index, y : y + self.crop, x : x + self.crop])
         return to_signed(np.stack(crops))
 
@@ -83,17 +85,17 @@ class VaeTask(Task):
         return {"pictures": crops, "noise": noise, **anchor}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        x = batch["pictures"]
-        latent = encode_mode(self.vae, x).float()
+        pictures = batch["pictures"]
+        latents = encode_mode(self.vae, pictures).float()
         losses: dict[str, Tensor] = {}
         if "anchor" in batch:
-            losses["anchor"] = F.mse_loss(latent, batch["anchor"])
-        shaken = batch.get("anchor", latent) + LATENT_NOISE * batch["noise"]
-        y = decode_latents(self.vae, shaken).float()
-        losses["mse"] = F.mse_loss(y, x)
-        edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (-1, -2))
-        losses["loss"] = 4 * losses["mse"] + 0.5 * (y - x).abs().mean() + 0.4 * edges
-        losses["loss"] = losses["loss"] + losses.get("anchor", 0) + 1e-3 * latent.square().mean()
+            losses["anchor"] = F.mse_loss(latents, batch["anchor"])
+        noisy_latents = batch.get("anchor", latents) + LATENT_NOISE * batch["noise"]
+        restored = decode_latents(self.vae, noisy_latents).float()
+        losses["mse"] = F.mse_loss(restored, pictures)
+        edges = sum((restored.diff(dim=axis) - pictures.diff(dim=axis)).abs().mean() for axis in (-1, -2))
+        losses["loss"] = 4 * losses["mse"] + 0.5 * (restored - pictures).abs().mean() + 0.4 * edges
+        losses["loss"] = losses["loss"] + losses.get("anchor", 0) + 1e-3 * latents.square().mean()
         return losses
 
     def sheet(self, modules) -> Image.Image:
@@ -105,26 +107,31 @@ class VaeTask(Task):
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, latents: Tensor) -> None:
     """Fold mean and spread of `latents` [N,4,h,w] into the 1x1 convolutions around them: they get unit variance."""
-    mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
-    into, out = cast(Any, vae.quant_conv), cast(Any, vae.post_quant_conv)
-    into.weight[:4] /= spread.view(-1, 1, 1, 1)
-    into.bias[:4] = (into.bias[:4] - mean) / spread
-    into.weight[4:] = 0  # the log variance is never used: a sample is the mode
-    into.bias[4:] = -30
-    out.bias += out.weight[:, :, 0, 0] @ mean
-    out.weight *= spread.view(1, -1, 1, 1)
+    mean = latents.mean((0, 2, 3))
+    deviation = latents.std((0, 2, 3))
+    before = cast(Any, vae.quant_conv)
+    before.weight[:4] /= deviation.view(-1, 1, 1, 1)
+    before.bias[:4] = (before.bias[:4] - mean) / deviation
+    before.weight[4:] = 0  # the log variance is never used: a sample is the mode
+    before.bias[4:] = -30
+    after = cast(Any, vae.post_quant_conv)
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= deviation.view(1, -1, 1, 1)
 
 
 class VisionTask(Task):
     """Name shape, pattern and colours of a toy from its picture, through the context the UNet will read."""
 
     def __init__(self, training: Arrays, validation: Arrays, batch: int = 48):
-        self.objects, self.labels = training["objects"], label_tensors(training)
+        self.objects = training["objects"]
+        self.labels = label_tensors(training)
         self.batch = batch
-        self.encoder, self.optimizer, self.head = make_vision_encoder(), make_embedding_optimizer(), ToyHead()
+        self.encoder = make_vision_encoder()
+        self.embedding_optimizer = make_embedding_optimizer()
+        self.head = ToyHead()
 
     def modules(self):
-        return {"vision_encoder": self.encoder, "embedding_optimizer": self.optimizer, "head": self.head}
+        return {"vision_encoder": self.encoder, "embedding_optimizer": self.embedding_optimizer, "head": self.head}
 
     def draw(self, step: int, generator: torch.Generator) -> Batch:
         return {
@@ -133,11 +140,11 @@ class VisionTask(Task):
         }
 
     def fetch(self, share: Batch) -> Batch:
-        index, view = share["index"], share["view"]
+        index = share["index"]
         labels = {name: values[index] for name, values in self.labels.items()}
-        return {"pixels": to_signed(self.objects[index.numpy(), view.numpy()]), **labels}
+        return {"pixels": to_signed(self.objects[index.numpy(), share["view"].numpy()]), **labels}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        context = self.optimizer(self.encoder(pixel_values=batch["pixels"]).last_hidden_state)
+        context = self.embedding_optimizer(self.encoder(pixel_values=batch["pixels"]).last_hidden_state)
         parts = self.head.loss(context, batch)
         return {"loss": parts["identity"], **parts}

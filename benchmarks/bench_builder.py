@@ -36,12 +36,12 @@ def stored(pixels: np.ndarray, kind: str) -> dict[str, Any]:
 
 def make_row(number: int, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Row and mask `number`: a rectangle of its own colour on noise; the mask is larger, and not square."""
-    chance = np.random.default_rng(number)
-    scene = np.repeat(np.repeat(chance.integers(0, 255, (size // 8, size // 8, 3), np.uint8), 8, 0), 8, 1)
-    left, top = chance.integers(0, size // 2, 2)
-    width, height = chance.integers(size // 4, size // 2, 2)
+    rng = np.random.default_rng(number)
+    scene = rng.integers(0, 255, (size // 8, size // 8, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    left, top = rng.integers(0, size // 2, 2)
+    width, height = rng.integers(size // 4, size // 2, 2)
     target = scene.copy()
-    target[top : top + height, left : left + width] = chance.integers(0, 255, 3)
+    target[top : top + height, left : left + width] = rng.integers(0, 255, 3)
     mask = np.zeros((size, 2 * size), np.uint8)
     mask[top : top + height, 2 * left : 2 * (left + width)] = 255
     key = {
@@ -82,7 +82,8 @@ def start(sources: tuple[Path, Path], folder: Path, *options: str, **variables: 
 
 def finish(process: subprocess.Popen, folder: Path) -> None:
     """Wait for its end. Raises RuntimeError with what it printed when it failed."""
-    if code := process.wait(1800):
+    code = process.wait(1800)
+    if code:
         printed = folder.with_suffix(".txt").read_text(encoding="utf-8", errors="replace")
         raise RuntimeError(f"The build of {folder} ended with {code}:\n{printed[-4000:]}")
 
@@ -124,17 +125,19 @@ def main() -> None:
         work = Path(temporary)
         sources = make_sources(work / "sources", options.rows, options.size)
         seconds = 0.0
-        for name, extra in {"1": (), "3": (), "ray": ("--ray",)}.items():
-            finish(start(sources, work / name, "--workers", "1" if name == "1" else "3", *extra), work / name)
+        ways = {"1": ("--workers", "1"), "3": ("--workers", "3"), "ray": ("--workers", "3", "--ray")}
+        for name, arguments in ways.items():
+            finish(start(sources, work / name, *arguments), work / name)
             if name == "1":
                 seconds = computed()
             print(f"built, workers: {name}", flush=True)
-        whole, total = contents(work / "1"), units(work / "1")
+        whole = contents(work / "1")
+        total = units(work / "1")
+        killed = work / "killed"
         kills = 0
         for kill in range(KILLS):
-            killed = work / "killed"
             kills += kill_at(start(sources, killed, "--workers", "2"), killed, (kill + 1) * total // (KILLS + 1))
-        finish(start(sources, work / "killed", "--workers", "2"), work / "killed")
+        finish(start(sources, killed, "--workers", "2"), killed)
         same = {name: contents(work / name) == whole for name in ("3", "ray", "killed")}
     print(f"{same}, {kills} kills")
     where = f"{options.rows} rows of {options.size} px"

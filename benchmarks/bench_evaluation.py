@@ -34,16 +34,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "evaluation")
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file of the repository")
     options = parser.parse_args()
-    words = ["evaluate", "--benchmark", "playroom", "--limit", str(options.cases), "--output", str(options.folder)]
-    words += ["--method", *METHODS, "--vae", str(MODELS / "vae"), "--models", str(MODELS)]
-    code = visual_insertion([*words, "--paint-by-example", str(MODELS / "paint_by_example"), "--device", "cpu"])
+    arguments = ["evaluate", "--benchmark", "playroom", "--limit", str(options.cases), "--output", str(options.folder)]
+    arguments += ["--method", *METHODS, "--vae", str(MODELS / "vae"), "--models", str(MODELS)]
+    arguments += ["--paint-by-example", str(MODELS / "paint_by_example"), "--device", "cpu"]
+    code = visual_insertion(arguments)
     if code:
         raise SystemExit(code)
-    found = json.loads((options.folder / "report.json").read_text(encoding="utf-8"))["summary"]
+    summary = json.loads((options.folder / "report.json").read_text(encoding="utf-8"))["summary"]
     figures: dict[str, tuple[float, str]] = {}
-    for method, row in found.items():
+    for method, row in summary.items():
         for figure, (metric, unit) in METRICS.items():
-            if interval := row.get(metric):
+            interval = row.get(metric)
+            if interval:
                 name = f"{method.replace('-', '_')}_{figure}"
                 figures[name] = (round(interval["value"], 4), unit)
                 ends = {end: interval[end] for end in ("low", "high") if interval[end] is not None}

@@ -21,7 +21,10 @@ from ..tests import paint_by_example_parts as parts
 from .figures import record
 
 FULL = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, projection_dim=768, intermediate_size=8)
-STEPS, SCALE, SEED, FOLDER = 12, 5.0, 3, "small"
+STEPS = 12
+SCALE = 5.0
+SEED = 3
+FOLDER = "small"
 
 
 @torch.inference_mode()
@@ -33,8 +36,9 @@ def encoder_error() -> float:
     generator = torch.Generator().manual_seed(1)
     errors = []
     for tokens in (1, 4):
-        seen = torch.randn(2, tokens, 1024, generator=generator)
-        errors.append(parts.relative(ours(seen), theirs.proj_out(theirs.final_layer_norm(theirs.mapper(seen)))))
+        pooled = torch.randn(2, tokens, 1024, generator=generator)
+        reference = theirs.proj_out(theirs.final_layer_norm(theirs.mapper(pooled)))
+        errors.append(parts.relative(ours(pooled), reference))
     return max(errors)
 
 
@@ -48,23 +52,24 @@ def loop_error(base: Path) -> float:
     folder.mkdir(parents=True)
     networks = parts.write_folder(folder)
     generator = torch.Generator().manual_seed(1)
-    scene, exemplar = (torch.rand(1, *size, 3, generator=generator) for size in ((80, 96), (40, 60)))
+    scene = torch.rand(1, 80, 96, 3, generator=generator)
+    exemplar = torch.rand(1, 40, 60, 3, generator=generator)
     mask = torch.zeros(1, 80, 96)
     mask[:, 20:61, 30:77] = 1
 
     model, vae, vision, encoder = comfy("PaintByExampleLoader", name=FOLDER)
     pair = comfy("PaintByExampleEncode", clip_vision=vision, exemplar_encoder=encoder, image=exemplar)
-    given = dict(positive=pair[0], negative=pair[1], vae=vae, image=scene, mask=mask)
-    positive, negative, latent = comfy("PaintByExampleConditioning", **given)
+    inputs = dict(positive=pair[0], negative=pair[1], vae=vae, image=scene, mask=mask)
+    positive, negative, latent = comfy("PaintByExampleConditioning", **inputs)
     inputs = dict(model=model, positive=positive, negative=negative, latent_image=latent)
     settings = dict(seed=SEED, steps=STEPS, cfg=SCALE, sampler_name="ddim", scheduler="ddim_uniform", denoise=1.0)
-    (made,) = comfy("KSampler", **inputs, **settings)
+    (result,) = comfy("KSampler", **inputs, **settings)
 
     hole = 2 * inpainting.masked_scene(scene, mask).movedim(-1, 1) - 1
-    shown = networks["vae"].encode(hole).latent_dist.mode() * 0.18215
+    masked = networks["vae"].encode(hole).latent_dist.mode() * 0.18215
     timesteps = parts.ddim_timesteps(STEPS)
     sigma = model.get_model_object("model_sampling").sigmas[timesteps[-1]].cpu()
-    noise = torch.randn(shown.shape, generator=torch.Generator().manual_seed(SEED))
+    noise = torch.randn(masked.shape, generator=torch.Generator().manual_seed(SEED))
 
     def predict(x, step, context):
         return networks["unet"](x, step, encoder_hidden_states=context).sample
@@ -72,23 +77,23 @@ def loop_error(base: Path) -> float:
     x = parts.reference_loop(
         predict,
         noise * sigma / (1 + sigma**2).sqrt(),  # the host starts a run below full noise without the clean part
-        shown,
+        masked,
         1 - inpainting.latent_mask(mask),
         *(conditioning[0][0] for conditioning in pair),
         SCALE,
         timesteps,
         last=1.0,
     )
-    return parts.relative(made["samples"] * 0.18215, x)
+    return parts.relative(result["samples"] * 0.18215, x)
 
 
 def main() -> int:
     torch.set_num_threads(1)
-    found = {"encoder_rel": encoder_error()}
+    errors = {"encoder_rel": encoder_error()}
     gc.collect()
     with tempfile.TemporaryDirectory() as base:
-        found["ddim_loop_rel"] = loop_error(Path(base))
-    values = {name: (value, "relative error") for name, value in found.items()}
+        errors["ddim_loop_rel"] = loop_error(Path(base))
+    values = {name: (error, "relative error") for name, error in errors.items()}
     path = record("exemplar", values, "python dev.py bench exemplar")
-    print(f"{found}\nwrote {path}")
+    print(f"{errors}\nwrote {path}")
     return 0

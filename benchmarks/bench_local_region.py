@@ -26,7 +26,8 @@ from ..pipelines.playroom.world.triplets import make_triplet
 from .bench_playroom import boot
 from .figures import ROOT, record
 
-SMALL, LARGE = 512, 4096  # px, sides of the scenes
+SMALL = 512  # px, sides of the scenes
+LARGE = 4096
 SCALES = {"object_scale": 2.5, "scene_scale": 1.2}
 SAMPLING = dict(seed=1, sampler_name="euler", scheduler="normal", denoise=1.0)
 
@@ -35,14 +36,16 @@ class Insertions:
     """One object into scenes of any size, as a whole or through a local region."""
 
     def __init__(self, working_size: int, steps: int):
-        self.node, self.working_size, self.steps = boot(), working_size, steps
+        self.node = boot()
+        self.working_size = working_size
+        self.steps = steps
         import_module("comfy.utils").set_progress_bar_enabled(False)
         triplet = make_triplet(dataset.VALIDATION_SEEDS.start)
         self.room = torch.from_numpy(triplet.scene).movedim(-1, 0)[None].float() / 255
         self.model, self.vae, clip_vision, optimizer = self.node("PlayroomModels")
         thing = torch.from_numpy(triplet.objects[:1]).float() / 255
-        (seen,) = self.node("ObjectImageEncode", clip_vision=clip_vision, image=thing)
-        self.tokens = self.node("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)
+        (encoded,) = self.node("ObjectImageEncode", clip_vision=clip_vision, image=thing)
+        self.tokens = self.node("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=encoded)
         (self.guidance,) = self.node("GuidanceControl", **SCALES)
 
     def scene(self, side: int) -> torch.Tensor:
@@ -83,8 +86,8 @@ def interleaved(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[
 
 def own_peak_mb() -> float:
     """The most memory this process has had so far, MB; Linux only. (A child's ru_maxrss starts at its parent's.)"""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    _, _, peak = Path("/proc/self/status").read_text().partition("VmHWM:")
+    return int(peak.split()[0]) / 1024
 
 
 def peak_mb(side: int, arguments: argparse.Namespace) -> float:
@@ -110,7 +113,8 @@ def main() -> int:
         print(own_peak_mb())
         return 0
 
-    small, large = insert.scene(SMALL), insert.scene(LARGE)
+    small = insert.scene(SMALL)
+    large = insert.scene(LARGE)
     result, changed = insert.local(large)
     untouched = changed == 0
     equal = torch.equal(result[untouched], large[untouched]) and bool((result != large).any())
@@ -121,11 +125,11 @@ def main() -> int:
         "4096 through a region": lambda: insert.local(large),
     }
     seconds = interleaved(ways, args.repeats)
-    for name, of in seconds.items():
-        print(f"{name:24}{median(of):8.3f} s")
-    whole, through, far = seconds.values()
-    to_region = median(a / b for a, b in zip(far, through, strict=True))
-    to_whole = median(a / b for a, b in zip(far, whole, strict=True))
+    for name, times in seconds.items():
+        print(f"{name:24}{median(times):8.3f} s")
+    whole, small_region, large_region = seconds.values()
+    to_region = median(a / b for a, b in zip(large_region, small_region, strict=True))
+    to_whole = median(a / b for a, b in zip(large_region, whole, strict=True))
     peaks = {side: peak_mb(side, args) for side in (SMALL, LARGE)}
     scene_mb = large.untyped_storage().nbytes() / 2**20
     print(f"4096 px takes {to_region:.3f} of the time of 512 px through a region, {to_whole:.3f} of that without one")

@@ -20,11 +20,15 @@ from ..pipelines.playroom.judging import oracle
 from ..pipelines.playroom.judging.judge import load_judge
 from ..pipelines.playroom.pictures import grid
 from ..pipelines.playroom.world import dataset
-from .figures import ROOT, record
+from .figures import ROOT, joined, record
 
 MODELS = ROOT / "playroom_models"
 WORKFLOW = ROOT / "example_workflows" / "api" / "insert_object.json"
 BATCH = 32
+WIDGETS: dict[str, dict[str, type]] = {  # that an option may set instead of the workflow
+    "guidance": {"object_scale": float, "scene_scale": float, "object_end": float, "object_rescale": float},
+    "sampler": {"steps": int, "sampler_name": str, "scheduler": str},
+}
 UNITS = {
     "inserted_rate": "share of cases",
     "colour_distance": "RGB distance, 0..255",
@@ -39,13 +43,13 @@ UNITS = {
 
 def shipped_settings() -> dict[str, dict]:
     """Inputs of the sampler and the guidance node in the shipped basic workflow."""
-    graph = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-    wanted = {"ImageConditionedPix2PixSampler": "sampler", "GuidanceControl": "guidance"}
-    return {
-        wanted[node["class_type"]]: {k: v for k, v in node["inputs"].items() if not isinstance(v, list)}
-        for node in graph.values()
-        if node["class_type"] in wanted
-    }
+    names = {"ImageConditionedPix2PixSampler": "sampler", "GuidanceControl": "guidance"}
+    settings = {}
+    for node in json.loads(WORKFLOW.read_text(encoding="utf-8")).values():
+        if node["class_type"] in names:
+            widgets = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
+            settings[names[node["class_type"]]] = widgets
+    return settings
 
 
 class Inserter:
@@ -59,11 +63,10 @@ class Inserter:
     def __call__(self, scenes: np.ndarray, objects: np.ndarray, seed: int) -> np.ndarray:
         """uint8 scenes [B,H,W,3], one object [B,h,w,3] each -> uint8 results."""
         scene = torch.from_numpy(scenes).float() / 255
-        (seen,) = self.node(
-            "ObjectImageEncode", clip_vision=self.clip_vision, image=torch.from_numpy(objects).float() / 255
-        )
+        image = torch.from_numpy(objects).float() / 255
+        (encoded,) = self.node("ObjectImageEncode", clip_vision=self.clip_vision, image=image)
         positive, negative = self.node(
-            "EmbeddingOptimizer", embedding_optimizer=self.optimizer, clip_vision_output=seen, views="separate"
+            "EmbeddingOptimizer", embedding_optimizer=self.optimizer, clip_vision_output=encoded, views="separate"
         )
         (guidance,) = self.node("GuidanceControl", **self.settings["guidance"])
         common = dict(model=self.model, vae=self.vae, scene=scene, positive=positive, negative=negative)
@@ -94,47 +97,41 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--split", choices=["test", "validation"], default="test")
-    for name in ("object_scale", "scene_scale", "object_end", "object_rescale"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float)
-    for name in ("steps", "sampler_name", "scheduler"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int if name == "steps" else str)
+    for widgets in WIDGETS.values():
+        for name, kind in widgets.items():
+            parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file")
     options = parser.parse_args()
     settings = shipped_settings()
-    for group, names in (
-        ("guidance", ("object_scale", "scene_scale", "object_end", "object_rescale")),
-        ("sampler", ("steps", "sampler_name", "scheduler")),
-    ):
-        settings[group] |= {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    for node, widgets in WIDGETS.items():
+        settings[node] |= {name: getattr(options, name) for name in widgets if getattr(options, name) is not None}
 
     seeds = dataset.TEST_SEEDS if options.split == "test" else dataset.VALIDATION_SEEDS
     truth = dataset.render_arrays(seeds[: options.cases], views=1)
     judge = load_judge(MODELS / "judge.safetensors")
     insert = Inserter(boot(), settings)
-    restored = np.concatenate(
-        [insert.round_trip(truth["scene"][i : i + BATCH]) for i in range(0, options.cases, BATCH)]
-    )
-    tables, sheet = [], None
-    for seed in range(options.seeds):
-        batches = range(0, options.cases, BATCH)
-        results = np.concatenate(
-            [
-                insert(truth["scene"][i : i + BATCH], truth["objects"][i : i + BATCH, 0], seed * 1000 + i)
-                for i in tqdm(batches, desc=f"seed {seed}", leave=False)
-            ]
-        )
-        tables.append(oracle.score(results, restored, truth, judge))
-        sheet = sheet or grid([truth["scene"][:36], truth["objects"][:36, 0], results[:36]], across=4)
-    figures = oracle.summary({name: np.concatenate([t[name] for t in tables]) for name in tables[0]})
-    for name, value in figures.items():
-        print(f"{name:32}{value:.4f}  {UNITS[name]}")
     output = ROOT / "output" / "bench"
     output.mkdir(parents=True, exist_ok=True)
-    sheet.save(output / "playroom.png")
+    scenes = truth["scene"]
+    objects = truth["objects"][:, 0]
+    starts = range(0, options.cases, BATCH)
+    restored = np.concatenate([insert.round_trip(scenes[start : start + BATCH]) for start in starts])
+    tables = []
+    for seed in range(options.seeds):
+        batches = []
+        for start in tqdm(starts, desc=f"seed {seed}", leave=False):
+            part = slice(start, start + BATCH)
+            batches.append(insert(scenes[part], objects[part], seed * 1000 + start))
+        results = np.concatenate(batches)
+        tables.append(oracle.score(results, restored, truth, judge))
+        if not seed:
+            grid([scenes[:36], objects[:36], results[:36]], across=4).save(output / "playroom.png")
+    figures = oracle.summary(joined(tables))
+    for name, value in figures.items():
+        print(f"{name:32}{value:.4f}  {UNITS[name]}")
     if not options.dry:
-        print(
-            record("it_runs", {k: (round(v, 4), UNITS[k]) for k, v in figures.items()}, "python dev.py bench playroom")
-        )
+        recorded = {name: (round(value, 4), UNITS[name]) for name, value in figures.items()}
+        print(record("it_runs", recorded, "python dev.py bench playroom"))
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ CONFIG = {"in_channels": 8, "cross_attention_dim": 768}  # diffusers' defaults a
 FOLDER = "random"
 
 
-def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(noisy latent and scene [2,8,32,32], steps [2], context [2,77,768]), always the same."""
     generator = torch.Generator().manual_seed(1)
-    noisy, context = (torch.randn(shape, generator=generator) for shape in ((2, 8, 32, 32), (2, 77, 768)))
+    noisy = torch.randn(2, 8, 32, 32, generator=generator)
+    context = torch.randn(2, 77, 768, generator=generator)
     return noisy, torch.tensor([20, 900]), context
 
 
@@ -40,30 +41,26 @@ def of_diffusers(folder: Path) -> torch.Tensor:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(dict(network.config)), encoding="utf-8")
     save_file(network.state_dict(), folder / "diffusion_pytorch_model.safetensors")
-    noisy, steps, context = given()
+    noisy, steps, context = inputs()
     return network(noisy, steps, context).sample
 
 
 @torch.inference_mode()
 def of_the_host(base: Path) -> torch.Tensor:
     """The prediction of the MODEL that our node loads from the folder, in float32 on the CPU."""
-    node = InProcess(_home(), base)
-    (model,) = node("Pix2PixUNetLoader", name=FOLDER, weights="as saved")
-    noisy, steps, context = given()
-    return model.model.diffusion_model(noisy, steps, context=context)
-
-
-def _home() -> Path:
     home = find_host()
     assert home, "no ComfyUI yet: run `python dev.py test` once, or set COMFYUI_PATH"
-    return home
+    node = InProcess(home, base)
+    (model,) = node("Pix2PixUNetLoader", name=FOLDER, weights="as saved")
+    noisy, steps, context = inputs()
+    return model.model.diffusion_model(noisy, steps, context=context)
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as base:
-        wanted = of_diffusers(Path(base, "models", "diffusers", FOLDER))
+        reference = of_diffusers(Path(base, "models", "diffusers", FOLDER))
         gc.collect()
-        made = of_the_host(Path(base))
-    relative = float((made - wanted).norm() / wanted.norm())
+        prediction = of_the_host(Path(base))
+    relative = float((prediction - reference).norm() / reference.norm())
     print(f"converted_unet_rel {relative:g}")
     record("flagship", {"converted_unet_rel": (relative, "relative norm")}, "python dev.py bench real_weights")

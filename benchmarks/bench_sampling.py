@@ -16,22 +16,25 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..devtools.environment import ROOT, find_host
 from ..devtools.inprocess import InProcess
+from ..pipelines.sampling.guidance import Guidance
+from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 from .timing import Way, interleaved, ratios, summary, table
 
 MODELS = ROOT / "playroom_models"
 OURS = "our node"
 
 
-def host_ways(comfy: InProcess, scene, thing, steps: int, s_t: float, s_i: float) -> dict[str, Way]:
+def host_ways(comfy: InProcess, scene: Tensor, thing: Tensor, steps: int, guidance: Guidance) -> dict[str, Way]:
     """Our sampler node, and the same of stock nodes, both in the real host."""
     model, vae, vision, optimizer = comfy("PlayroomModels")
-    (seen,) = comfy("ObjectImageEncode", clip_vision=vision, image=thing)
-    positive, negative = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=seen)
-    (guidance,) = comfy("GuidanceControl", object_scale=s_t, scene_scale=s_i)
-    conditions = dict(model=model, vae=vae, scene=scene, positive=positive, negative=negative, guidance=guidance)
+    (encoded,) = comfy("ObjectImageEncode", clip_vision=vision, image=thing)
+    positive, negative = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=encoded)
+    (control,) = comfy("GuidanceControl", object_scale=guidance.object_scale, scene_scale=guidance.scene_scale)
+    conditions = dict(model=model, vae=vae, scene=scene, positive=positive, negative=negative, guidance=control)
     schedule = dict(scheduler="normal", steps=steps, denoise=1.0)
 
     def ours():
@@ -39,12 +42,13 @@ def host_ways(comfy: InProcess, scene, thing, steps: int, s_t: float, s_i: float
         return comfy("SceneDecode", latent=latent, vae=vae, scene=scene)
 
     def stock():
-        full, shown, empty = comfy(
+        full, scene_alone, empty = comfy(
             "InstructPixToPixConditioning", positive=positive, negative=negative, vae=vae, pixels=scene
         )
-        scales = dict(cfg_conds=s_t, cfg_cond2_negative=s_i, style="regular")
-        (guider,) = comfy("DualCFGGuider", model=model, cond1=full, cond2=shown, negative=negative, **scales)
-        (noise,), (sampler,) = comfy("RandomNoise", noise_seed=0), comfy("KSamplerSelect", sampler_name="euler")
+        scales = dict(cfg_conds=guidance.object_scale, cfg_cond2_negative=guidance.scene_scale, style="regular")
+        (guider,) = comfy("DualCFGGuider", model=model, cond1=full, cond2=scene_alone, negative=negative, **scales)
+        (noise,) = comfy("RandomNoise", noise_seed=0)
+        (sampler,) = comfy("KSamplerSelect", sampler_name="euler")
         (sigmas,) = comfy("BasicScheduler", model=model, **schedule)
         latent, _ = comfy(
             "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=empty
@@ -55,11 +59,8 @@ def host_ways(comfy: InProcess, scene, thing, steps: int, s_t: float, s_i: float
     return {OURS: Way(ours, unet), "stock graph": Way(stock, unet)}
 
 
-def diffusers_ways(scene, thing, steps: int, s_t: float, s_i: float) -> dict[str, Way]:
+def diffusers_ways(scene: Tensor, thing: Tensor, steps: int, guidance: Guidance) -> dict[str, Way]:
     """diffusers' InstructPix2Pix pipeline as it is, and our stand-alone pipeline on it."""
-    from ..pipelines.sampling.guidance import Guidance
-    from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
-
     alone = VisualInsertionPipeline.from_folder(MODELS)
     stock = alone.pipeline
     stock.set_progress_bar_config(disable=True)
@@ -71,14 +72,14 @@ def diffusers_ways(scene, thing, steps: int, s_t: float, s_i: float) -> dict[str
             prompt_embeds=context,
             negative_prompt_embeds=null,
             num_inference_steps=steps,
-            guidance_scale=s_t,
-            image_guidance_scale=s_i,
+            guidance_scale=guidance.object_scale,
+            image_guidance_scale=guidance.scene_scale,
             generator=torch.Generator().manual_seed(0),
             output_type="pt",
         )
 
     def ours():
-        return alone(scene, thing, None, Guidance(s_t, s_i), steps=steps, sampler="euler")
+        return alone(scene, thing, guidance=guidance, steps=steps, sampler="euler")
 
     return {"diffusers": Way(theirs, stock.unet), "stand-alone": Way(ours, stock.unet)}
 
@@ -115,15 +116,17 @@ def main() -> int:
     if not host:
         parser.error("no ComfyUI yet: run this through `python dev.py bench`, or set COMFYUI_PATH")
     torch.set_num_threads(args.threads)
-    draw = torch.Generator().manual_seed(0)
-    scene, thing = (torch.rand(1, side, side, 3, generator=draw) for side in (args.size, 64))
-    settings = (scene, thing, args.steps, args.object_scale, args.scene_scale)
+    generator = torch.Generator().manual_seed(0)
+    scene = torch.rand(1, args.size, args.size, 3, generator=generator)
+    thing = torch.rand(1, 64, 64, 3, generator=generator)
+    settings = (scene, thing, args.steps, Guidance(args.object_scale, args.scene_scale))
     with tempfile.TemporaryDirectory() as base:
         comfy = InProcess(host, Path(base))
         import_module("comfy.utils").set_progress_bar_enabled(False)
         ways = {**host_ways(comfy, *settings), **diffusers_ways(*settings)}
         runs = interleaved(ways, args.repeats)
-    rows, faster = summary(runs), ratios(runs, OURS)
+    rows = summary(runs)
+    faster = ratios(runs, OURS)
     print(table(rows))
     for name, ratio in faster.items():
         print(f"{OURS} is {ratio:.3f} times as fast as {name}")
@@ -133,7 +136,7 @@ def main() -> int:
         "machine": {"device": "cpu", "processor": platform.machine(), "python": platform.python_version(), **versions},
         "medians": rows,
         "times_as_fast": faster,
-        "runs": {name: [asdict(run) for run in of] for name, of in runs.items()},
+        "runs": {name: list(map(asdict, of_way)) for name, of_way in runs.items()},
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -72,7 +73,7 @@ def make_encoder() -> Any:
     return random_weights(lambda: CLIPVisionModelWithProjection(shape)).requires_grad_(False).eval()
 
 
-def make_optimizer() -> Any:
+def make_embedding_optimizer() -> Any:
     return build(OptimizerSettings("resampler", encoder_width=1024, context_width=768, context_tokens=77))
 
 
@@ -95,26 +96,27 @@ def ours(size: int, batch: int, device: str, augmented: bool) -> Callable[[], ob
     tokens = None if augmented else torch.randn(batch, 1, 257, 1024)
     region = torch.zeros(batch, 1, 1, size // 8, size // 8, dtype=torch.bool)
     data = EncodedTriplets(latents, latents, tokens, region)
-    live: dict[str, Any] = dict(pictures=Pictures(), encoders={"features": encoder}) if augmented else {}
-    task = InsertionTask(unet, make_optimizer(), data, NOISE, batch, **live)
-    settings = Settings(**{**SETTINGS.__dict__, "device": device})
-    return Trainer(task, settings).step
+    live: dict[str, Any] = {"pictures": Pictures(), "encoders": {"features": encoder}} if augmented else {}
+    task = InsertionTask(unet, make_embedding_optimizer(), data, NOISE, batch=batch, **live)
+    return Trainer(task, replace(SETTINGS, device=device)).step
 
 
 def stock(size: int, batch: int, device: str, whole_unet: bool) -> Callable[[], object]:
     """The step of diffusers' example, with object pictures in the place of instructions."""
-    unet, optimizer = make_unet().to(device), make_optimizer().to(device)
-    vae, encoder = (
-        network.to(device, torch.bfloat16).requires_grad_(False) for network in (make_vae(), make_encoder())
-    )
+    unet = make_unet().to(device)
+    embedding_optimizer = make_embedding_optimizer().to(device)
+    vae = make_vae().to(device, torch.bfloat16).requires_grad_(False)
+    encoder = make_encoder().to(device, torch.bfloat16)
     if whole_unet:
         unet.enable_gradient_checkpointing()
     else:
         train_part(unet, "attn2", *ATTN2)
-    trained = [p for network in (unet, optimizer) for p in network.parameters() if p.requires_grad]
+    parameters = [*unet.parameters(), *embedding_optimizer.parameters()]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     adam = torch.optim.AdamW(trained, lr=5e-5)
     pictures = {name: torch.randn(batch, 3, size, size, device=device) for name in ("edited", "original")}
-    objects, null = torch.randn(batch, 3, 224, 224, device=device), torch.zeros(77, 768, device=device)
+    objects = torch.randn(batch, 3, 224, 224, device=device)
+    null = torch.zeros(77, 768, device=device)
     unet.train()
 
     def step():
@@ -129,7 +131,7 @@ def stock(size: int, batch: int, device: str, whole_unet: bool) -> Callable[[], 
         noisy = NOISE.add_noise(latents, noise, moments)
         chance = torch.rand(batch, device=device)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            context = optimizer(tokens.float())
+            context = embedding_optimizer(tokens.float())
             context = torch.where((chance < 0.1)[:, None, None], null.to(context), context)
             original = original * (1 - ((chance >= 0.05) & (chance < 0.15)).float())[:, None, None, None]
             out = unet(torch.cat([noisy, original], 1), moments, context, return_dict=False)[0]
@@ -150,21 +152,22 @@ WAYS: dict[str, Callable[[int, int, str], Callable[[], object]]] = {
 }
 
 
-def measure(way: str, size: int, batch: int, device: str, steps: int) -> dict[str, float]:
+def measure(way: str, *, size: int, batch: int, device: str, steps: int) -> dict[str, float]:
     """Median seconds of a step, after one that does not count, and this process's memory.
 
     On a CPU they are this process's own seconds of computing, which other work on a shared machine lengthens less.
     """
-    step, found = WAYS[way](size, batch, device), []
+    step = WAYS[way](size, batch, device)
+    seconds = []
     clock = time.process_time if device == "cpu" else time.perf_counter
     for _ in range(steps + 1):
         started = clock()
         step()
         if device != "cpu":
             torch.cuda.synchronize()
-        found.append(clock() - started)
+        seconds.append(clock() - started)
     used = torch.cuda.max_memory_allocated() if device != "cpu" else psutil.Process().memory_info().rss
-    return {"seconds": median(found[1:]), "gb": used / 1e9}
+    return {"seconds": median(seconds[1:]), "gb": used / 1e9}
 
 
 def main() -> None:
@@ -178,22 +181,17 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file")
     parser.add_argument("--way", choices=WAYS, help="measure one, print JSON (for the processes)")
     options = parser.parse_args()
+    shape = {name: getattr(options, name) for name in ("device", "size", "batch", "steps")}
     if options.way:
-        print(json.dumps(measure(options.way, options.size, options.batch, options.device, options.steps)))
+        print(json.dumps(measure(options.way, **shape)))
         return
 
-    shape = [f"--{name}={getattr(options, name)}" for name in ("device", "size", "batch", "steps")]
     rounds: list[dict[str, dict[str, float]]] = []
     for _ in range(options.rounds):
         rounds.append({})
         for way in WAYS:
-            command = [
-                sys.executable,
-                str(ROOT / "devtools/pack.py"),
-                __name__.partition(".")[2],
-                f"--way={way}",
-                *shape,
-            ]
+            command = [sys.executable, str(ROOT / "devtools/pack.py"), __name__.partition(".")[2], f"--way={way}"]
+            command += [f"--{name}={value}" for name, value in shape.items()]
             ended = subprocess.run(command, capture_output=True, text=True, check=True)
             rounds[-1][way] = json.loads(ended.stdout.splitlines()[-1])
             print(way, rounds[-1][way], flush=True)

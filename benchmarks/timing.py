@@ -29,14 +29,18 @@ class Run:
 
 def measure(way: Way) -> Run:
     """Make one image. Meant for a CPU: nothing waits for a device."""
-    begun, inside, rows = [0.0], [0.0], [0]
+    inside = 0.0
+    entered = 0.0
+    rows = 0
 
     def enter(_, args):
-        rows[0] += len(args[0])
-        begun[0] = time.perf_counter()
+        nonlocal rows, entered
+        rows += len(args[0])
+        entered = time.perf_counter()
 
     def leave(*_):
-        inside[0] += time.perf_counter() - begun[0]
+        nonlocal inside
+        inside += time.perf_counter() - entered
 
     hooks = [way.unet.register_forward_pre_hook(enter), way.unet.register_forward_hook(leave)]
     start = time.perf_counter()
@@ -44,7 +48,7 @@ def measure(way: Way) -> Run:
     total = time.perf_counter() - start
     for hook in hooks:
         hook.remove()
-    return Run(total, inside[0], rows[0])
+    return Run(total=total, inside=inside, evaluations=rows)
 
 
 def interleaved(ways: Mapping[str, Way], repeats: int) -> dict[str, list[Run]]:
@@ -59,30 +63,32 @@ def interleaved(ways: Mapping[str, Way], repeats: int) -> dict[str, list[Run]]:
 
 
 def summary(runs: Mapping[str, list[Run]]) -> dict[str, dict[str, float]]:
-    """Medians per way, seconds."""
-    return {
-        name: {
-            "seconds_per_image": median(run.total for run in of),
-            "seconds_per_evaluation": median(run.inside / run.evaluations for run in of),
-            "seconds_outside_unet": median(run.total - run.inside for run in of),
-            "evaluations_per_image": of[0].evaluations,
+    """Medians of each way, in seconds."""
+    rows = {}
+    for name, of_way in runs.items():
+        rows[name] = {
+            "seconds_per_image": median(run.total for run in of_way),
+            "seconds_per_evaluation": median(run.inside / run.evaluations for run in of_way),
+            "seconds_outside_unet": median(run.total - run.inside for run in of_way),
+            "evaluations_per_image": of_way[0].evaluations,
         }
-        for name, of in runs.items()
-    }
+    return rows
 
 
 def ratios(runs: Mapping[str, list[Run]], ours: str) -> dict[str, float]:
     """Median over the rounds of time of every other way / time of `ours`: above 1 ours is faster."""
-    return {
-        name: median(their.total / our.total for their, our in zip(of, runs[ours], strict=True))
-        for name, of in runs.items()
-        if name != ours
-    }
+    others = {name: of_way for name, of_way in runs.items() if name != ours}
+    medians = {}
+    for name, theirs in others.items():
+        medians[name] = median(their.total / our.total for their, our in zip(theirs, runs[ours], strict=True))
+    return medians
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Rows by name as text columns."""
     names = list(next(iter(rows.values())))
-    cells = [["", *names], *([name, *(f"{row[n]:.4g}" for n in names)] for name, row in rows.items())]
+    cells = [["", *names]]
+    for way, row in rows.items():
+        cells.append([way, *(f"{row[name]:.4g}" for name in names)])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(map(str.rjust, row, widths)) for row in cells)

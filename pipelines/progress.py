@@ -18,7 +18,7 @@ class ProgressBar:
         self.bar: Any = None
 
     def __call__(self, done: int, total: int, *_: object) -> None:
-        bar = self.bar or self.open()
+        bar = self.open() if self.bar is None else self.bar
         bar.total = total
         bar.update(done - bar.n)
         if done == total:

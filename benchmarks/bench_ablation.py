@@ -18,10 +18,10 @@ from ..pipelines.evaluation.intervals import mean_interval, paired_interval
 from ..pipelines.playroom.judging import oracle
 from ..pipelines.playroom.judging.judge import Judge, load_judge
 from ..pipelines.playroom.pictures import grid, restored_pictures
-from ..pipelines.playroom.progress import follow
 from ..pipelines.playroom.visual_insertion.ablation import ARMS, Ablation, Networks
 from ..pipelines.playroom.visual_insertion.recipe import GUIDANCE
 from ..pipelines.playroom.world import dataset
+from ..pipelines.progress import ProgressBar
 from ..pipelines.whole_files import whole
 from . import ablation_report as report
 from .figures import ROOT, record
@@ -206,8 +206,8 @@ def main() -> None:
 
     hold(options.folder, {name: getattr(options, name) for name in ("steps", "text_steps", "triplets", "cases")})
     shards = dataset.render(options.folder / "triplets", range(options.triplets), views=4)
-    with tqdm(desc="encode", unit="shard") as bar:
-        ablation = Ablation(MODELS, options.folder, shards, follow(bar))
+    with ProgressBar("encode", "shard") as progress:
+        ablation = Ablation(MODELS, options.folder, shards, progress)
     base = ablation.text_base(options.text_steps, tqdm.write)
     test = Test(ablation, load_judge(MODELS / "judge.safetensors"), options.cases)
     seeds = range(options.seeds) if options.only_seed is None else [options.only_seed]

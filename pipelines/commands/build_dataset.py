@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,8 +47,7 @@ def run(args: Namespace) -> int:
 
 
 def _build(args: Namespace) -> None:
-    from tqdm import tqdm
-
+    from ..progress import ProgressBar
     from ..triplets.build import build
     from ..triplets.over_ray import OverRay
     from ..triplets.settings import BuildSettings
@@ -65,12 +63,7 @@ def _build(args: Namespace) -> None:
         limit=args.limit,
     )
     runner = OverRay(args.ray, args.workers) if args.ray else Threads(args.workers or os.cpu_count() or 1)
-    with tqdm(desc="build", unit="row", file=sys.stderr) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with ProgressBar("build", "row") as progress:
         statistics = build(args.rows, args.masks, args.folder, settings, runner, split=args.split, progress=progress)
     kept = ", ".join(f"{count:,} for {split}" for split, count in statistics["kept"].items()) or "none"
     print(f"{statistics['rows']:,} rows read; kept: {kept}")

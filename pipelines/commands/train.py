@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..method import Training
+from ..progress import ProgressBar
 from ..systems import METHODS
 from . import outcome
 
@@ -51,22 +52,6 @@ def train(args: Namespace) -> None:
         print(training.estimate(config))
         return
     first = os.environ.get("RANK", "0") == "0"  # of several processes
-    made = training.train(config, tqdm.write, _Bars() if first else None)
+    made = training.train(config, tqdm.write, ProgressBar("prepare", "row") if first else None)
     for what, path in made.items():
         print(f"{what}: {path}")
-
-
-class _Bars:
-    """A progress bar for every folder that is made ready."""
-
-    def __init__(self):
-        self.bar: Any = None
-
-    def __call__(self, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        self.bar = self.bar or tqdm(desc="prepare", unit="row", total=total)
-        self.bar.update(done - self.bar.n)
-        if done == total:
-            self.bar.close()
-            self.bar = None

@@ -18,17 +18,16 @@ from typing import cast
 import torch
 from PIL import Image
 from torch import nn
-from tqdm import tqdm
 
 from ...paint_by_example.exemplar_encoder import ExemplarEncoder, ExemplarSettings
 from ...paint_by_example.training.exemplar_task import EncodedExemplars, ExemplarTask
 from ...paint_by_example.training.initial_model import inpainting_unet
+from ...progress import ProgressBar
 from ...training.denoising import Weighting
 from ...training.engine import fit
 from ...training.task import Modules
 from ...training.trainer import Settings
 from ..models import CONTEXT_WIDTH, ENCODER_WIDTH, ShippedNetworks, noise_schedule
-from ..progress import follow
 from ..toy_head import ToyHead
 from ..world import dataset
 from .encoded_exemplars import encode
@@ -90,10 +89,10 @@ def exemplar_task(
 def build(recipe: Recipe, models: Path, folder: Path, output: Path, report: Callable[[str], None] = print) -> None:
     """Run the recipe on the shipped `models` in `folder`, and write the inpainting model to `output`."""
     shipped = ShippedNetworks.load(models)
-    with tqdm(desc="render", unit="shard") as bar:
-        shards = dataset.render(folder / "triplets", range(recipe.triplets), recipe.views, progress=follow(bar))
-    with tqdm(desc="encode", unit="shard") as bar:
-        data = encode(shards, folder / "exemplars", shipped.vae, shipped.encoder, progress=follow(bar))
+    with ProgressBar("render", "shard") as progress:
+        shards = dataset.render(folder / "triplets", range(recipe.triplets), recipe.views, progress=progress)
+    with ProgressBar("encode", "shard") as progress:
+        data = encode(shards, folder / "exemplars", shipped.vae, shipped.encoder, progress=progress)
     held_out = dataset.render_arrays(dataset.VALIDATION_SEEDS[:SHEET_CASES], views=1)
     settings = Settings(
         recipe.steps,

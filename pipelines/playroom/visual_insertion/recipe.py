@@ -20,6 +20,7 @@ import torch
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
+from ...progress import ProgressBar
 from ...sampling.guidance import Guidance
 from ...training.denoising import Weighting
 from ...training.engine import fit
@@ -29,7 +30,6 @@ from ...visual_insertion.training.insertion_task import EncodedTriplets, Inserti
 from ..judging.judge import JudgeTask, save_judge
 from ..models import make_unet, noise_schedule
 from ..pictures import decode_latents, encode_pictures, grid, to_pictures, to_signed
-from ..progress import follow
 from ..toy_head import LABELS
 from ..world import dataset
 from .encoded_triplets import encode, encode_objects
@@ -71,8 +71,8 @@ class Stages:
 
     def render(self, seeds: range) -> list[Path]:
         started = time.monotonic()
-        with tqdm(desc=f"render {len(seeds)} triplets", unit="shard") as bar:
-            shards = dataset.render(self.folder / "triplets", seeds, self.recipe.views, progress=follow(bar))
+        with ProgressBar(f"render {len(seeds)} triplets", "shard") as progress:
+            shards = dataset.render(self.folder / "triplets", seeds, self.recipe.views, progress=progress)
         self.seconds["render"] = self.seconds.get("render", 0) + time.monotonic() - started
         return shards
 
@@ -164,8 +164,8 @@ def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
     whiten(vae, encode_pictures(vae, pictures["target"][: dataset.SHARD]))
 
     vision_encoder: Any = vision["vision_encoder"].cpu()
-    with tqdm(desc="encode", unit="shard") as bar:
-        data = encode(shards, folder / "encoded", vae, vision_encoder, progress=follow(bar))
+    with ProgressBar("encode", "shard") as progress:
+        data = encode(shards, folder / "encoded", vae, vision_encoder, progress=progress)
     insertion = stages.train(
         "insertion",
         lambda: insertion_task(data, vision, vae, held_out, device=device),

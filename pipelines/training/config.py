@@ -1,14 +1,29 @@
-"""The configuration of a training run: a YAML file as dataclasses, read strictly."""
+"""The configuration of a training run: a YAML file as dataclasses, read strictly by pydantic."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+import yaml
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 T = TypeVar("T")
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # may begin with ~
 METHOD = "method"  # the entry that says whose configuration it is
+KINDS = {"int": "int", "float": "float", "string": "str", "bool": "bool", "path": "Path"}  # pydantic's names and ours
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads 1e-4 as a number, which the YAML of 2005 takes for a text."""
+
+
+EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
 
 
 def find_config(path: Path, recipes: Iterable[Path]) -> Path:
@@ -31,15 +46,13 @@ def read_config(path: Path, kinds: Mapping[str, Callable[[], type]], changes: It
     `kinds` gives each method's dataclass when it is needed; the first one's is that of a file which names no method.
     Raises ValueError for anything a configuration does not know, naming it.
     """
-    import yaml
-
     try:
-        table: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        table: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
         for change in changes:
             name, equals, value = change.partition("=")
             if not equals:
                 raise ValueError(f"'{change}' is not of the form name=value")
-            _set(table, name.split("."), yaml.safe_load(value))
+            _set(table, name.split("."), yaml.load(value, _Loader))
         method = table.pop(METHOD, next(iter(kinds)))
         if method not in kinds:
             raise ValueError(f"there is no {METHOD} '{method}'; known: {', '.join(kinds)}")
@@ -55,47 +68,46 @@ def _set(table: Any, names: list[str], value: Any) -> None:
     table[last] = value
 
 
-def build(kind: type[T], content: Any, where: str = "") -> T:
-    """A dataclass from a table; types are those of the fields. Raises ValueError naming what does not fit."""
-    entries: Any = fields(kind)  # pyright: ignore
-    known = ", ".join(entry.name for entry in entries)
-    if not isinstance(content, dict):
-        raise ValueError(f"'{where}' must be a table of {known}")
-    unknown = content.keys() - {entry.name for entry in entries}
-    if unknown:
-        raise ValueError(f"unknown entry '{_join(where, min(unknown))}'; known there: {known}")
-    types = get_type_hints(kind)
-    values = {}
-    for entry in entries:
-        name = _join(where, entry.name)
-        if entry.name in content:
-            values[entry.name] = _value(types[entry.name], content[entry.name], name)
-        elif entry.default is MISSING and entry.default_factory is MISSING:
-            raise ValueError(f"the entry '{name}' is missing")
+def build(kind: type[T], table: Any) -> T:
+    """A dataclass from a table; types are those of the fields. Raises ValueError naming the first wrong entry."""
+    forbid_unknown_entries(kind)
     try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{where or 'configuration'}: {error}") from error
+        # By way of JSON, where a list may be a tuple and a text a path, and nothing else is taken for another type.
+        return TypeAdapter(kind).validate_json(json.dumps(table, default=str), strict=True)
+    except ValidationError as error:
+        raise ValueError(_sentence(kind, error)) from error
 
 
-def _value(kind: Any, value: Any, name: str) -> Any:
-    if is_dataclass(kind):
-        return build(kind, value, name)  # pyright: ignore
-    choices = get_args(kind)
-    if type(None) in choices:
-        return None if value is None else _value(choices[0], value, name)
-    if choices:  # a tuple of numbers
-        if not isinstance(value, list) or len(value) != len(choices):
-            raise ValueError(f"'{name}' must be a list of {len(choices)} numbers")
-        return tuple(_value(choice, item, name) for choice, item in zip(choices, value, strict=True))
-    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):  # YAML reads 1e-4 as text
-        return float(value)
-    if kind is Path and isinstance(value, str):
-        return Path(value).expanduser()
-    if type(value) is not kind:
-        raise ValueError(f"'{name}' must be of type {kind.__name__}, not {value!r}")
-    return value
+def forbid_unknown_entries(kind: type) -> None:
+    """Let pydantic refuse entries that a dataclass, or one inside of it, does not have."""
+    kind.__pydantic_config__ = ConfigDict(extra="forbid")  # pyright: ignore
+    for annotation in get_type_hints(kind).values():
+        for inner in (annotation, *get_args(annotation)):
+            if is_dataclass(inner):
+                forbid_unknown_entries(inner)  # pyright: ignore
 
 
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
+def _sentence(kind: type, error: ValidationError) -> str:
+    """What is wrong first, as a sentence without its full stop."""
+    wrong = error.errors()[0]
+    entry = ".".join(map(str, wrong["loc"]))
+    problem = wrong["type"]
+    if problem == "unexpected_keyword_argument":
+        return f"unknown entry '{entry}'; known there: {_entries(kind, wrong['loc'][:-1])}"
+    if problem == "missing":
+        return f"the entry '{entry}' is missing"
+    if problem == "dataclass_type":
+        return f"'{entry}' must be a table of {_entries(kind, wrong['loc'])}"
+    if problem == "value_error":
+        return f"{entry or 'configuration'}: {wrong['msg'].removeprefix('Value error, ')}"
+    expected = KINDS.get(problem.removesuffix("_type"))
+    if expected:
+        return f"'{entry}' must be of type {expected}, not {wrong['input']!r}"
+    return f"'{entry}': {wrong['msg']}, not {wrong['input']!r}"
+
+
+def _entries(kind: type, location: tuple[int | str, ...]) -> str:
+    """The names of the entries that the dataclass at a location has."""
+    for name in location:
+        kind = get_type_hints(kind)[str(name)]
+    return ", ".join(entry.name for entry in fields(kind))  # pyright: ignore

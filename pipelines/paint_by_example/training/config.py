@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from ...training.config import UserPath
 from ...training.denoising import Weighting
 from ...training.trainer import Settings
 from .augmentation import Augmentation
@@ -13,21 +13,21 @@ from .pictures import PictureSettings
 
 @dataclass(frozen=True)
 class ModelFolders:
-    base: Path  # a diffusers folder: Stable Diffusion 1.4 or its like, which is made wider, or Paint by Example itself
-    image_encoder: Path | None = None  # a transformers CLIP vision folder; default: the one in `base`
+    base: UserPath  # a diffusers folder: Paint by Example itself, or Stable Diffusion 1.4 or its like, made wider
+    image_encoder: UserPath | None = None  # a transformers CLIP vision folder; default: the one in `base`
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    train: Path  # a folder with metadata.jsonl, see box_folder
-    validation: Path | None = None
+    train: UserPath  # a folder with metadata.jsonl, see box_folder
+    validation: UserPath | None = None
     pictures: PictureSettings = field(default_factory=PictureSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    folder: Path  # of the run: checkpoint, logs, sheets, results
+    folder: UserPath  # of the run: checkpoint, logs, sheets, results
     models: ModelFolders
     data: TrainingData
     batch: int  # over all processes and accumulation steps

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from ...training.config import UserPath
 from ...training.denoising import Weighting
 from ...training.trainer import Settings
 from .augmentation import Augmentation
@@ -14,16 +14,16 @@ from .preparation import PictureSettings
 
 @dataclass(frozen=True)
 class ModelFolders:
-    base: Path  # a diffusers InstructPix2Pix folder: unet, vae, scheduler; text_encoder and tokenizer for its null
-    image_encoder: Path | None = None  # a transformers CLIP vision folder; default: the one in `base`
-    detail_encoder: Path | None = None  # a transformers DINOv2 folder, read beside CLIP
+    base: UserPath  # a diffusers InstructPix2Pix folder: unet, vae, scheduler; text_encoder and tokenizer for its null
+    image_encoder: UserPath | None = None  # a transformers CLIP vision folder; default: the one in `base`
+    detail_encoder: UserPath | None = None  # a transformers DINOv2 folder, read beside CLIP
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    train: Path  # a folder with metadata.jsonl, see triplets.folder
-    validation: Path | None = None
-    cache: Path | None = None  # where encodings go; default: `cache` in the run's folder
+    train: UserPath  # a folder with metadata.jsonl, see triplets.folder
+    validation: UserPath | None = None
+    cache: UserPath | None = None  # where encodings go; default: `cache` in the run's folder
     pictures: PictureSettings = field(default_factory=PictureSettings)
     augment: bool = True  # the objects' pictures; without it vision tokens are cached
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -34,7 +34,7 @@ class OptimizerPart:
     variant: str = "resampler"
     blocks: int = 4
     heads: int = 8
-    start: Path | None = None  # an embedding optimizer file to go on from
+    start: UserPath | None = None  # an embedding optimizer file to go on from
     no_object: str = "empty prompt"  # the null: of the base model's text encoder; "zeros"; "released", the authors' mix
     random_queries: bool = False  # noise in every forward, as in the authors' code
 
@@ -50,7 +50,7 @@ class UNetPart:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    folder: Path  # of the run: checkpoint, logs, sheets, results
+    folder: UserPath  # of the run: checkpoint, logs, sheets, results
     models: ModelFolders
     data: TrainingData
     batch: int  # over all processes and accumulation steps

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures.sheets import tile
+from ..training.precision import autocast
 
 
 def to_signed(pictures: np.ndarray | Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def encode_signed(vae: AutoencoderKL, pictures: Tensor, batch: int = 25) -> Tens
     """Latents [N,4,h,w] (the mode, float32) of pictures [N,3,H,W] in -1..1."""
     latents = []
     for part in pictures.split(batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             latents.append(encode_mode(vae, part).float())
     return torch.cat(latents)
 

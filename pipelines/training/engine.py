@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import checkpoint
 from .log import Log
+from .precision import computes_in_bfloat16
 from .task import Modules, Task
 from .trainer import Settings, Trainer, learning_rate
 
@@ -67,6 +68,8 @@ class Run:
         self.looked = progress.get("looked", 0)  # the step of the last look
         self.started = time.monotonic() - progress.get("seconds", 0)  # as if all sittings had been one
         self.saved = time.monotonic()
+        if settings.precision == "bf16" and not computes_in_bfloat16(trainer.device) and self.first:
+            report("this CPU has no bfloat16 of its own: the run uses float32, which is faster here")
         if progress and self.first:
             report(f"resumed at step {trainer.done} of {settings.steps}")
 

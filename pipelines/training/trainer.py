@@ -20,6 +20,7 @@ from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from .precision import autocast
 from .task import Batch, Task
 
 PATIENCE = timedelta(days=7)  # of processes that wait while the first one encodes or validates
@@ -80,7 +81,7 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         device = next(iter(batch.values())).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
+        with autocast(device, enabled=self.autocast):
             return self.task.loss(batch)
 
 

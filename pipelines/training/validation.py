@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from .denoising import DenoisingTask
+from .precision import autocast
 from .task import Batch
 
 TIMES = (100, 300, 500, 700, 900)  # of 1000
@@ -34,11 +35,6 @@ def right_against_wrong(task: DenoisingTask, rows: Batch, context: Tensor) -> tu
                 sums[name] += error.mean((1, 2, 3)).sum().item()
     error = sums["right"] / (len(target) * len(TIMES))
     return error, sums["wrong"] / max(sums["right"], 1e-12) - 1
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """The precision of looks."""
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def ddim(

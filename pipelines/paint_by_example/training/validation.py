@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from ...pictures.files import pil_pictures
+from ...training.precision import autocast
 from ...training.task import Batch, Modules
-from ...training.validation import MEASURED, SHOWN, autocast, right_against_wrong
+from ...training.validation import MEASURED, SHOWN, right_against_wrong
 from ..inpainting import masked_scene
 from .exemplar_task import ExemplarTask, preview
 from .pictures import Pictures

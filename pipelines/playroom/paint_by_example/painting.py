@@ -14,6 +14,7 @@ from torch import Tensor
 from ...paint_by_example.exemplar_encoder import ExemplarEncoder
 from ...paint_by_example.training.exemplar_task import preview
 from ...pictures.masks import box_mask
+from ...training.precision import autocast
 from ..models import ShippedNetworks, noise_schedule
 from ..pictures import decode_latents, grid, to_pictures, to_signed
 from ..world.dataset import Arrays
@@ -66,7 +67,7 @@ def paint(
     pictures = []
     for start in range(0, len(cases), batch):
         part = cases[start : start + batch]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             latents = preview(
                 unet,
                 encoder(part.pooled),

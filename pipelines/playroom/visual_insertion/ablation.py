@@ -23,6 +23,7 @@ from ...baselines.frozen_swap import TokensForWords
 from ...pictures.objects import crop_box
 from ...training.denoising import Weighting
 from ...training.engine import fit
+from ...training.precision import autocast
 from ...training.trainer import Settings
 from ...visual_insertion.context_encoder import ContextEncoder
 from ...visual_insertion.released_optimizers import set_null
@@ -250,7 +251,7 @@ class Ablation:
             if arm.random_queries:
                 queries = embedding_optimizer.draw_queries(len(features[part]), generator)
             context = embedding_optimizer(features[part], queries=queries)
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast(torch.device("cpu")):
                 latents = preview(
                     unet,
                     context,

@@ -19,6 +19,7 @@ from ...training.columns import Progress
 from ...training.denoising import noise_schedule
 from ...training.engine import Report, Result, fit
 from ...training.estimate import Estimate, measure
+from ...training.precision import computes_in_bfloat16
 from ...training.trainer import processes
 from ...triplets.folder import read_folder
 from ...weights.unet_patch import save_patch
@@ -161,7 +162,7 @@ class Recipe:
     def task_on(self, triplets: EncodedTriplets, objects: ObjectPictures | None = None) -> InsertionTask:
         config = self.config
         blank = self._blank()
-        if config.run.precision == "bf16":
+        if config.run.precision == "bf16" and computes_in_bfloat16(torch.device(config.run.device)):
             halve_frozen(self.unet)
             for encoder in self.encoders.values():
                 halve_frozen(encoder.network)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...encoders.vision import Encoder
 from ...sampling.guidance import Guidance
+from ...training.precision import autocast
 from ...training.task import Batch, Modules
-from ...training.validation import MEASURED, SHOWN, autocast, right_against_wrong
+from ...training.validation import MEASURED, SHOWN, right_against_wrong
 from .insertion_task import EncodedTriplets, InsertionTask, preview
 from .preparation import Objects
 

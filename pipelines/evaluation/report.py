@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
 from ..pictures.files import save_picture
+from ..pictures.sheets import tile
 from ..whole_files import write_text
 from .cases import Benchmark, Case
 from .intervals import Interval, mean_interval, paired_interval
@@ -252,9 +253,4 @@ def draw_strip(case: Case, result: Image.Image, limit: float) -> Image.Image:
     target = case.target or Image.new("RGB", case.scene.size, (128, 128, 128))
     pieces = [case.scene, case.objects[0], target, result, framed]
     pieces = [piece.resize((max(1, round(piece.width * HEIGHT / piece.height)), HEIGHT)) for piece in pieces]
-    strip = Image.new("RGB", (sum(piece.width + GAP for piece in pieces) - GAP, HEIGHT), (255, 255, 255))
-    x = 0
-    for piece in pieces:
-        strip.paste(piece, (x, 0))
-        x += piece.width + GAP
-    return strip
+    return tile(pieces, columns=len(pieces), gap=GAP)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..pictures.boxes import Box, corners, moved, slices
 from ..pictures.masks import mask_box, touched_cells
+from ..pictures.scene import CELL  # sides are multiples of it, and strokes this near to each other are one region
 
-CELL = 8  # px per latent cell: sides are multiples of it, and strokes this near to each other are one region
 PAINTED = 0.5 / 255  # a mask's faintest value that 8 bits keep; the endless tail of a blurred mask lies below
 CHOICES = ("together", "each", "one")
 SHAPES = ("square", "box", "scene")

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..pictures.masks import check_mask, touched_cells
-from ..pictures.scene import pad_to_multiple
+from ..pictures.scene import CELL, pad_to_multiple
 
-CELL = 8  # px per latent cell
 LATENT_MASKS = ("rounded", "nearest", "touched", "soft")  # how a mask becomes one of latent size
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageOps
-
-CAPTION = 28  # px, the height of a line of text below a cell
+from PIL import Image
 
 
 def tile(
@@ -31,28 +29,3 @@ def tile(
             left += width + gap
         top += height + gap
     return sheet
-
-
-def contact_sheet(
-    pictures: Sequence[Image.Image],
-    *,
-    columns: int,
-    cell: int,
-    captions: Sequence[str] = (),
-    margin: int = 0,
-    background: str | tuple[int, int, int] = "white",
-) -> Image.Image:
-    """Pictures of any mode and shape in square cells of `cell` px, as large as fits within the margin around each.
-
-    With captions, one for each picture, a cell has a line of text below.
-    """
-    inside = (cell - 2 * margin, cell - 2 * margin)
-    cells = []
-    for picture, caption in zip(pictures, captions or [""] * len(pictures), strict=True):
-        fitted = ImageOps.pad(picture.convert("RGB"), inside, Image.Resampling.LANCZOS, color=background)
-        framed = Image.new("RGB", (cell, cell + CAPTION if captions else cell), background)
-        framed.paste(fitted, (margin, margin))
-        middle = (cell // 2, cell + CAPTION // 2 - 4)
-        ImageDraw.Draw(framed).text(middle, caption, fill="black", anchor="mm", font_size=16)
-        cells.append(framed)
-    return tile(cells, columns=columns, background=background)

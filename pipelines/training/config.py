@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 T = TypeVar("T")
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # may begin with ~
 METHOD = "method"  # the entry that says whose configuration it is
+UNKNOWN = "unexpected_keyword_argument"  # pydantic's name for an entry that a dataclass does not have
 KINDS = {"int": "int", "float": "float", "string": "str", "bool": "bool", "path": "Path"}  # pydantic's names and ours
 
 
@@ -89,10 +90,11 @@ def forbid_unknown_entries(kind: type) -> None:
 
 def _sentence(kind: type, error: ValidationError) -> str:
     """What is wrong first, as a sentence without its full stop."""
-    wrong = error.errors()[0]
+    unknown = [wrong for wrong in error.errors() if wrong["type"] == UNKNOWN]
+    wrong = min(unknown, key=lambda one: (len(one["loc"]), one["loc"])) if unknown else error.errors()[0]
     entry = ".".join(map(str, wrong["loc"]))
     problem = wrong["type"]
-    if problem == "unexpected_keyword_argument":
+    if problem == UNKNOWN:
         return f"unknown entry '{entry}'; known there: {_entries(kind, wrong['loc'][:-1])}"
     if problem == "missing":
         return f"the entry '{entry}' is missing"

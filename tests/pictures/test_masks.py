@@ -123,7 +123,7 @@ def test_the_outline_is_the_reference_s_curve():
 def test_jitter_moves_points_by_whole_pixels_within_its_range():
     still = outline(BOX, BOX, seeded(), jitter=0)
     smooth = outline(BOX, BOX, seeded(), samples=90, jitter=0)
-    moved = (outline(BOX, BOX, seed=3, samples=90, jitter=5) - smooth).round()
+    moved = (outline(BOX, BOX, seeded(3), samples=90, jitter=5) - smooth).round()
     assert still.shape == (72, 2)
     assert set(moved.flatten().int().tolist()) == set(range(-5, 6))
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from visual_insertion_pack.pipelines.pictures.sheets import contact_sheet, tile
+from visual_insertion_pack.pipelines.pictures.sheets import tile
 
 COLOURS = ["red", "lime", "blue", "black", "yellow"]
 RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 0)]
@@ -25,15 +25,3 @@ def test_tiles_of_any_size_keep_theirs_and_the_last_row_may_be_short():
     assert [sheet.getpixel(corner) for corner in corners] == RGB
     assert sheet.getpixel((6, 0)) == sheet.getpixel((0, 5)) == sheet.getpixel((8, 7)) == (9, 9, 9)
     assert tile([], columns=3).size == (1, 1)
-
-
-def test_a_contact_sheet_fits_pictures_into_cells_and_names_them():
-    pictures = [Image.new("RGB", (10, 40), "red"), Image.new("L", (300, 30), 0)]
-    sheet = contact_sheet(pictures, columns=2, cell=100, captions=["tall", "wide"], margin=10)
-    assert sheet.size == (200, 128)
-    pixels = np.asarray(sheet)
-    red = (pixels == RGB[0]).all(-1)
-    assert red.sum() == 80 * 20 and red[10:90, 40:60].all()
-    assert (pixels[46:54, 110:190] == 0).all() and (pixels[:46, 100:] == 255).all()
-    assert all((pixels[104:, left : left + 100] < 128).any() for left in (0, 100))
-    assert contact_sheet(pictures, columns=1, cell=100).size == (100, 200)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from ...pictures.masks import touched_cells
+from ...pictures.scene import CELL
 from ...visual_insertion.training.insertion_task import EncodedTriplets
 from ...weights.reading import fingerprint
 from ..encoded_shards import encode_shards
@@ -43,12 +44,12 @@ def encode(
 
     def encode_one(shard: Path) -> dict[str, Tensor]:
         arrays = dataset.load([shard], ("scene", "target", "objects", "effect_mask"))
-        effect = torch.from_numpy(arrays["effect_mask"]).float()[:, None]
+        effect = torch.from_numpy(arrays["effect_mask"]).float()
         return {
             "scene": encode_pictures(vae, arrays["scene"]).half(),
             "target": encode_pictures(vae, arrays["target"]).half(),
             "features": encode_objects(encoder, arrays["objects"]),
-            "region": F.max_pool2d(effect, 8).bool(),
+            "region": touched_cells(effect, CELL).bool(),
         }
 
     columns = encode_shards(shards, folder / fingerprint((vae, encoder)), encode_one, progress)

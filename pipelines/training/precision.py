@@ -7,7 +7,10 @@ import torch
 
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device has bfloat16 of its own: a CPU without AVX-512 emulates it, 48 times slower in convolutions."""
-    return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type != "cpu":
+        return True
+    # Builds without oneDNN, such as those for Apple's processors, do not have the question either.
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:

@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
         if not module.startswith("_"):
             import_module(f"{commands.__name__}.{module}").register(subparsers)
     args = parser.parse_args(argv)
+    import_module(f"{_package()}.interruption").stop_on_termination()
     try:
         return args.run(args)
     except KeyboardInterrupt:

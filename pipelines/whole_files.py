@@ -7,22 +7,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+PARTS = ".part"  # ends the names of files under way, which nobody who looks for files by their suffix takes for one
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Where to write a file: it takes its place at `path` when the block ends well, and else is gone.
 
-    Until then it is called `path`.part, which nobody who looks for files by their suffix takes for one. One process
-    at a time: what a killed one has left there is written over.
+    Until then it has a name of this process's own beside `path`, so that two writers do not mix; the last one to end
+    wins. The file may be read by whom the user's umask lets, whatever the library that writes it makes of that.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}{PARTS}")
     try:
-        yield part
+        with open(part, "wb"):
+            mode = part.stat().st_mode
+        with writing(path):
+            yield part
+        part.chmod(mode)
+        _settle(part)
         os.replace(part, path)
     except BaseException:
         with suppress(OSError):  # the first error is the one to tell
             part.unlink(missing_ok=True)
         raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder of which nobody else is a writer now."""
+    for path in folder.rglob(f"*{PARTS}"):
+        process = path.name.removesuffix(PARTS).rpartition(".")[2]
+        if process.isdecimal() and path.is_file():
+            path.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise OSError also for what safetensors raises of its own when it cannot write, on a full disk say."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written ({error}). Free some space and try again.") from error
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file's content is on the disk: after a power cut its name must not lead to half of it."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

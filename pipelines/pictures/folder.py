@@ -35,6 +35,12 @@ def read_metadata(folder: Path, parse: Callable[[dict[str, Any]], T], *, kind: s
     return rows
 
 
+def file_facts(paths: Iterable[Path], *, times: bool) -> list[tuple[str, int, int]]:
+    """Name, size and, if wished, time of the last change (else 0) of files: what changes when their content does."""
+    files = [(path.name, path.stat()) for path in paths]
+    return [(name, state.st_size, state.st_mtime_ns if times else 0) for name, state in files]
+
+
 def check_pictures(folder: Path, pictures: Iterable[tuple[str, Path]]) -> None:
     """Raise FileNotFoundError for missing pictures; the first three are called as the pairs of name and path do."""
     missing = [name for name, path in pictures if not path.is_file()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from ..whole_files import whole
 
 NAME = "state.pt"
+BEFORE = "state.before.pt"  # the checkpoint before one of a run that broke down
+Facts = Mapping[str, str]  # what a run depends on, by the name of what decides it
 
 
 def trained_state(modules: nn.Module) -> dict[str, Tensor]:
@@ -24,8 +28,18 @@ def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
-def save(folder: Path, modules: nn.Module, average: EMAModel, optimizer: torch.optim.Optimizer, **progress) -> None:
-    """Write the checkpoint, whole or not at all; the one before stays until then.
+def save(
+    folder: Path,
+    modules: nn.Module,
+    average: EMAModel,
+    optimizer: torch.optim.Optimizer,
+    *,
+    keep_before: bool = False,
+    **progress: Any,
+) -> None:
+    """Write the checkpoint, whole or not at all; `progress` comes back from `load`.
+
+    The one before stays until then, and if wished afterwards as well, as BEFORE.
 
     Raises OSError when it cannot be written (a full disk).
     """
@@ -33,6 +47,8 @@ def save(folder: Path, modules: nn.Module, average: EMAModel, optimizer: torch.o
     try:
         with whole(folder / NAME) as part:
             torch.save({**state, **progress}, part)
+            if keep_before and (folder / NAME).exists():
+                os.replace(folder / NAME, folder / BEFORE)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise OSError(
             f"The checkpoint could not be written to {folder} ({error}). Free some space and start the same command "
@@ -40,18 +56,57 @@ def save(folder: Path, modules: nn.Module, average: EMAModel, optimizer: torch.o
         ) from error
 
 
+def check(folder: Path, facts: Facts) -> None:
+    """Raise ValueError, naming what differs, when the checkpoint in a folder is of a run with other facts."""
+    if (folder / NAME).exists():
+        _check_facts(folder / NAME, _read(folder / NAME, mmap=True), facts)
+
+
+def _read(path: Path, mmap: bool = False) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a damaged file fails in many ways
+        raise _unusable(path, str(error)) from error
+
+
+def _unusable(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{path} cannot be gone on from: {reason}. Start in another folder, or delete the file to start anew."
+    )
+
+
+def _check_facts(path: Path, state: Any, facts: Facts) -> None:
+    before = state.get("facts", {}) if isinstance(state, dict) else {}
+    names = sorted(name for name in {*before, *facts} if before.get(name) != facts.get(name))
+    changes = [f"{name} was {before.get(name, 'not noted')}, is {facts.get(name, 'not given')}" for name in names]
+    if changes:
+        raise ValueError(
+            f"{path} is of a run with other settings: {'; '.join(changes)}. Set them back to go on with it, or "
+            "start in another folder."
+        )
+
+
 def load(
-    folder: Path, modules: nn.Module, average: EMAModel, optimizer: torch.optim.Optimizer, device: torch.device
+    folder: Path,
+    modules: nn.Module,
+    average: EMAModel,
+    optimizer: torch.optim.Optimizer,
+    *,
+    device: torch.device,
+    facts: Facts,
 ) -> dict[str, Any] | None:
     """Put a checkpoint back in place and return its progress; None where there is none.
 
-    Raises ValueError when it is damaged or of other networks.
+    Raises ValueError when it is damaged, of other networks, or of a run with other facts.
     """
     path = folder / NAME
     if not path.exists():
         return None
+    state = _read(path)
+    _check_facts(path, state, facts)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         if _shapes(trained_state(modules)) != _shapes(state["trained"]):
             raise ValueError("it belongs to other networks, or other parts of them were trained")
         modules.load_state_dict(state["trained"], strict=False)
@@ -60,8 +115,6 @@ def load(
         optimizer.load_state_dict(state["optimizer"])
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # a damaged file fails in many ways
-        raise ValueError(
-            f"{path} cannot be gone on from: {error}. Start in another folder, or delete the file to start anew."
-        ) from error
-    return {name: state[name] for name in state.keys() - {"trained", "average", "optimizer"}}
+    except Exception as error:  # what a damaged file holds fails in many ways
+        raise _unusable(path, str(error)) from error
+    return {name: state[name] for name in state.keys() - {"trained", "average", "optimizer", "facts"}}

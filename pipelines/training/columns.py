@@ -8,10 +8,11 @@ from itertools import accumulate
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ..whole_files import whole
+from ..weights.writing import save_tensors
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -43,12 +44,19 @@ Column = Tensor | Shards
 
 
 def encoded_shard(path: Path, encode: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The columns of a shard, mapped from its file; where there is none, `encode` makes them first.
+    """The columns of a shard, mapped from its file; where there is none, or a damaged one, `encode` makes them first.
 
     The file is whole or not there. Raises OSError for a full disk.
     """
-    if not path.exists():
-        columns = {name: tensor.contiguous() for name, tensor in encode().items()}
-        with whole(path) as part:
-            save_file(columns, part)
+    if not _readable(path):
+        save_tensors(path, encode())
     return load_file(path)
+
+
+def _readable(path: Path) -> bool:
+    """Whether a file is there and not cut off, as one may be after a power cut."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (FileNotFoundError, SafetensorError):
+        return False

@@ -23,6 +23,7 @@ from diffusers.training_utils import compute_snr
 from PIL import Image
 from torch import Tensor, nn
 
+from .ranges import NotNegative, Whole
 from .task import Batch, Modules, Task
 
 LABEL = "label "  # starts the names of a batch's entries that an auxiliary network wants
@@ -43,9 +44,9 @@ class Weighting:
     `min_snr` is the gamma of Min-SNR weighting (arXiv 2303.09556, eq. 8); 0 is off.
     """
 
-    region: float = 0.0
-    region_until: int = 600
-    min_snr: float = 0.0
+    region: NotNegative = 0.0
+    region_until: Whole = 600
+    min_snr: NotNegative = 0.0
 
     def samples(self, schedule: Any, time: Tensor) -> Tensor:
         """Weights [B] of samples at timesteps [B]."""

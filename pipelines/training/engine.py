@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -27,20 +27,23 @@ class Result:
     seconds: float  # over all sittings
 
 
-def fit(task: Task, settings: Settings, folder: Path, report: Report = print) -> Result:
+def fit(
+    task: Task, settings: Settings, folder: Path, report: Report = print, facts: checkpoint.Facts | None = None
+) -> Result:
     """Train `task` in `folder`, going on from the checkpoint that is there.
 
-    More steps than before may be asked for; the rate then follows the new, longer cosine. Writes `state.pt` (the
-    checkpoint), `log.jsonl`, TensorBoard's files, `loss.png` and `sheet.png`. Ctrl-C saves and re-raises. Started by
-    torchrun in several processes, each takes its share of every batch and the first one writes.
-    Raises ValueError for a checkpoint of another run, OSError when the disk is full.
+    More steps than before may be asked for; the rate then follows the new, longer cosine. The settings may be
+    changed in going on; `facts`, what else the run depends on, must be the same. Writes `state.pt` (the
+    checkpoint), `log.jsonl`, TensorBoard's files, `loss.png` and `sheet.png`. Ctrl-C and any error save what was
+    learned and re-raise. Started by torchrun in several processes, each takes its share of every batch and the first
+    one writes. Raises ValueError for a checkpoint of another run, OSError when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(task, settings, folder, report)
+    run = Run(task, settings, folder, report, facts or {})
     try:
         run.train()
-    except KeyboardInterrupt:
-        run.interrupt()
+    except BaseException as error:
+        run.stop(error)
         raise
     finally:
         run.close()
@@ -50,15 +53,24 @@ def fit(task: Task, settings: Settings, folder: Path, report: Report = print) ->
 class Run:
     """A task under way in a folder, from where its checkpoint left it."""
 
-    def __init__(self, task: Task, settings: Settings, folder: Path, report: Report):
+    def __init__(self, task: Task, settings: Settings, folder: Path, report: Report, facts: checkpoint.Facts):
         self.task = task
         self.settings = settings
         self.folder = folder
         self.report = report
         self.trainer = trainer = Trainer(task, settings)
-        progress = checkpoint.load(folder, trainer.networks, trainer.average, trainer.optimizer, trainer.device) or {}
+        self.facts = facts
+        progress = checkpoint.load(
+            folder, trainer.networks, trainer.average, trainer.optimizer, device=trainer.device, facts=self.facts
+        )
+        progress = progress or {}
         trainer.settle()
         trainer.done = progress.get("step", 0)
+        if trainer.done > settings.steps:
+            raise ValueError(
+                f"{folder} has been trained for {trainer.done} steps already, more than run.steps = {settings.steps}. "
+                "Ask for more, or start in another folder."
+            )
         if len(set(gather_object([trainer.done]))) > 1:
             raise ValueError(
                 f"The processes find different checkpoints. {folder} must be one folder that all of them share."
@@ -68,10 +80,21 @@ class Run:
         self.looked = progress.get("looked", 0)  # the step of the last look
         self.started = time.monotonic() - progress.get("seconds", 0)  # as if all sittings had been one
         self.saved = time.monotonic()
+        self.saved_step = trainer.done
         if settings.precision == "bf16" and not computes_in_bfloat16(trainer.device) and self.first:
             report("this CPU has no bfloat16 of its own: the run uses float32, which is faster here")
         if progress and self.first:
-            report(f"resumed at step {trainer.done} of {settings.steps}")
+            report(f"resumed at step {trainer.done} of {settings.steps}{self._changes(progress.get('settings', {}))}")
+
+    def _changes(self, before: dict[str, str]) -> str:
+        """What is set otherwise than in the sitting before, to end a line."""
+        now = self._plain_settings()
+        changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+        changes = [f"run.{name} {now[name]} (was {before[name]})" for name in changed]
+        return f"; from here on {', '.join(changes)}" if changes else ""
+
+    def _plain_settings(self) -> dict[str, str]:
+        return {name: str(value) for name, value in asdict(self.settings).items()}
 
     @property
     def seconds(self) -> float:
@@ -123,7 +146,7 @@ class Run:
         self.trainer.accelerator.wait_for_everyone()
         self.looked = self.trainer.done
 
-    def save(self) -> None:
+    def save(self, keep_before: bool = False) -> None:
         """Write the checkpoint and the losses' plot."""
         if self.first:
             checkpoint.save(
@@ -131,20 +154,36 @@ class Run:
                 self.trainer.networks,
                 self.trainer.average,
                 self.trainer.optimizer,
+                keep_before=keep_before,
                 step=self.trainer.done,
                 looked=self.looked,
                 history=self.log.history,
                 seconds=self.seconds,
+                settings=self._plain_settings(),
+                facts=self.facts,
             )
             self.log.plot()
         self.saved = time.monotonic()
+        self.saved_step = self.trainer.done
 
-    def interrupt(self) -> None:
-        """Save what is whole, and say how to go on."""
-        if self.trainer.whole:
-            self.save()
-        if self.first:
-            self.report(f"interrupted at step {self.trainer.done}; run again to go on")
+    def stop(self, error: BaseException) -> None:
+        """Save what is whole, and say how to go on; a checkpoint from before a breakdown of the numbers stays as well.
+
+        A second problem, such as the full disk that the first was, does not hide the first.
+        """
+        trainer = self.trainer
+        if not trainer.whole or not self.first:
+            return
+        broke_down = isinstance(error, FloatingPointError)
+        try:
+            if trainer.done != self.saved_step:
+                self.save(keep_before=broke_down)
+        except OSError as problem:
+            self.report(str(problem))
+            return
+        how = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        also = f"; the checkpoint before is {checkpoint.BEFORE}" if broke_down else ""
+        self.report(f"{how} at step {trainer.done}; run again to go on{also}")
 
     def close(self) -> None:
         """Stop reading ahead, and close the log."""

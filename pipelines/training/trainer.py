@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -20,7 +20,9 @@ from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from ..interruption import undivided
 from .precision import autocast
+from .ranges import Count, NotNegative, Positive, Share, ShareBelowOne, Whole
 from .task import Batch, Task
 
 PATIENCE = timedelta(days=7)  # of processes that wait while the first one encodes or validates
@@ -28,21 +30,21 @@ PATIENCE = timedelta(days=7)  # of processes that wait while the first one encod
 
 @dataclass(frozen=True)
 class Settings:
-    steps: int
-    learning_rate: float
-    warmup: int = 100  # steps
-    final_rate: float = 0.02  # share of the learning rate at the end of the cosine; 1 keeps it constant
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    gradient_norm: float = 1.0
-    ema: float = 0.998  # of the trained parameters
-    accumulate: int = 1  # parts that a process's share of a batch is cut into
-    precision: str = "bf16"  # of the forward pass: "bf16" (autocast) or "fp32"; what is trained stays float32
-    seed: int = 0
-    log_every: int = 50  # steps
-    save_every: int = 300  # seconds
-    validate_every: int = 0  # steps between metrics and sheets; 0 is at the end only
-    device: str = "cpu"
+    steps: Count
+    learning_rate: Positive
+    warmup: Whole = 100  # steps
+    final_rate: Share = 0.02  # of the learning rate, at the end of the cosine; 1 keeps it constant
+    weight_decay: NotNegative = 0.01
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.98)
+    gradient_norm: Positive = 1.0  # longer gradients are cut to this length
+    ema: ShareBelowOne = 0.998  # of the trained parameters
+    accumulate: Count = 1  # parts that a process's share of a batch is cut into
+    precision: Literal["bf16", "fp32"] = "bf16"  # of the forward pass (autocast); what is trained stays float32
+    seed: Whole = 0
+    log_every: Count = 50  # steps
+    save_every: Whole = 300  # seconds
+    validate_every: Whole = 0  # steps between metrics and sheets; 0 is at the end only
+    device: Literal["cpu", "cuda"] = "cpu"  # which of several GPUs, CUDA_VISIBLE_DEVICES and torchrun say
 
 
 def processes(device: str) -> PartialState:
@@ -175,14 +177,16 @@ class Trainer:
         norm: Any = self.accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         if not norm.isfinite():
             raise FloatingPointError(
-                f"The gradients of step {self.done + 1} are not finite. What was learned before is kept. Look at the "
-                "log: a lower learning rate, a longer warm-up or precision fp32 usually help; broken data would too."
+                f"The gradients of step {self.done + 1} are not finite, and would be again. Look at the log: a "
+                "lower run.learning_rate, a longer run.warmup or run.precision=fp32 usually help, and may be changed "
+                "in going on; broken data must be mended."
             )
-        self.whole = False
-        self.optimizer.step()
-        self.average.step(self.parameters)
-        self.done += 1
-        self.whole = True
+        with undivided():
+            self.whole = False
+            self.optimizer.step()
+            self.average.step(self.parameters)
+            self.done += 1
+            self.whole = True
         return sums
 
     @contextmanager
@@ -196,9 +200,10 @@ class Trainer:
             with torch.no_grad():
                 yield dict(self.networks.items())
         finally:
-            self.average.restore(self.parameters)
-            self.train()
-            self.whole = True
+            with undivided():
+                self.average.restore(self.parameters)
+                self.train()
+                self.whole = True
 
     def close(self) -> None:
         self._reader.shutdown(cancel_futures=True)

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..pictures.folder import METADATA, check_pictures, read_metadata
+from ..pictures.folder import METADATA, check_pictures, file_facts, read_metadata
 from .settings import BUILD
 
 if TYPE_CHECKING:
@@ -64,20 +64,28 @@ def read_folder(folder: Path) -> Triplets:
     return list(rows.values())
 
 
-def read_index(folder: Path) -> bytes:
-    """What changes when the triplets of a folder do."""
+def read_index(folder: Path, *, times: bool = True) -> bytes:
+    """What changes when the triplets of a folder do, or one of their pictures.
+
+    Without `times` a copy of the folder has the same, and pictures of the same size are taken for the same.
+    """
     if (folder / METADATA).is_file():
-        return (folder / METADATA).read_bytes()
-    built = folder.parent / BUILD  # with the settings that made the shards
-    facts = [(shard.name, shard.stat().st_size) for shard in sorted(folder.glob("*.parquet"))]
-    return repr((facts, built.read_bytes() if built.is_file() else b"")).encode()
+        index = folder / METADATA
+        files = [path for triplet in read_folder(folder) for path in cast(TripletFiles, triplet).pictures]
+    else:
+        index = folder.parent / BUILD  # with the settings that made the shards
+        files = sorted(folder.glob("*.parquet"))
+    return repr((index.read_bytes() if index.is_file() else b"", file_facts(files, times=times))).encode()
 
 
 def _parse(row: dict[str, Any], folder: Path) -> TripletFiles:
     objects = row["object_file_names"]
     masks = row.get("object_mask_file_names") or []
-    if not isinstance(objects, list) or not objects or len(masks) not in (0, len(objects)):
+    lists = isinstance(objects, list) and isinstance(masks, list)
+    if not lists or not objects or len(masks) not in (0, len(objects)):
         raise ValueError("'object_file_names' must be a list of at least one name, with as many masks or none")
+    if not all(isinstance(name, str) for name in (row["scene_file_name"], row["target_file_name"], *objects, *masks)):
+        raise ValueError("the names of files must be texts")
     return TripletFiles(
         name=str(row.get("id", row["target_file_name"])),
         scene=folder / row["scene_file_name"],

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from ..whole_files import whole
+from .writing import save_tensors
 
 Settings = TypeVar("Settings")
 
@@ -30,6 +29,4 @@ def settings_in(metadata: dict[str, str], format: str, kind: type[Settings], oth
 
 def save(module: nn.Module, path: Path, dtype: torch.dtype, metadata: dict[str, str]) -> None:
     """Write a network's tensors in this precision, whole or not at all."""
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in module.state_dict().items()}
-    with whole(path) as part:
-        save_file(state, part, metadata)
+    save_tensors(path, {name: tensor.to("cpu", dtype) for name, tensor in module.state_dict().items()}, metadata)

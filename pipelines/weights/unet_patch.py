@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..whole_files import whole
 from .layouts import patch_module
+from .writing import save_tensors
 
 Parts = Literal["attn2", "kv"]
 PARTS: dict[str, tuple[str, ...]] = {"attn2": (".attn2.",), "kv": (".attn2.to_k.", ".attn2.to_v.")}
@@ -124,8 +123,7 @@ def save_patch(
         "tensors": str(len(differences)),
         "parameters": str(sum(change.numel() for change in differences.values())),
     }
-    with whole(path) as part:
-        save_file(tensors, part, {**(metadata or {}), **facts})
+    save_tensors(path, tensors, {**(metadata or {}), **facts})
     return Saved(len(differences), int(facts["parameters"]), path.stat().st_size, _kept(differences, tensors))
 
 

@@ -8,18 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from ...training.ranges import Degrees, Share
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """Shares and ranges; the defaults are the reference's, which lets the light alone."""
 
-    flip: float = 0.5  # share
-    rotate: float = 0.5  # share
-    rotation: float = 20.0  # degrees, either way
-    blur: float = 0.3  # share
-    elastic: float = 0.3  # share
-    bend: float = 0.06  # of the side: typical displacement of an elastic one
-    light: float = 0.0  # share of brightness and contrast, either way
+    flip: Share = 0.5
+    rotate: Share = 0.5
+    rotation: Degrees = 20.0  # either way
+    blur: Share = 0.3
+    elastic: Share = 0.3
+    bend: Share = 0.06  # of the side: typical displacement of an elastic one
+    light: Share = 0.0  # of brightness and contrast, either way
 
 
 def augment_exemplars(pictures: Tensor, settings: Augmentation, generator: Generator) -> Tensor:

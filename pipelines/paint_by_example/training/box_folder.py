@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ...pictures.files import open_picture
-from ...pictures.folder import METADATA, READERS, check_pictures, read_metadata
+from ...pictures.folder import METADATA, READERS, check_pictures, file_facts, read_metadata
 from ...training.columns import Progress
 
 LAYOUT = "A folder of pictures with boxes needs it: one JSON object per line, with file_name and objects."
@@ -90,6 +90,13 @@ def read_folder(folder: Path, smallest: float = 0.0, progress: Progress | None =
             f"{100 * smallest:.3g} % of the picture's width or height)."
         )
     return BoxFolder(folder, kept, small, len(rows) - len(kept))
+
+
+def read_index(folder: Path) -> bytes:
+    """What changes when the boxes of a folder do, or the size of one of its picture files."""
+    rows = read_metadata(folder, partial(_parse, folder=folder), kind="a picture with boxes", layout=LAYOUT)
+    pictures = [row.path for row in rows.values() if row.path.is_file()]
+    return repr(((folder / METADATA).read_bytes(), file_facts(pictures, times=False))).encode()
 
 
 def _parse(row: dict[str, Any], folder: Path) -> _Row:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ...training.config import UserPath
 from ...training.denoising import Weighting
+from ...training.ranges import Count, Share
 from ...training.trainer import Settings
 from .augmentation import Augmentation
 from .pictures import PictureSettings
@@ -25,15 +26,18 @@ class TrainingData:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
+FREE = ("folder", "licence", "run", "data.validation", "checkpointing")  # may be changed in going on with a run
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     folder: UserPath  # of the run: checkpoint, logs, sheets, results
     models: ModelFolders
     data: TrainingData
-    batch: int  # over all processes and accumulation steps
+    batch: Count  # over all processes and accumulation steps
     run: Settings
-    blocks: int = 5  # of a new exemplar encoder
-    null_share: float = 0.2  # of the samples lose their exemplar
+    blocks: Count = 5  # of a new exemplar encoder
+    null_share: Share = 0.2  # of the samples lose their exemplar
     weighting: Weighting = field(default_factory=Weighting)
     checkpointing: bool = False  # recompute activations in the backward pass: slower, much less memory
     licence: str = "not stated"  # of the weights that come out; goes into their facts

@@ -7,15 +7,14 @@ facts.json        what the layout has no place for: licence, training data, step
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from diffusers import __version__ as diffusers_version
-from safetensors.torch import save_file
 from transformers import CLIPImageProcessor
 
+from ...output_folders import whole_folder
+from ...weights.writing import save_tensors
 from ..checkpoints import VISION_DIFFUSERS, to_diffusers
 from ..inpainting import CELL
 from ..pipeline import PaintByExamplePipeline
@@ -23,15 +22,8 @@ from ..pipeline import PaintByExamplePipeline
 
 def save_folder(folder: Path, model: PaintByExamplePipeline, size: int, facts: dict[str, Any]) -> None:
     """Write a model that was trained on pictures of `size` px, in the precision it has, whole or not at all."""
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         _write(part, model, size, facts)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write(folder: Path, model: PaintByExamplePipeline, size: int, facts: dict[str, Any]) -> None:
@@ -66,7 +58,7 @@ def _write_encoder(folder: Path, model: PaintByExamplePipeline) -> None:
     state |= to_diffusers(model.exemplar_encoder.state_dict())
     (folder / "image_encoder").mkdir()
     file = folder / "image_encoder" / "model.safetensors"
-    save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, file, {"format": "pt"})
+    save_tensors(file, state, {"format": "pt"})
     config = network.config.to_dict() | {"model_type": "clip_vision_model", "_name_or_path": ""}
     text = json.dumps(config, indent=2, default=str) + "\n"
     (folder / "image_encoder" / "config.json").write_text(text, encoding="utf-8")

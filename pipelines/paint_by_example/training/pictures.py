@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -21,6 +21,7 @@ from ...pictures.boxes import Box
 from ...pictures.folder import READERS
 from ...pictures.masks import box_mask
 from ...pictures.objects import crop_box
+from ...training.ranges import Share, Whole, one_of
 from ...training.task import Batch
 from ..inpainting import CELL, LATENT_MASKS
 from .augmentation import Augmentation, augment_exemplars
@@ -33,12 +34,12 @@ class PictureSettings:
 
     size: int = 512  # px, the side of what is trained on
     smallest: int = 32  # px of a box's sides if the whole picture had `size`; smaller boxes are left out
-    extension: float = 0.4  # of the room between box and border: how far a hole reaches at most
-    shapes: float = 0.5  # share of the holes that are arbitrary shapes; the others are boxes
-    jitter: int = 5  # px, of a shape's outline
-    tightness: float = 0.6  # of the room around a hole: how much of it a crop takes away at most
-    margin: int = 10  # px around the box that an exemplar shows, of the picture as it was
-    mask_resize: str = "rounded"  # how a hole becomes latent cells, see inpainting.latent_mask
+    extension: Share = 0.4  # of the room between box and border: how far a hole reaches at most
+    shapes: Share = 0.5  # of the holes that are arbitrary shapes; the others are boxes
+    jitter: Whole = 5  # px, of a shape's outline
+    tightness: Share = 0.6  # of the room around a hole: how much of it a crop takes away at most
+    margin: Whole = 10  # px around the box that an exemplar shows, of the picture as it was
+    mask_resize: Annotated[str, one_of(LATENT_MASKS)] = "rounded"  # see inpainting.latent_mask
 
     def __post_init__(self):
         least = 2 * self.jitter + 2 * CELL
@@ -49,11 +50,6 @@ class PictureSettings:
                 f"smallest must be {least} or more (two latent cells, and the jitter on both sides), or the hole of a "
                 f"small box could have no latent cell; it is {self.smallest}"
             )
-        if self.mask_resize not in LATENT_MASKS:
-            raise ValueError(f"mask_resize must be one of {', '.join(LATENT_MASKS)}, not '{self.mask_resize}'")
-        for name in ("extension", "shapes", "tightness"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, not {getattr(self, name)}")
 
 
 class Example(NamedTuple):

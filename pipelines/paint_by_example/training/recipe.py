@@ -8,14 +8,18 @@ from typing import Any, cast
 
 import torch
 
+from ...training.checkpoint import check
 from ...training.columns import Progress
+from ...training.config import entries
 from ...training.denoising import noise_schedule
 from ...training.engine import Report, fit
 from ...training.estimate import Estimate, measure
+from ...training.run_folder import run_folder
 from ...training.trainer import processes
+from ...weights.reading import fingerprint
 from .augmentation import Augmentation
-from .box_folder import read_folder
-from .config import TrainingConfig
+from .box_folder import read_folder, read_index
+from .config import FREE, TrainingConfig
 from .exemplar_task import ExemplarTask
 from .export import save_folder
 from .frozen_encoders import FrozenEncoders
@@ -37,6 +41,16 @@ class Recipe:
         if config.checkpointing:
             self.model.unet.enable_gradient_checkpointing()
         self.noise_schedule = noise_schedule(self.model.scheduler_config)
+
+    def facts(self) -> dict[str, str]:
+        """What a run that goes on must have been begun with: its settings, and what networks and pictures it reads."""
+        model = self.model
+        networks = {"unet": model.unet, "vae": model.vae, "image encoder": model.image_encoder}
+        facts = entries(self.config, FREE)
+        facts |= {f"the weights of models, {name}": fingerprint([network]) for name, network in networks.items()}
+        facts["run.seed"] = str(self.config.run.seed)
+        facts["the pictures of data.train"] = fingerprint([], read_index(self.config.data.train))
+        return facts
 
     @property
     def picture_options(self) -> dict[str, Any]:
@@ -103,11 +117,14 @@ class Recipe:
 
 def train(config: TrainingConfig, report: Report = print, progress: Progress | None = None) -> dict[str, Path]:
     """Run a configuration, going on where it was stopped, and return what it made."""
-    config.folder.mkdir(parents=True, exist_ok=True)
     first = processes(config.run.device).is_main_process
-    recipe = Recipe(config)
-    fit(recipe.task(report if first else lambda _: None, progress), config.run, config.folder, report)
-    return recipe.export() if first else {}
+    with run_folder(config.folder, MODEL_FOLDER, first=first):
+        recipe = Recipe(config)
+        facts = recipe.facts()
+        check(config.folder, facts)  # before all pictures are looked at
+        task = recipe.task(report if first else lambda _: None, progress)
+        fit(task, config.run, config.folder, report, facts)
+        return recipe.export() if first else {}
 
 
 def estimate(config: TrainingConfig) -> Estimate:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...training.task import Batch, Task
+from ...weights.writing import save_tensors
 from ..pictures import to_signed
 from ..world.dataset import Arrays
 from ..world.rooms import SIZE
@@ -85,8 +86,8 @@ class JudgeTask(Task):
 
 def save_judge(judge: Judge, path: Path) -> None:
     """Write the judge in half precision."""
-    state = {name: tensor.contiguous() for name, tensor in judge.state_dict().items()}
-    save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, path)
+    state = judge.state_dict()
+    save_tensors(path, {name: t.half() if t.is_floating_point() else t for name, t in state.items()})
 
 
 def load_judge(path: Path) -> Judge:

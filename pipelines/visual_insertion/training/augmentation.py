@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
+from ...training.ranges import Degrees, Share, ShareBelowOne
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """Ranges of the object's augmentation; the defaults are strong, against copying the object's pixels."""
 
-    flip: float = 0.5  # share
-    rotation: float = 20.0  # degrees, either way
-    scale: float = 0.3  # share, larger or smaller
-    shift: float = 0.1  # share of the side
-    colour: float = 0.1  # share of brightness, contrast and saturation, either way
+    flip: Share = 0.5
+    rotation: Degrees = 20.0  # either way
+    scale: ShareBelowOne = 0.3  # larger or smaller
+    shift: Share = 0.1  # of the side
+    colour: Share = 0.1  # share of brightness, contrast and saturation, either way
 
 
 def augment_object(picture: Tensor, background: Tensor, settings: Augmentation, seed: int) -> Tensor:

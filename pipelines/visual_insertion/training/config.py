@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from ...training.config import UserPath
 from ...training.denoising import Weighting
+from ...training.ranges import Count, Positive, one_of
 from ...training.trainer import Settings
+from ..embedding_optimizer import VARIANTS
 from .augmentation import Augmentation
 from .insertion_task import Dropout
 from .preparation import PictureSettings
@@ -31,21 +34,27 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class OptimizerPart:
-    variant: str = "resampler"
-    blocks: int = 4
-    heads: int = 8
+    variant: Annotated[str, one_of(VARIANTS)] = "resampler"
+    blocks: Count = 4
+    heads: Count = 8
     start: UserPath | None = None  # an embedding optimizer file to go on from
-    no_object: str = "empty prompt"  # the null: of the base model's text encoder; "zeros"; "released", the authors' mix
+    # the null: of the base model's text encoder; zeros; or "released", the authors' mix of several
+    no_object: Literal["empty prompt", "zeros", "released"] = "empty prompt"
     random_queries: bool = False  # noise in every forward, as in the authors' code
 
 
 @dataclass(frozen=True)
 class UNetPart:
-    train: str = "none"  # "none", "kv" (keys and values of the cross-attention) or "attn2" (all of it)
-    rate: float = 1.0  # times the learning rate
-    tensors: int | None = None  # what `train` must match, counted; None takes what it matches
-    parameters: int | None = None
+    train: Literal["none", "kv", "attn2"] = "none"  # of the cross-attention nothing, keys and values, or all
+    rate: Positive = 1.0  # times the learning rate
+    tensors: Count | None = None  # what `train` must match, counted; None takes what it matches
+    parameters: Count | None = None
     checkpointing: bool = False  # recompute activations in the backward pass: slower, much less memory
+
+
+# What may be changed in going on with a run.
+FREE = ("folder", "licence", "run", "data.cache", "data.validation", "unet.rate", "unet.tensors", "unet.parameters")
+FREE += ("unet.checkpointing",)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class TrainingConfig:
     folder: UserPath  # of the run: checkpoint, logs, sheets, results
     models: ModelFolders
     data: TrainingData
-    batch: int  # over all processes and accumulation steps
+    batch: Count  # over all processes and accumulation steps
     run: Settings
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
     unet: UNetPart = field(default_factory=UNetPart)

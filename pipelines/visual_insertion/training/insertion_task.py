@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...sampling.guidance import BRANCHES, Guidance, Scales, combine
 from ...training.columns import Column
 from ...training.denoising import DenoisingTask, integers, labelled
+from ...training.ranges import Share
 from ...training.task import Batch
 from ...training.validation import ddim
 from ..context_encoder import ContextEncoder
@@ -69,9 +70,13 @@ class ObjectPictures(Protocol):
 class Dropout:
     """Shares of samples that lose a condition (InstructPix2Pix trains with 5 % each)."""
 
-    object: float = 0.05
-    scene: float = 0.05
-    both: float = 0.05
+    object: Share = 0.05
+    scene: Share = 0.05
+    both: Share = 0.05
+
+    def __post_init__(self):
+        if self.object + self.scene + self.both > 1:
+            raise ValueError("the shares of object, scene and both must not be more than 1 together")
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Two bool masks [count]: whose object is dropped, whose scene is dropped."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ...encoders.vision import Encoder
 from ...pictures.folder import READERS
-from ...pictures.objects import prepare_object
+from ...pictures.objects import BACKGROUNDS, FRAMINGS, prepare_object
 from ...training.columns import Progress, Shards, encoded_shard
+from ...training.ranges import Count, Side, one_of
 from ...triplets.folder import Triplets, read_folder, read_index, read_picture
 from ...weights.reading import fingerprint
 from .augmentation import Augmentation, augment_object, vary_pair
@@ -32,11 +33,11 @@ CHANGED = 16 / 255  # a pixel belongs to the object's region when a channel chan
 class PictureSettings:
     """How pictures become training material."""
 
-    size: int = 256  # px, the side of scene and target
-    variants: int = 2  # stored crops and flips of a pair: 1 the centre, 2 with its flip, more with random crops
-    views: int = 1  # pictures of an object; fewer are repeated
-    framing: str = "squash"
-    background: str = "keep"  # around the object; "mean" needs masks and is what we recommend
+    size: Side = 256  # px, the side of scene and target
+    variants: Count = 2  # stored crops and flips of a pair: 1 the centre, 2 with its flip, more with random crops
+    views: Count = 1  # pictures of an object; fewer are repeated
+    framing: Annotated[str, one_of(FRAMINGS)] = "squash"
+    background: Annotated[str, one_of(BACKGROUNDS)] = "keep"  # around the object; "mean", our advice, needs masks
 
 
 class Objects:

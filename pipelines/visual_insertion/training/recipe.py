@@ -10,23 +10,27 @@ from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...encoders.text import empty_prompt
 from ...encoders.vision import Encoder, load_encoder
 from ...training.base_models import halve_frozen, load_part, train_part
+from ...training.checkpoint import check
 from ...training.columns import Progress
+from ...training.config import entries
 from ...training.denoising import noise_schedule
 from ...training.engine import Report, Result, fit
 from ...training.estimate import Estimate, measure
 from ...training.precision import computes_in_bfloat16
+from ...training.run_folder import run_folder
 from ...training.trainer import processes
-from ...triplets.folder import read_folder
+from ...triplets.folder import read_folder, read_index
+from ...weights.reading import fingerprint
 from ...weights.unet_patch import save_patch
 from .. import optimizer_files as optimizers
 from ..embedding_optimizer import OptimizerSettings, build
 from ..released_optimizers import set_null
-from .config import TrainingConfig
+from .config import FREE, TrainingConfig
 from .insertion_task import AsReleased, EncodedTriplets, InsertionTask, ObjectPictures
 from .preparation import Objects, PictureSettings, Preparation
 from .validation import HeldOut
@@ -53,6 +57,21 @@ class Recipe:
         self.before = train_part(self.unet, config.unet.train, config.unet.tensors, config.unet.parameters)
         self.encoders = self._encoders()
         self.embedding_optimizer = self._embedding_optimizer()
+
+    def facts(self) -> dict[str, str]:
+        """What a run that goes on must have been begun with: its settings, and what networks and pictures it reads."""
+        config = self.config
+        facts = entries(config, FREE)
+        facts |= {f"the weights of {name}": fingerprint([network]) for name, network in self._networks().items()}
+        facts["run.seed"] = str(self.config.run.seed)
+        facts["the pictures of data.train"] = fingerprint([], read_index(config.data.train, times=False))
+        return facts
+
+    def _networks(self) -> dict[str, nn.Module]:
+        """The networks as they were before the run."""
+        encoders = {f"the encoder of {name}": encoder.network for name, encoder in self.encoders.items()}
+        begun = {"optimizer.start": self.embedding_optimizer} if self.config.optimizer.start else {}
+        return {"models.base, unet": self.unet, "models.base, vae": self.vae, **encoders, **begun}
 
     def _unet(self) -> UNet2DConditionModel:
         unet = load_part(UNet2DConditionModel, self.base / "unet")
@@ -209,10 +228,13 @@ class Recipe:
 
 def train(config: TrainingConfig, report: Report = print, progress: Progress | None = None) -> dict[str, Path]:
     """Run a configuration, going on where it was stopped, and return the files it made."""
-    config.folder.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(config)
-    result = fit(recipe.task(progress), config.run, config.folder, report)
-    return recipe.export(result) if processes(config.run.device).is_main_process else {}
+    first = processes(config.run.device).is_main_process
+    with run_folder(config.folder, OPTIMIZER_FILE, PATCH_FILE, first=first):
+        recipe = Recipe(config)
+        facts = recipe.facts()
+        check(config.folder, facts)  # before anything is encoded
+        result = fit(recipe.task(progress), config.run, config.folder, report, facts)
+        return recipe.export(result) if first else {}
 
 
 def estimate(config: TrainingConfig) -> Estimate:

@@ -111,7 +111,7 @@ def evaluate(args: Namespace) -> None:
 
     from ..evaluation.backbones import load_backbones
     from ..evaluation.protocol import find_results, make_results, measure, possible_metrics
-    from ..evaluation.report import check_names, write_report
+    from ..evaluation.report import check_names, claim_folder, write_report
     from ..evaluation.trivial import TRIVIAL_METHODS
     from ..evaluation.vae_noise import load_round_trip
 
@@ -132,6 +132,7 @@ def evaluate(args: Namespace) -> None:
     for folder in others.values():
         find_results(benchmark, folder)
     check_names((*args.method, *others), possible_metrics(benchmark, backbones), args.against, args.sort_by)
+    claim_folder(args.output, others)
     folders: dict[str, Path] = {}
     facts: dict[str, dict[str, Any]] = {}  # what the pictures depend on, by method
     for name in args.method:

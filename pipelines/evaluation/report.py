@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
+from ..output_folders import claim, locked
 from ..pictures.files import save_picture
 from ..pictures.sheets import tile
 from ..whole_files import write_text
@@ -26,6 +27,10 @@ from .placement import change_limit, inserted_box
 from .protocol import Table, find_results, read_result
 from .vae_noise import RoundTrip
 
+KIND = "evaluation"
+PICTURES = "pictures"
+FILES = ("index.html", "report.json", "cases.csv", "summary.csv", PICTURES)  # what a report is
+PATIENCE = 600  # seconds, for another evaluation that writes its report
 SHOWN = 3  # best, median and worst cases of each method
 HEIGHT = 192  # px of a picture in the report
 GAP = 4  # px between two of them
@@ -84,6 +89,20 @@ def check_names(methods: Collection[str], metrics: Collection[str], against: str
         raise ValueError(f"There is no metric {sort_by} to sort by; there are {', '.join(metrics)}.")
 
 
+def claim_folder(folder: Path, results: Mapping[str, Path]) -> None:
+    """Make sure that a folder may get a report: nothing in it is of another origin, and no `results` lie in our way.
+
+    Raises ValueError.
+    """
+    for name, results_folder in results.items():
+        if results_folder.resolve().is_relative_to((folder / PICTURES).resolve()):
+            raise ValueError(
+                f"The results of {name} lie in {folder / PICTURES}, where the report's pictures go. Move them, or "
+                "choose another --output."
+            )
+    claim(folder, KIND, FILES)
+
+
 def write_report(
     table: Table,
     benchmark: Benchmark,
@@ -98,17 +117,37 @@ def write_report(
     """Write the report into `folder` and return the path of its index.html, the last file written.
 
     `against` is what all others are compared with, the first method by default; `sort_by` the metric that chooses the
-    pictures; `round_trip` is the one that was measured with. Raises ValueError for a name that is not there.
+    pictures; `round_trip` is the one that was measured with. Raises ValueError for a name that is not there, and for a
+    folder with files of another origin, OSError when another process writes a report there.
     """
     metrics = {metric.name: metric for metric in table.metrics}
     check_names(table.values, metrics, against, sort_by)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, results)
     against = against or next(iter(table.values))
     sort_by = sort_by or next((name for name in SORTED_BY if name in metrics), table.metrics[0].name)
+    chosen = {method: choose_cases(row[sort_by], metrics[sort_by].better) for method, row in table.values.items()}
+    with locked(folder, PATIENCE):
+        before = _pictures_of(folder)
+        strips = write_strips(table, benchmark, results, folder, chosen=chosen, sort_by=sort_by, round_trip=round_trip)
+        _write_files(table, folder, settings, strips, chosen=chosen, against=against, sort_by=sort_by)
+        for old in before - {strip.file for strip in strips}:
+            (folder / old).unlink(missing_ok=True)
+    return folder / "index.html"
+
+
+def _write_files(
+    table: Table,
+    folder: Path,
+    settings: Mapping[str, Any],
+    strips: list[Strip],
+    *,
+    chosen: Mapping[str, Any],
+    against: str,
+    sort_by: str,
+) -> None:
+    """The files of a report but for its pictures, index.html last."""
     summary = summarise(table)
     differences = compare(table, against)
-    chosen = {method: choose_cases(row[sort_by], metrics[sort_by].better) for method, row in table.values.items()}
-    strips = write_strips(table, benchmark, results, folder, chosen=chosen, sort_by=sort_by, round_trip=round_trip)
     facts = {
         "benchmark": table.benchmark,
         "about": table.about,
@@ -123,6 +162,7 @@ def write_report(
         "differences": differences,
         "sorted_by": sort_by,
         "shown": chosen,
+        "pictures": [strip.file for strip in strips],
         "values": table.values,
     }
     write_text(folder / "report.json", json.dumps(_plain(facts), indent=1, ensure_ascii=False))
@@ -143,7 +183,15 @@ def write_report(
         settings=json.dumps(_plain(settings), indent=2, ensure_ascii=False),
     )
     write_text(folder / "index.html", page)
-    return folder / "index.html"
+
+
+def _pictures_of(folder: Path) -> set[str]:
+    """The pictures of the report that is there, as it names them: files of those names are ours."""
+    try:
+        names = json.loads((folder / "report.json").read_text(encoding="utf-8"))["pictures"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return set()
+    return {f"{PICTURES}/{Path(str(name)).name}" for name in names}
 
 
 def render(**values: Any) -> str:
@@ -223,10 +271,8 @@ def write_strips(
     sort_by: str,
     round_trip: RoundTrip | None,
 ) -> list[Strip]:
-    """Write a strip for every chosen case (indices by method and rank) into `folder`; older ones are removed first."""
-    (folder / "pictures").mkdir(exist_ok=True)
-    for old in (folder / "pictures").glob("*.png"):
-        old.unlink()
+    """Write a strip for every chosen case (indices by method and rank) into `folder`."""
+    (folder / PICTURES).mkdir(exist_ok=True)
     strips = []
     for method, ranks in chosen.items():
         files = find_results(benchmark, results[method])
@@ -235,7 +281,7 @@ def write_strips(
             case = benchmark[index]
             limit = change_limit(case.scene, round_trip(case.scene) if round_trip else None)
             strip = draw_strip(case, read_result(files[index], case.scene.size), limit)
-            file = f"pictures/{method}_{rank}_{case.name}.png"
+            file = f"{PICTURES}/{method}_{rank}_{case.name}.png"
             save_picture(strip, folder / file)
             value = float(table.values[method][sort_by][index])
             strips.append(Strip(method, rank, case.name, value=None if math.isnan(value) else value, file=file))

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
+from ..output_folders import LOCK, locked
+from ..whole_files import remove_parts
 from .plan import Plan, Unit, make_plan
 from .report import Report, contact_sheet
 from .settings import BUILD, FORMAT, STATISTICS, BuildSettings
@@ -50,22 +51,19 @@ def build(
                 f"{folder} lies within {source}: what is built would be read as a source. Choose another folder."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            plan = make_plan(rows, masks, split, settings)
-            builder = _claim(folder, settings, plan)
-            missing = [unit for unit in plan.units if read_report(folder, unit.number) is None]
-            total = sum(map(len, plan.units))
-            done = total - sum(map(len, missing))
-            progress(done, total)
-            if missing:
-                (folder / STATISTICS).unlink(missing_ok=True)  # it says that the data set is complete
-                for count in run(missing, folder, settings, builder):
-                    done += count
-                    progress(done, total)
-            return _finish(folder, plan, builder, settings)
-    except Timeout as error:
-        raise OSError(f"Another process is building into {folder}. Wait for it, or choose another folder.") from error
+    with locked(folder):
+        plan = make_plan(rows, masks, split, settings)
+        builder = _claim(folder, settings, plan)
+        missing = [unit for unit in plan.units if read_report(folder, unit.number) is None]
+        total = sum(map(len, plan.units))
+        done = total - sum(map(len, missing))
+        progress(done, total)
+        if missing:
+            (folder / STATISTICS).unlink(missing_ok=True)  # it says that the data set is complete
+            for count in run(missing, folder, settings, builder):
+                done += count
+                progress(done, total)
+        return _finish(folder, plan, builder, settings)
 
 
 def _claim(folder: Path, settings: BuildSettings, plan: Plan) -> str:
@@ -75,19 +73,30 @@ def _claim(folder: Path, settings: BuildSettings, plan: Plan) -> str:
     facts = json.loads(json.dumps(facts))  # as they will be read
     path = folder / BUILD
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _read_facts(path)
+        remove_parts(folder)
         if before != facts:
             raise ValueError(
                 f"{folder} holds a data set that was built otherwise ({_difference(before, facts)}). Choose another "
                 "folder, or the settings and sources it was begun with."
             )
         return builder
-    strangers = {entry.name for entry in folder.iterdir()} - {".lock", f"{BUILD}.part"}
+    strangers = {entry.name for entry in folder.iterdir() if not entry.name.startswith(f"{BUILD}.")} - {LOCK}
     if strangers:
         raise ValueError(f"{folder} is not empty ({min(strangers)}) and no data set. Choose another folder.")
     with whole_file(path) as part:
         part.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
     return builder
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(facts[name], dict) for name in ("settings", "sources")):
+            raise ValueError("settings and sources must be tables")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Build into another folder, or delete this one.") from error
+    return facts
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

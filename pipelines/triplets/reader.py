@@ -32,7 +32,7 @@ class StoredPicture:
     def open(self) -> io.BytesIO:
         """Its file, read from its row group alone. Raises ValueError naming a broken shard."""
         try:
-            with pq.ParquetFile(self.shard) as file:
+            with pq.ParquetFile(self.shard, page_checksum_verification=True) as file:
                 group, row = _group_of(file, self.row)
                 value = file.read_row_group(group, [self.column], use_threads=False).column(0)[row]
         except (OSError, pa.ArrowException) as error:
@@ -91,7 +91,7 @@ class StoredTriplets(Sequence[StoredTriplet]):
     def _index(shard: Path) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray]:
         """Names, and how many pictures of the object and of its mask there are; no picture is read."""
         try:
-            with pq.ParquetFile(shard) as file:
+            with pq.ParquetFile(shard, page_checksum_verification=True) as file:
                 missing = {"id", "scene", "target", "object", "object_mask"} - {*file.schema_arrow.names}
                 if missing:
                     raise ValueError(f"{shard} holds no triplets: it has no column {min(missing)}.")

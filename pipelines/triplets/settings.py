@@ -7,7 +7,7 @@ from dataclasses import dataclass
 BACKGROUNDS = ("mask", "white", "keep")
 BUILD = "build.json"  # written first
 STATISTICS = "statistics.json"  # written last
-FORMAT = 1  # counted up whenever the same settings give other shards
+FORMAT = 2  # counted up whenever the same settings give other shards
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class _Shard:
     def _flush(self) -> None:
         if self.writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.writer = pq.ParquetWriter(self.part, self.columns)
+            self.writer = pq.ParquetWriter(self.part, self.columns, write_page_checksum=True)
         self.writer.write_table(pa.Table.from_pylist(self.rows, self.columns))
         self.rows = []
 
@@ -126,11 +126,13 @@ def report_path(folder: Path, number: int) -> Path:
 
 
 def read_report(folder: Path, number: int) -> dict[str, Any] | None:
-    """What a unit wrote, or None if it is not done or one of its shards is gone or cut off."""
+    """What a unit wrote, or None if it is not done, its report is damaged, or a shard of it is gone or cut off."""
     try:
         content = json.loads(report_path(folder, number).read_text(encoding="utf-8"))
+        Report.from_json(content)
         whole = all((folder / name).stat().st_size == size for name, size in content["shards"].items())
-    except (FileNotFoundError, json.JSONDecodeError):
+        whole = whole and isinstance(content["bad"], list)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return content if whole else None
 

@@ -25,6 +25,7 @@ from ...paint_by_example.training.initial_model import inpainting_unet
 from ...progress import ProgressBar
 from ...training.denoising import Weighting
 from ...training.engine import fit
+from ...training.run_folder import run_folder
 from ...training.task import Modules
 from ...training.trainer import Settings
 from ..models import CONTEXT_WIDTH, ENCODER_WIDTH, ShippedNetworks, noise_schedule
@@ -103,7 +104,9 @@ def build(recipe: Recipe, models: Path, folder: Path, output: Path, report: Call
         log_every=25,
         ema=0.998,
     )
-    result = fit(exemplar_task(recipe, data, shipped, held_out), settings, folder / "inpainting", report)
+    seed = {"run.seed": str(recipe.seed)}
+    with run_folder(folder / "inpainting"):
+        result = fit(exemplar_task(recipe, data, shipped, held_out), settings, folder / "inpainting", report, seed)
     facts = {
         "guidance": GUIDANCE,
         "prediction_type": "v_prediction",

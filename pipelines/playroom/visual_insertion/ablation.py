@@ -24,6 +24,7 @@ from ...pictures.objects import crop_box
 from ...training.denoising import Weighting
 from ...training.engine import fit
 from ...training.precision import autocast
+from ...training.run_folder import run_folder
 from ...training.trainer import Settings
 from ...visual_insertion.context_encoder import ContextEncoder
 from ...visual_insertion.released_optimizers import set_null
@@ -144,7 +145,8 @@ class Ablation:
             as_released=as_released,
         )
         settings = Settings(steps, learning_rate=1e-3, seed=seed, warmup=min(100, steps // 10))
-        modules: Any = fit(task, settings, self.folder / name, report).modules
+        with run_folder(self.folder / name):
+            modules: Any = fit(task, settings, self.folder / name, report, {"run.seed": str(seed)}).modules
         return modules["unet"], modules["embedding_optimizer"]
 
     def text_base(self, steps: int, report: Callable[[str], None] = print) -> Networks:

@@ -24,6 +24,7 @@ from ...progress import ProgressBar
 from ...sampling.guidance import Guidance
 from ...training.denoising import Weighting
 from ...training.engine import fit
+from ...training.run_folder import run_folder
 from ...training.task import Modules, Task
 from ...training.trainer import Settings
 from ...visual_insertion.training.insertion_task import EncodedTriplets, InsertionTask, preview
@@ -96,7 +97,9 @@ class Stages:
             warmup=min(100, steps // 10),
             validate_every=max(100, steps // 10),
         )
-        result = fit(make(), replace(common, **settings), self.folder / name, report)
+        seed = {"run.seed": str(self.recipe.seed)}
+        with run_folder(self.folder / name):
+            result = fit(make(), replace(common, **settings), self.folder / name, report, seed)
         bar.close()
         self.seconds[name] = result.seconds
         return result.modules

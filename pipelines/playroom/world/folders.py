@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ...output_folders import claim
 from ...triplets.folder import METADATA
 from ...whole_files import write_text
 from .rooms import SIZE
@@ -51,8 +52,12 @@ def write_box_folder(folder: Path, seeds: range) -> Path:
 
 
 def _write(folder: Path, seeds: range, row: Callable[[int], dict[str, Any]]) -> Path:
-    """Write what `row` makes of each seed, and the index last, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write what `row` makes of each seed, and the index last: until it is there, the folder holds no data set.
+
+    Raises ValueError for a folder that holds anything but such a set.
+    """
+    claim(folder, "set of toy pictures")
+    (folder / METADATA).unlink(missing_ok=True)
     lines = [json.dumps(row(seed)) for seed in tqdm(seeds, desc=folder.name, unit="row")]
     write_text(folder / METADATA, "\n".join(lines) + "\n")
     return folder / METADATA

@@ -5,7 +5,10 @@ The host recognises a network by the exact shape of the public ones; these take 
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import comfy.clip_model
 import comfy.clip_vision
@@ -54,13 +57,21 @@ def load_clip_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
     pixels = read_json(folder / "feature_extractor" / "preprocessor_config.json")
     state, _ = read_weights(folder / "image_encoder" / "model.safetensors")
     statistics = {name: pixels[name] for name in ("image_mean", "image_std")}
-    encoder = comfy.clip_vision.ClipVisionModel(config | statistics)
+    encoder = build_clip_vision(config | statistics)
     state = {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}  # of old exports
     with torch.device("meta"):
         empty_encoder = comfy.clip_model.CLIPVisionModelProjection(encoder.config, torch.float32, "meta", PlainLayers)
     _check_weights(folder / "image_encoder", empty_encoder, state)
     encoder.load_sd(state)
     return encoder
+
+
+def build_clip_vision(config: dict[str, Any]) -> comfy.clip_vision.ClipVisionModel:
+    """CLIP_VISION of this config, its weights still to come. Through a file: all that hosts before 0.24 take."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.json"
+        file.write_text(json.dumps(config), "utf-8")
+        return comfy.clip_vision.ClipVisionModel(file)
 
 
 def _check_weights(folder: Path, network: torch.nn.Module, state: StateDict) -> None:

@@ -22,7 +22,7 @@ from ...pipelines.paint_by_example.checkpoints import (
     open_paint_by_example,
 )
 from ...pipelines.weights.unets import UNetFiles, open_unet, read_json, unet_folder
-from .diffusers_models import load_vae
+from .diffusers_models import build_clip_vision, load_vae
 from .managed_networks import ManagedExemplarEncoder
 from .pix2pix_unets import SD15
 from .unet_models import build
@@ -116,7 +116,7 @@ def clip_vision_of(files: PaintByExampleFiles) -> comfy.clip_vision.ClipVisionMo
         pixels = files.where / "feature_extractor" / "preprocessor_config.json"
         statistics = read_json(pixels) if pixels.is_file() else {}
         config |= {name: statistics[name] for name in ("image_mean", "image_std") if name in statistics}
-    encoder = comfy.clip_vision.ClipVisionModel(config)
+    encoder = build_clip_vision(config)
     state = files.vision()
     state["visual_projection.weight"] = torch.zeros(config["projection_dim"], config["hidden_size"])
     try:

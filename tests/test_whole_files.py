@@ -1,11 +1,18 @@
 """Files that are whole or not there."""
 
+import os
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from visual_insertion_pack.pipelines.pictures.files import save_picture
-from visual_insertion_pack.pipelines.whole_files import whole, write_text
+from visual_insertion_pack.pipelines.weights.writing import save_tensors
+from visual_insertion_pack.pipelines.whole_files import remove_parts, whole, write_text
+from visual_insertion_pack.tests.small_disks import full_disk
 
 
 def contents(folder):
@@ -33,15 +40,68 @@ def test_what_goes_wrong_leaves_the_file_before_and_nothing_else(tmp_path, probl
 
 
 def test_a_part_that_cannot_be_removed_does_not_hide_the_first_error(tmp_path):
-    (tmp_path / "a.txt.part").mkdir()
-    with pytest.raises(ValueError, match="the first"), whole(tmp_path / "a.txt"):
+    with pytest.raises(ValueError, match="the first"), whole(tmp_path / "a.txt") as part:
+        part.unlink()
+        part.mkdir()
         raise ValueError("the first")
 
 
-def test_what_a_killed_process_left_is_written_over(tmp_path):
-    (tmp_path / "a.txt.part").write_bytes(b"much more than the text")
-    write_text(tmp_path / "a.txt", "a\nb\n")
-    assert contents(tmp_path) == {"a.txt": b"a\nb\n"}
+def test_two_processes_that_write_one_file_do_not_mix(tmp_path, monkeypatch):
+    with whole(tmp_path / "a.txt") as mine:
+        mine.write_bytes(b"mine")
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        write_text(tmp_path / "a.txt", "another's")
+        assert (tmp_path / "a.txt").read_bytes() == b"another's"
+    assert contents(tmp_path) == {"a.txt": b"mine"}
+
+
+def test_what_killed_processes_left_is_removed_and_no_other_file(tmp_path):
+    (tmp_path / "deep").mkdir()
+    left = [tmp_path / "state.pt.123.part", tmp_path / "deep" / "000.parquet.7.part"]
+    kept = [tmp_path / "film.iso.part", tmp_path / "state.pt", tmp_path / "7.parts"]
+    for path in (*left, *kept):
+        path.write_bytes(b"x")
+    remove_parts(tmp_path)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_weight_file_may_be_read_by_whom_the_umask_lets(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == mode
+
+
+def test_the_same_weights_and_notes_are_the_same_bytes(tmp_path):
+    tensors = {"b": torch.arange(3.0), "a": torch.zeros(2, 2)}
+    notes = {f"note {number}": "öl" * number for number in range(9)}
+    written = set()
+    for _ in range(4):
+        save_tensors(tmp_path / "a.safetensors", tensors, notes)
+        written.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(written) == 1
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        assert file.metadata() == notes
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items())
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_the_file_before(tmp_path):
+    disk = tmp_path / "disk"
+    with full_disk(disk, free=100_000) as make_room:
+        save_tensors(disk / "a.safetensors", {"a": torch.zeros(10)})
+        before = (disk / "a.safetensors").read_bytes()
+        with pytest.raises(OSError, match="No space left on device"):
+            save_tensors(disk / "a.safetensors", {"a": torch.zeros(1_000_000)})
+        with pytest.raises(OSError, match="No space left on device"):
+            write_text(disk / "b.txt", "x" * 1_000_000)
+        assert contents(disk) == {"a.safetensors": before, "ballast": (disk / "ballast").read_bytes()}
+        make_room()
+        save_tensors(disk / "a.safetensors", {"a": torch.zeros(1_000_000)})
+        assert load_file(disk / "a.safetensors")["a"].shape == (1_000_000,)
 
 
 @pytest.mark.parametrize(("suffix", "format"), [(".png", "PNG"), (".JPG", "JPEG"), (".webp", "WEBP")])

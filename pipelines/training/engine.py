@@ -182,7 +182,8 @@ class Run:
             self.report(str(problem))
             return
         how = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
-        also = f"; the checkpoint before is {checkpoint.BEFORE}" if broke_down else ""
+        kept = broke_down and (self.folder / checkpoint.BEFORE).exists()
+        also = f"; the checkpoint before is {checkpoint.BEFORE}" if kept else ""
         self.report(f"{how} at step {trainer.done}; run again to go on{also}")
 
     def close(self) -> None:

@@ -89,7 +89,6 @@ class _Shard:
 
     def _flush(self) -> None:
         if self.writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.writer = pq.ParquetWriter(self.part, self.columns, write_page_checksum=True)
         self.writer.write_table(pa.Table.from_pylist(self.rows, self.columns))
         self.rows = []
@@ -109,6 +108,7 @@ class _Shard:
 @contextmanager
 def _shard(path: Path, columns: pa.Schema) -> Iterator[_Shard]:
     """A parquet file that appears whole, when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
         shard = _Shard(path, part, columns)
         try:

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
-from .whole_files import PARTS, write_text, writing
+from .whole_files import PARTS, told, write_text
 
 MARK = ".visual-insertion.json"
 LOCK = ".lock"
@@ -74,7 +75,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        with writing(folder):
+        with told(folder, SafetensorError):
             yield part
         _open_to_readers(part)
         _replace(folder, part)

@@ -18,16 +18,18 @@ def whole(path: Path) -> Iterator[Path]:
 
     Until then it has a name of this process's own beside `path`, so that two writers do not mix; the last one to end
     wins. The file may be read by whom the user's umask lets, whatever the library that writes it makes of that.
+    Raises OSError for what cannot be written; errors of the block are its own.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}{PARTS}")
     try:
-        with open(part, "wb"):
+        with told(path, OSError), open(part, "wb"):
             mode = part.stat().st_mode
-        with writing(path):
+        with told(path, SafetensorError):
             yield part
-        part.chmod(mode)
-        _settle(part)
-        os.replace(part, path)
+        with told(path, OSError):
+            part.chmod(mode)
+            _settle(part)
+            os.replace(part, path)
     except BaseException:
         with suppress(OSError):  # the first error is the one to tell
             part.unlink(missing_ok=True)
@@ -43,12 +45,15 @@ def remove_parts(folder: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Raise OSError also for what safetensors raises of its own when it cannot write, on a full disk say."""
+def told(path: Path, kind: type[Exception]) -> Iterator[None]:
+    """Raise OSError naming the file, or folder, for errors of a kind that mean that it cannot be written.
+
+    safetensors has one of its own for a full disk.
+    """
     try:
         yield
-    except SafetensorError as error:
-        raise OSError(f"{path} could not be written ({error}). Free some space and try again.") from error
+    except kind as error:
+        raise OSError(f"{path} could not be written ({error}). Free some space there and try again.") from error
 
 
 def _settle(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,19 @@ class Log:
         self.folder = folder
         self.history = list(history)
         self.board: Any = None
+        self._print_others: Any = threading.excepthook
         if folder:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
+            threading.excepthook = self._print_error
             begun = history[-1]["step"] + 1 if history else 0
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=int(begun))
             (folder / "log.jsonl").write_text("".join(map(_line, self.history)), encoding="utf-8")
+
+    def _print_error(self, error: threading.ExceptHookArgs) -> None:
+        """Of TensorBoard's own thread nothing, on a full disk say: its next `add_scalar` raises the same."""
+        if not type(error.thread).__module__.startswith("tensorboard"):
+            self._print_others(error)
 
     def add(self, row: dict[str, float]) -> None:
         self.history.append(row)
@@ -55,5 +63,6 @@ class Log:
             plot_history(self.history, self.folder / "loss.png")
 
     def close(self) -> None:
+        threading.excepthook = self._print_others
         if self.board:
             self.board.close()

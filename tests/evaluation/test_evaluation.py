@@ -646,7 +646,39 @@ def test_the_report_holds_everything(measured, tmp_path):
     assert len(Pictures.found) == len(TRIVIAL) * 3 * 2
     assert all(Image.open(tmp_path / "report" / name).height == report.HEIGHT for name in Pictures.found)
     assert "http" not in text and "identity_dreamsim_found" in text and "Not the published networks" in text
-    assert not list((tmp_path / "report").rglob("*.part")) and not list((tmp_path / "report").rglob(".*"))
+    assert not list((tmp_path / "report").rglob("*.part"))
+
+
+def test_a_new_report_takes_away_pictures_of_the_one_before_and_of_nobody_else(measured, tmp_path):
+    benchmark, table, results = measured
+    folder = tmp_path / "report"
+    report.write_report(table, benchmark, results, folder, {}, sort_by="l1")
+    first = {path.name for path in (folder / "pictures").iterdir()}
+    for name in ("holiday.png", "unchanged_best_holiday.png"):
+        (folder / "pictures" / name).write_bytes(b"mine")
+    report.write_report(table, benchmark, results, folder, {}, sort_by="inclusion")
+    facts = json.loads((folder / "report.json").read_text("utf-8"))
+    now = {path.name for path in (folder / "pictures").iterdir()}
+    pictures = {name.removeprefix("pictures/") for name in facts["pictures"]}
+    assert now == pictures | {"holiday.png", "unchanged_best_holiday.png"}
+    assert first - now, "the second report has to have other pictures, or nothing is shown"
+
+
+@pytest.mark.parametrize("mine", ["pictures/holiday.png", "index.html", "summary.csv"])
+def test_a_folder_with_files_of_that_name_gets_no_report_and_keeps_them(measured, tmp_path, mine):
+    benchmark, table, results = measured
+    path = tmp_path / "home" / mine
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    with pytest.raises(ValueError, match="would write over"):
+        report.write_report(table, benchmark, results, tmp_path / "home", {})
+    assert [p for p in (tmp_path / "home").rglob("*") if p.is_file()] == [path] and path.read_bytes() == b"mine"
+
+
+def test_results_that_lie_where_the_report_puts_its_pictures_are_refused(measured, tmp_path):
+    benchmark, table, results = measured
+    with pytest.raises(ValueError, match="The results of unchanged lie in .*pictures.* Move them"):
+        report.claim_folder(tmp_path / "out", {**results, "unchanged": tmp_path / "out" / "pictures" / "mine"})
 
 
 def test_the_report_refuses_names_that_are_not_there(measured, tmp_path):

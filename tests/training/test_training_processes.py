@@ -6,8 +6,9 @@ The runs in processes of their own are those of benchmarks/bench_exactness.py, w
 import copy
 import gc
 import json
-import os
 import random
+import shutil
+import signal
 import struct
 
 import psutil
@@ -18,13 +19,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from visual_insertion_pack.benchmarks import bench_exactness
-from visual_insertion_pack.pipelines.training import engine
+from visual_insertion_pack.pipelines.training import checkpoint, engine
 from visual_insertion_pack.pipelines.training.columns import Shards
 from visual_insertion_pack.pipelines.training.denoising import Weighting
 from visual_insertion_pack.pipelines.training.log import Log
 from visual_insertion_pack.pipelines.training.task import Task
 from visual_insertion_pack.pipelines.training.trainer import cut
 from visual_insertion_pack.pipelines.visual_insertion.training import insertion_task as insertion
+from visual_insertion_pack.tests.small_disks import full_disk
 
 CHANNELS = (32, 32, 32)
 STEPS = 20
@@ -214,12 +216,78 @@ def test_gradients_that_are_not_finite_stop_before_anything_is_changed(line):
 
 
 def test_a_run_stopped_by_gradients_goes_on_from_its_checkpoint(line, tmp_path):
-    state = checkpoint_of(line(), tmp_path)
-    before = state.read_bytes()
+    whole = engine.fit(line(), settings(), tmp_path / "whole", silent).modules["net"]
+    state = tmp_path / "state.pt"
     with pytest.raises(FloatingPointError):
+        engine.fit(line(spoiled=2), settings(), tmp_path, silent)
+    before = state.read_bytes()
+    with pytest.raises(FloatingPointError, match=r"gradients of step 6 .* run\.learning_rate"):
         engine.fit(line(spoiled=5), settings(), tmp_path, silent)
-    assert state.read_bytes() == before
-    assert engine.fit(line(), settings(), tmp_path, silent).history[-1]["step"] == 20
+    assert torch.load(state, weights_only=True)["step"] == 5  # nothing of what it had learned is lost
+    assert (tmp_path / "state.before.pt").read_bytes() == before  # and what was whole for certain is there as well
+    with pytest.raises(FloatingPointError):  # the same step fails again, and takes nothing away
+        engine.fit(line(spoiled=5), settings(), tmp_path, silent)
+    assert (tmp_path / "state.before.pt").read_bytes() == before
+    resumed = engine.fit(line(), settings(), tmp_path, silent)
+    assert resumed.history[-1]["step"] == 20
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.modules["net"].parameters(), strict=True))
+
+
+@pytest.mark.parametrize("error", [OSError("a bad picture"), torch.OutOfMemoryError("full"), SystemExit(3)])
+def test_any_error_keeps_what_was_learned(line, tmp_path, error):
+    class Broken(line):
+        def loss(self, batch):
+            if batch["step"][0] == 7:
+                raise error
+            return super().loss(batch)
+
+    said = []
+    with pytest.raises(type(error)):
+        engine.fit(Broken(), settings(), tmp_path, said.append)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 7
+    assert said[-1] == "stopped at step 7; run again to go on"
+
+
+def test_a_step_is_not_divided_by_being_told_to_stop(line, monkeypatch):
+    trainer = engine.Trainer(line(), settings())
+    update = trainer.optimizer.step
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return update(*arguments, **options)
+
+    monkeypatch.setattr(trainer.optimizer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.step()
+    assert trainer.whole and trainer.done == 1 and trainer.average.optimization_step == 1
+    trainer.close()
+
+
+def test_a_run_goes_on_with_the_same_facts_only_and_names_what_differs(line, tmp_path):
+    facts = {"optimizer.heads": "8", "the weights of models.base": "12ab"}
+    engine.fit(line(), settings(steps=3), tmp_path, silent, facts)
+    state = (tmp_path / "state.pt").read_bytes()
+    for changed, message in (
+        ({"optimizer.heads": "4"}, "optimizer.heads was 8, is 4. Set"),
+        ({"the weights of models.base": "77"}, "the weights of models.base was 12ab, is 77"),
+        ({"run.seed": "1"}, "run.seed was not noted, is 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            engine.fit(line(), settings(), tmp_path, silent, facts | changed)
+        with pytest.raises(ValueError, match=message):
+            checkpoint.check(tmp_path, facts | changed)
+    assert (tmp_path / "state.pt").read_bytes() == state
+    checkpoint.check(tmp_path, facts)
+    said = []
+    engine.fit(line(), settings(learning_rate=0.01, gradient_norm=2.0), tmp_path, said.append, facts)
+    changes = "from here on run.gradient_norm 2.0 (was 1.0), run.learning_rate 0.01 (was 0.001), run.steps 20 (was 3)"
+    assert said[0] == f"resumed at step 3 of 20; {changes}"
+
+
+def test_fewer_steps_than_were_done_are_refused(line, tmp_path):
+    checkpoint_of(line(), tmp_path)
+    with pytest.raises(ValueError, match=r"trained for 3 steps already, more than run\.steps = 2"):
+        engine.fit(line(), settings(steps=2), tmp_path, silent)
 
 
 def test_what_cannot_be_read_stops_the_run_with_its_own_error(line, tmp_path):
@@ -236,16 +304,16 @@ def test_what_cannot_be_read_stops_the_run_with_its_own_error(line, tmp_path):
 
 
 def test_a_full_disk_is_said_clearly_and_leaves_the_old_checkpoint(line, tmp_path):
-    if not os.path.exists("/dev/full"):
-        pytest.skip("this system has no /dev/full")
-    state = checkpoint_of(line(), tmp_path)
-    before = state.read_bytes()
-    (tmp_path / "state.pt.part").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="could not be written .* Free some space and start the same command again"):
-        engine.fit(line(), settings(), tmp_path, silent)
-    assert state.read_bytes() == before
-    assert not (tmp_path / "state.pt.part").is_symlink()
-    assert engine.fit(line(), settings(), tmp_path, silent).history[-1]["step"] == 20
+    disk = tmp_path / "disk"
+    with full_disk(disk, free=300_000) as make_room:
+        state = checkpoint_of(line(), disk)
+        before = state.read_bytes()
+        (disk / "more ballast").write_bytes(bytes(shutil.disk_usage(disk).free))
+        with pytest.raises(OSError, match="No space left on device|could not be written .* Free some space"):
+            engine.fit(line(), settings(), disk, silent)
+        assert state.read_bytes() == before and not list(disk.glob("*.part"))
+        make_room()
+        assert engine.fit(line(), settings(), disk, silent).history[-1]["step"] == 20
 
 
 @pytest.mark.parametrize("left", [0, 100, 0.5, 0.99])

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import struct
 import sys
 import threading
@@ -395,10 +396,11 @@ def test_a_problem_in_a_worker_of_ray_is_told_and_gone_on_from(built, sources, t
     folder = tmp_path / "out"
     bench_builder.finish(bench_builder.start(sources, folder, "--workers", "1"), folder)
     (folder / "units" / "000002.json").unlink()
-    (folder / "train" / "000002.parquet.part").mkdir()  # nothing can be written there
+    (folder / "train" / "000002.parquet").unlink()
+    (folder / "train" / "000002.parquet").mkdir()  # nothing can be written there
     with pytest.raises(RuntimeError, match=r"ended with 1:[\s\S]*000002\.parquet could not be written"):
         bench_builder.finish(bench_builder.start(sources, folder, "--workers", "3", "--ray"), folder)
-    (folder / "train" / "000002.parquet.part").rmdir()
+    (folder / "train" / "000002.parquet").rmdir()
     bench_builder.finish(bench_builder.start(sources, folder, "--workers", "1"), folder)
     assert bench_builder.contents(folder) == bench_builder.contents(built)
 
@@ -435,6 +437,38 @@ def test_what_is_done_is_not_done_again_and_what_is_damaged_is(run, built, sourc
     assert bench_builder.contents(folder) == bench_builder.contents(built)
 
 
+@pytest.mark.parametrize("damage", ['{"rows": 1}', "[]", '{"shards": 5}', "null", "{", '{"shards": {}, "bad": 1}', ""])
+def test_a_unit_with_a_damaged_report_is_done_anew(run, built, sources, tmp_path, damage):
+    folder = tmp_path / "out"
+    shutil.copytree(built, folder)
+    (folder / "units" / "000001.json").write_text(damage)
+    code, _, err = run(sources[0], folder, "--masks", sources[1])
+    assert code == 0, err
+    assert bench_builder.contents(folder) == bench_builder.contents(built)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"settings": 1, "sources": {}}', '{"settings": {}}', "nonsense"])
+def test_a_damaged_record_of_a_build_is_said_by_name(run, built, sources, tmp_path, damage):
+    folder = tmp_path / "out"
+    shutil.copytree(built, folder)
+    (folder / "build.json").write_text(damage)
+    code, _, err = run(sources[0], folder, "--masks", sources[1])
+    assert code == 1 and "build.json is damaged" in err and "Build into another folder" in err
+
+
+def test_a_flipped_bit_in_a_shard_is_noticed_when_it_is_read(built, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(built, folder)
+    shard = sorted((folder / "train").glob("*.parquet"))[0]
+    content = bytearray(shard.read_bytes())
+    content[content.index(b"IHDR") + 40] ^= 1  # in a picture; the size stays
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a readable shard"):
+        for triplet in triplet_folder.read_folder(folder / "train"):
+            for picture in triplet.objects:
+                triplet_folder.read_picture(picture)
+
+
 def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(built, sources, tmp_path):
     def rebuild(progress):
         settings, runner = BuildSettings(), Threads(2)
@@ -456,13 +490,13 @@ def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(built, sources, tmp
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 @pytest.mark.parametrize("name", ["train/000001.parquet", "units/000001.json", "contact_sheet.jpg", "statistics.json"])
 def test_a_full_disk_is_said_clearly_and_the_next_call_goes_on(run, built, sources, tmp_path, name):
-    part = tmp_path / "out" / f"{name}.part"
+    part = tmp_path / "out" / f"{name}.{os.getpid()}.part"
     arguments = (sources[0], tmp_path / "out", "--masks", sources[1])
     assert run(*arguments)[0] == 0
     (tmp_path / "out" / "units" / "000001.json").unlink()
     part.symlink_to("/dev/full")
     code, _, err = run(*arguments)
-    assert code == 1 and f"{part.with_suffix('')} could not be written" in err and "Free some space" in err
+    assert code == 1 and f"{tmp_path / 'out' / name} could not be written" in err and "Free some space" in err
     assert not part.is_symlink()
     code, _, err = run(*arguments)
     assert code == 0, err

@@ -1,0 +1,35 @@
+"""The example workflows in the newest front end, which users of an older ComfyUI may have asked for."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from visual_insertion_pack.devtools.environment import SetupError, fetched
+from visual_insertion_pack.devtools.host import Host
+from visual_insertion_pack.devtools.releases import FRONT_END
+
+FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def server(browser, home):
+    """The host with the newest front end in the place of its own."""
+    try:
+        folder = fetched(FRONT_END, Path(sys.executable))
+    except SetupError as problem:
+        pytest.skip(f"no front end {FRONT_END.version}: {problem}")
+    with Host(home, flags=["--front-end-root", str(folder)], variables={"OMP_NUM_THREADS": "1"}) as host:
+        yield host
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_loads_without_a_missing_node(name, front_end):
+    front_end.drop(FOLDER / f"{name}.json")
+    assert front_end.unknown_nodes() == []
+    exported = {number: node["class_type"] for number, node in front_end.exported().items()}
+    stored = json.loads((FOLDER / "api" / f"{name}.json").read_text("utf-8"))
+    assert exported == {number: node["class_type"] for number, node in stored.items()}
+    assert front_end.errors == []

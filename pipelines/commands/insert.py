@@ -42,8 +42,9 @@ def register(subparsers: Any) -> None:
 
 def insert(args: Namespace) -> None:
     """Insert and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..pictures.files import check_output, mask_tensor, open_picture, picture_tensor, pil_pictures, save_picture
+    from ..pictures.files import check_output, mask_tensor, picture_tensor, pil_pictures, save_picture
     from ..pictures.masks import check_mask
+    from ..pictures.opening import open_picture
     from ..pictures.scene import check_scene
 
     scene = check_scene(picture_tensor(open_picture(args.scene)))

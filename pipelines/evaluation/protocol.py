@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pictures.files import open_picture, picture_tensor, pil_pictures, save_picture
+from ..pictures.files import picture_tensor, pil_pictures, save_picture
+from ..pictures.opening import open_picture
 from ..whole_files import write_text
 from .backbones import Backbones
 from .case_metrics import measure_case

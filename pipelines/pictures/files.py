@@ -1,4 +1,4 @@
-"""Pictures as people have them: files, PIL pictures and tensors."""
+"""Pictures as tensors, and as files to be written. What reads files is `opening`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..whole_files import whole
+from .opening import DEEP, mask_picture
 
 Picture = Image.Image | Tensor  # a tensor is [H,W,C] or [B,H,W,C], 0..1
-
-
-def open_picture(path: Path) -> Image.Image:
-    """The picture in a file. Raises FileNotFoundError, or ValueError for anything but a picture."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist.")
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is not a readable picture: {error}") from error
-    return picture
 
 
 def check_output(path: Path) -> None:
@@ -46,16 +35,17 @@ def picture_tensor(picture: Picture) -> Tensor:
         return picture.float() if picture.ndim != 3 else picture[None].float()
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):
-        return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 65535)[None, ..., None]
+        return torch.from_numpy(np.asarray(picture, dtype=np.float32) / DEEP)[None, ..., None]
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
 
 
 def mask_tensor(mask: Picture) -> Tensor:
-    """A mask as [B,H,W] float32, 0..1; a tensor is [H,W] or [B,H,W] and stays as it is."""
-    if isinstance(mask, Image.Image):
-        return torch.from_numpy(np.asarray(ImageOps.exif_transpose(mask).convert("L"), dtype=np.float32) / 255)[None]
-    return mask
+    """A mask as [B,H,W] float32, 0..1, by the rule of `mask_picture`; a tensor stays as it is."""
+    if isinstance(mask, Tensor):
+        return mask
+    grey = mask_picture(ImageOps.exif_transpose(mask))
+    return torch.from_numpy(np.asarray(grey, dtype=np.float32) / 255)[None]
 
 
 def pil_pictures(images: Tensor) -> list[Image.Image]:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..pictures.folder import METADATA, check_pictures, file_facts, read_metadata
+from ..pictures.opening import PictureError, mask_picture, open_picture
 from .settings import BUILD
 
 if TYPE_CHECKING:
@@ -100,14 +100,14 @@ def read_picture(path: Path | StoredPicture, mode: str | None = "RGB") -> Tensor
 
     Raises ValueError naming a broken file.
     """
-    stored = path if isinstance(path, Path) else path.open()
+    source = path if isinstance(path, Path) else path.open().getvalue()
     try:
-        with Image.open(stored) as file:
-            upright = ImageOps.exif_transpose(file)
-            mode = mode or ("RGBA" if upright.has_transparency_data else "RGB")
-            picture = np.asarray(upright.convert(mode), dtype=np.float32)
-    except Exception as error:  # Pillow raises many kinds: struct.error and TypeError for malformed EXIF, for example
-        raise ValueError(
-            f"{path} is not a readable picture: {error}. Take its triplet out, or fetch it anew."
-        ) from error
-    return torch.from_numpy(picture.reshape(*picture.shape[:2], -1) / 255).movedim(-1, 0)
+        upright = open_picture(source, str(path))
+    except PictureError as error:
+        raise ValueError(f"{error}. Take its triplet out, or fetch it anew.") from error
+    if mode == "L":
+        picture = mask_picture(upright)
+    else:
+        picture = upright.convert(mode or ("RGBA" if upright.has_transparency_data else "RGB"))
+    pixels = np.asarray(picture, dtype=np.float32)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1) / 255).movedim(-1, 0)

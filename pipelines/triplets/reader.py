@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..pictures.opening import with_bytes
 from .settings import BUILD, STATISTICS
 
 
@@ -38,7 +39,7 @@ class StoredPicture:
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{self.shard} is not a readable shard: {error}. Build the data set anew.") from error
         stored = value if self.item is None else value[self.item]
-        return io.BytesIO(stored["bytes"].as_py() or b"")
+        return io.BytesIO(with_bytes(stored.as_py(), self.shard.parent)["bytes"] or b"")
 
 
 def _group_of(file: pq.ParquetFile, row: int) -> tuple[int, int]:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ..pictures.opening import PictureError, mask_picture, open_picture
 from .settings import BuildSettings
 
 Box = tuple[int, int, int, int]
 Mask = NDArray[np.bool_]
-Stored = dict[str, Any]  # {"bytes", "path"}: a picture as Hugging Face datasets store it
+Stored = dict[str, Any]  # {"bytes", "path"}: a picture as Hugging Face datasets store it; "missing" is why it has none
 
 MIN_PIXELS = 16  # of a mask; object_picture.MIN_PIXELS, which loads torch
 
@@ -53,17 +53,11 @@ def decode(stored: Stored | None, what: str) -> Image.Image:
     """A stored picture, upright and wholly read. Raises RowError for a missing or broken one."""
     data = (stored or {}).get("bytes")
     if not data:
-        raise RowError(f"no {what}")
+        raise RowError(f"no {what}", (stored or {}).get("missing", ""))
     try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
-        return picture
-    except MemoryError:
-        raise  # of this machine, not of the picture
-    except Exception as error:  # Pillow raises many kinds: struct.error and TypeError for malformed EXIF, for example
-        detail = re.sub(r" at 0x[0-9A-Fa-f]+", "", str(error))  # an address is another one in every process
-        raise RowError(f"unreadable {what}", detail) from error
+        return open_picture(data, what)
+    except PictureError as error:
+        raise RowError(f"unreadable {what}", error.reason) from error
 
 
 def png(pixels: NDArray[np.uint8]) -> Stored:
@@ -77,7 +71,7 @@ def scale_mask(picture: Image.Image, size: tuple[int, int]) -> Mask:
 
     Masks of 0 and 1, of 0 and 255 and lossy ones are understood: on is what is above half of the maximum.
     """
-    scaled = np.asarray(picture.convert("L").resize(size, Image.Resampling.NEAREST))
+    scaled = np.asarray(mask_picture(picture).resize(size, Image.Resampling.NEAREST))
     return scaled > scaled.max() / 2
 
 

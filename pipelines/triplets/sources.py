@@ -16,6 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..pictures.opening import with_bytes
+
 HUB = "hf://datasets/"
 SPLITS = ("train", "validation", "test")
 BATCH = 32  # rows in memory at once, of any one file
@@ -111,6 +113,21 @@ def _open(place: str) -> Iterator[pq.ParquetFile]:
             yield opened
 
 
+def _whole(value: Any, place: str, column: str) -> Any:
+    """A value of a row; a picture of which only a path is stored with its file, or with the reason why it has none."""
+    if not isinstance(value, dict) or value.get("bytes") or not value.get("path"):
+        return value
+    if place.startswith(HUB):  # a path of somebody else is nothing to read on this machine
+        raise ValueError(
+            f"{place} stores only the path of a picture ('{value['path']}' in {column}), not the picture. Fetch the "
+            "data set with its files, or ask for one that holds them."
+        )
+    try:
+        return with_bytes(value, Path(place).parent)
+    except OSError as error:
+        return {**value, "missing": str(error)}
+
+
 def look(place: str, name: str) -> SourceFile:
     """What a file's footer says. Raises ValueError for a file that is not parquet."""
     with _open(place) as file:
@@ -141,13 +158,16 @@ def read_columns(place: str, columns: list[str]) -> pa.Table:
 
 
 def read_rows(place: str, columns: list[str], *, group: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
-    """The rows start...stop of a row group, a batch in memory at a time."""
+    """The rows start...stop of a row group, a batch in memory at a time; pictures of which only a path is stored are
+    read from this machine. Raises ValueError for such a picture of the hub.
+    """
     offset = 0  # of the batch in the row group
     with _open(place) as file:
         for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns, use_threads=False):
             skipped = max(start - offset, 0)
             if skipped < len(batch):
-                yield from batch.slice(skipped, stop - offset - skipped).to_pylist()
+                for row in batch.slice(skipped, stop - offset - skipped).to_pylist():
+                    yield {name: _whole(value, place, name) for name, value in row.items()}
             offset += len(batch)
             if offset >= stop:
                 return

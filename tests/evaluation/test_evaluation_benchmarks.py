@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from visual_insertion_pack.pipelines.evaluation.benchmarks import READERS
+from visual_insertion_pack.pipelines.evaluation.benchmarks.files import Rows
 from visual_insertion_pack.pipelines.evaluation.benchmarks.magicbrush import is_addition
 from visual_insertion_pack.tests.evaluation_parts import picture
 
@@ -82,6 +83,17 @@ def test_pipe_joins_by_picture_and_object(pipe):
         box = (16 + 8 * number, 16, 48, 48)
         assert same(case.objects[0], case.target.crop(box)) and case.object_masks[0].all()
         assert case.instruction == ("add a red ball" if number else "add a ball")
+
+
+def test_pictures_of_which_only_the_path_is_stored_are_read_from_their_files(tmp_path):
+    content = stored(picture(9))["bytes"]
+    (tmp_path / "scene.png").write_bytes(content)
+    rows = [{"scene": {"bytes": None, "path": name}} for name in ("scene.png", str(tmp_path / "scene.png"), "gone.png")]
+    write(tmp_path / "rows.parquet", rows)
+    table = Rows(tmp_path, "*.parquet", columns=("scene",), source="")
+    assert table[0]["scene"]["bytes"] == table[1]["scene"]["bytes"] == content
+    with pytest.raises(FileNotFoundError, match=r"gone\.png does not exist, and the data set stores only its path"):
+        table[2]
 
 
 def test_pipe_says_what_is_wrong(pipe, tmp_path):

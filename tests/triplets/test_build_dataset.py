@@ -25,8 +25,10 @@ from visual_insertion_pack.benchmarks import bench_builder
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import build_dataset
 from visual_insertion_pack.pipelines.pictures import objects as object_picture
+from visual_insertion_pack.pipelines.pictures.opening import FORMATS
 from visual_insertion_pack.pipelines.triplets import build
 from visual_insertion_pack.pipelines.triplets import folder as triplet_folder
+from visual_insertion_pack.pipelines.triplets import sources as sources_module
 from visual_insertion_pack.pipelines.triplets.plan import make_plan
 from visual_insertion_pack.pipelines.triplets.row import (
     MIN_PIXELS,
@@ -197,12 +199,58 @@ def test_pictures_that_pillow_fails_on_in_other_ways_are_named_too(run, tmp_path
     assert list(table(tmp_path / "out")) == ["00000001:3"]
     found = bad_rows(tmp_path / "out")
     assert [(row["row"], row["reason"]) for row in found] == [(row, "unreadable scene") for row in range(3)]
-    assert found[2]["detail"] == "cannot identify image file <_io.BytesIO object>"  # no address: it is the same again
+    assert found[2]["detail"] == f"it is none of {', '.join(FORMATS)}, or damaged"  # no address: it is the same again
     read = triplet_folder.read_picture
     for stored in broken:
         (tmp_path / "scene.jpg").write_bytes(stored["bytes"])
         with pytest.raises(ValueError, match=r"scene\.jpg is not a readable picture"):
             read(tmp_path / "scene.jpg")
+
+
+def outside(folder, row):
+    """A row whose pictures are files beside the data set, as it is saved without embedding them: [path, no bytes]."""
+    paths = {}
+    for number, (name, value) in enumerate(row.items()):
+        if isinstance(value, dict):
+            file = folder / f"{row['img_id']}_{row['ann_id']}_{name}.png"
+            file.write_bytes(value["bytes"])
+            paths[name] = {"bytes": None, "path": str(file) if number % 2 else file.name}
+    return row | paths
+
+
+def test_pictures_of_which_only_the_path_is_stored_are_read_from_their_files(run, tmp_path):
+    (rows, masks) = map(list, zip(*(bench_builder.make_row(number, 64) for number in range(4)), strict=True))
+    whole = write_pair(tmp_path, rows, masks)
+    (tmp_path / "paths").mkdir()
+    of_paths = write_pair(
+        tmp_path / "paths",
+        [outside(tmp_path / "paths", row) for row in rows],
+        [outside(tmp_path / "paths", mask) for mask in masks],
+    )
+    for source, partner in (whole, of_paths):
+        code, _, err = run(source, source.parent / "out", "--masks", partner)
+        assert code == 0, err
+    built, expected = table(tmp_path / "paths" / "out"), table(tmp_path / "out")
+    assert len(built) == 4 and list(built) == list(expected)
+    for name, row in built.items():
+        assert all(row[column]["bytes"] == expected[name][column]["bytes"] for column in ("scene", "target", "mask"))
+        assert "/" not in row["scene"]["path"]  # nobody's folders
+
+
+def test_a_file_of_which_only_the_path_is_left_is_named(run, tmp_path):
+    row, mask = bench_builder.make_row(0, 64)
+    gone = {**outside(tmp_path, row), "source_img": {"bytes": None, "path": "gone.png"}}
+    source, partner = write_pair(tmp_path, [gone], [mask])
+    assert run(source, tmp_path / "out", "--masks", partner)[0] == 0
+    (bad,) = bad_rows(tmp_path / "out")
+    assert bad["reason"] == "no scene" and f"{tmp_path / 'gone.png'} does not exist" in bad["detail"]
+
+
+def test_a_path_that_a_data_set_of_the_hub_names_is_not_read(tmp_path):
+    (tmp_path / "private.png").write_bytes(b"a file of this machine")
+    stored = {"bytes": None, "path": str(tmp_path / "private.png")}
+    with pytest.raises(ValueError, match="stores only the path of a picture"):
+        sources_module._whole(stored, f"{sources_module.HUB}owner/name/rows.parquet", "scene")
 
 
 def test_units_that_begin_inside_a_row_group_hold_what_a_plain_join_gives(sources, tmp_path):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from ...pictures.files import open_picture
 from ...pictures.masks import array_box
+from ...pictures.opening import mask_picture, open_picture, with_bytes
 
 
 class Rows:
@@ -72,7 +71,8 @@ class Rows:
             file, group = self.groups[number]
             self.loaded = (number, file.read_row_group(group, columns=self.columns))
         table = self.loaded[1].slice(index - self.starts[number], 1)
-        return {name: table[name][0].as_py() for name in table.column_names}
+        folder = self.paths[bisect_right(self.file_starts, index) - 1].parent
+        return {name: with_bytes(table[name][0].as_py(), folder) for name in table.column_names}
 
 
 def decode(value: Any, where: str) -> Image.Image:
@@ -80,10 +80,7 @@ def decode(value: Any, where: str) -> Image.Image:
     data = value.get("bytes") if isinstance(value, dict) else value
     if not data:
         raise ValueError(f"{where} holds no picture.")
-    try:
-        return ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where} is not a readable picture: {error}") from error
+    return open_picture(data, where)
 
 
 def decode_rgb(row: dict[str, Any], column: str, where: str) -> Image.Image:
@@ -95,12 +92,12 @@ def read_picture(path: Path, source: str) -> Image.Image:
     """The picture in a file, upright. Raises FileNotFoundError, ValueError for anything but a picture."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. {source}")
-    return ImageOps.exif_transpose(open_picture(path))
+    return open_picture(path)
 
 
 def to_mask(picture: Image.Image, size: tuple[int, int], where: str) -> np.ndarray:
     """[H,W] bool at (width, height), nearest: brighter than half of the brightest. Raises ValueError if black."""
-    brightness = np.asarray(picture.convert("L").resize(size, Image.Resampling.NEAREST))
+    brightness = np.asarray(mask_picture(picture).resize(size, Image.Resampling.NEAREST))
     if not brightness.any():
         raise ValueError(f"{where} is an empty mask at {size[0]}x{size[1]} px.")
     return brightness > brightness.max() / 2

@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from ...pictures.files import open_picture
 from ...pictures.folder import METADATA, READERS, check_pictures, file_facts, read_metadata
+from ...pictures.opening import open_picture, picture_size
 from ...training.columns import Progress
 
 LAYOUT = "A folder of pictures with boxes needs it: one JSON object per line, with file_name and objects."
 SLACK = 1.0  # px that a box may reach outside the picture, because somebody rounded
-ORIENTATION = 0x0112  # in EXIF; from 5 on width and height are exchanged
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class BoxedPicture:
 
     def pixels(self) -> Tensor:
         """[3,H,W] uint8, upright. Raises ValueError naming a broken file."""
-        picture = ImageOps.exif_transpose(open_picture(self.path)).convert("RGB")
+        picture = open_picture(self.path).convert("RGB")
         return torch.from_numpy(np.array(picture)).movedim(-1, 0)
 
 
@@ -118,12 +116,9 @@ def _is_number(value: Any) -> bool:
 def _size(row: _Row, place: str) -> tuple[int, int]:
     """Width and height of an upright picture, from its file's beginning."""
     try:
-        with Image.open(row.path) as file:
-            told = "exif" in file.info or file.format == "TIFF"  # or getexif() might decode all of it
-            turned = told and file.getexif().get(ORIENTATION, 1) >= 5
-            return (file.height, file.width) if turned else (file.width, file.height)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{place}: {row.path} is not a readable picture: {error}") from error
+        return picture_size(row.path)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 def _check_inside(boxes: list[list[float]], size: tuple[int, int], place: str) -> None:

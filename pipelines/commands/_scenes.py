@@ -10,17 +10,19 @@ from ..pictures.boxes import Box, corners
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models"
 # Spelt out again, so that --help does not load torch; a test compares them with the pipelines'.
 FRAMINGS = ("squash", "pad", "crop")
 BACKGROUNDS = ("keep", "mean", "white", "grey")
+OUTPUT_HELP = "the result, of the scene's size: .png, .webp and .tiff to the last bit, .bmp without alpha, .jpg nearly"
 
 
 def add_scene(parser: ArgumentParser) -> None:
     """Add --scene and --output."""
     parser.add_argument("--scene", type=Path, required=True, metavar="FILE", help="a picture of any size")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the result, of the scene's size")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=OUTPUT_HELP)
 
 
 def add_sampling(parser: ArgumentParser, steps: int | None, samplers: tuple[str, ...]) -> None:
@@ -46,11 +48,33 @@ def add_region(parser: ArgumentParser) -> None:
     add("--working-size", type=int, metavar="PX", help="the region's longer side for the model (default: its own)")
 
 
+def open_scene(args: Namespace) -> tuple[Image.Image, torch.Tensor]:
+    """The scene's picture, and its pixels [1,H,W,C] in 0..1; alpha is kept.
+
+    Raises FileNotFoundError, or ValueError for a scene that cannot be used or an --output that cannot hold a result.
+    """
+    from ..pictures.files import check_output, picture_tensor
+    from ..pictures.opening import open_picture
+    from ..pictures.scene import check_scene
+
+    picture = open_picture(args.scene, deep=True)
+    check_output(args.output, picture)
+    scene = picture_tensor(picture)
+    check_scene(scene)
+    return picture, scene
+
+
 def device_of(args: Namespace) -> tuple[torch.device, torch.dtype]:
-    """Where to compute, and in which precision."""
+    """Where to compute, and in which precision. Raises ValueError for a device that is not there."""
     import torch
 
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # RuntimeError, AssertionError, NotImplementedError: each kind of device has its own
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {name} cannot be used here: {reason}. Use cpu, or leave it out.") from error
     return device, torch.float32 if device.type == "cpu" else torch.float16
 
 

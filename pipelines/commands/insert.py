@@ -42,18 +42,17 @@ def register(subparsers: Any) -> None:
 
 def insert(args: Namespace) -> None:
     """Insert and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..pictures.files import check_output, mask_tensor, picture_tensor, pil_pictures, save_picture
+    from ..pictures.files import mask_tensor, pil_pictures, save_picture
     from ..pictures.masks import check_mask
     from ..pictures.opening import open_picture
-    from ..pictures.scene import check_scene
+    from ..pictures.scene import with_alpha
 
-    scene = check_scene(picture_tensor(open_picture(args.scene)))
-    object_picture = open_picture(args.object)
+    scene_picture, scene = _scenes.open_scene(args)
+    object_picture = open_picture(args.object, deep=True)
     object_mask = open_picture(args.object_mask) if args.object_mask else None
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
     if mask is not None:
         check_mask(mask, *scene.shape[1:3])  # before gigabytes are read
-    check_output(args.output)
     box = _scenes.box_of(args.box) if args.box else None
 
     from transformers.utils.logging import disable_progress_bar
@@ -97,6 +96,6 @@ def insert(args: Namespace) -> None:
             size = args.working_size or pipeline.native_size
             images = edit_region(scene, edit, mask=mask, box=box, working_size=size, expansion=args.expansion)
         else:
-            images = edit(scene, mask)
-    save_picture(pil_pictures(images)[0], args.output)
+            images = with_alpha(edit(scene, mask), scene)
+    save_picture(pil_pictures(images)[0], args.output, like=scene_picture)
     print(args.output)

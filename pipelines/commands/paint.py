@@ -47,19 +47,18 @@ def register(subparsers: Any) -> None:
 
 def paint(args: Namespace) -> None:
     """Paint and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..pictures.files import check_output, mask_tensor, picture_tensor, pil_pictures, save_picture
+    from ..pictures.files import mask_tensor, pil_pictures, save_picture
     from ..pictures.masks import box_mask
     from ..pictures.opening import open_picture
-    from ..pictures.scene import check_scene
+    from ..pictures.scene import with_alpha
 
-    scene = check_scene(picture_tensor(open_picture(args.scene)))
-    exemplar = open_picture(args.exemplar)
+    scene_picture, scene = _scenes.open_scene(args)
+    exemplar = open_picture(args.exemplar, deep=True)
     exemplar_mask = open_picture(args.exemplar_mask) if args.exemplar_mask else None
     if args.mask:
         mask = mask_tensor(open_picture(args.mask))
     else:
         mask = box_mask(_scenes.box_of(args.box), *scene.shape[1:3])[None].float()
-    check_output(args.output)
 
     from transformers.utils.logging import disable_progress_bar
 
@@ -91,9 +90,9 @@ def paint(args: Namespace) -> None:
 
     with bar:
         if args.whole:
-            images = edit(scene, mask)
+            images = with_alpha(edit(scene, mask), scene)
         else:
             size = args.working_size or pipeline.native_size
             images = edit_region(scene, edit, mask=mask, working_size=size, expansion=args.expansion, area="mask")
-    save_picture(pil_pictures(images)[0], args.output)
+    save_picture(pil_pictures(images)[0], args.output, like=scene_picture)
     print(args.output)

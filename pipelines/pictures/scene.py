@@ -22,6 +22,14 @@ def check_scene(scene: Tensor) -> Tensor:
     return rgb(scene)
 
 
+def with_alpha(pictures: Tensor, scene: Tensor) -> Tensor:
+    """Pictures [B,H,W,3] with the alpha of their scene [1|B,H,W,C], if it has one."""
+    if scene.shape[-1] != 4:
+        return pictures
+    alpha = scene[..., 3:].to(pictures)
+    return torch.cat([pictures, alpha.expand(len(pictures), -1, -1, -1)], -1)
+
+
 def pad_to_multiple(pictures: Tensor, multiple: int) -> Tensor:
     """Repeat the last column and row of pictures [B,H,W,C] until both sides are multiples of `multiple`."""
     height, width = pictures.shape[1:3]

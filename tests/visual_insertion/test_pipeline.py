@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from safetensors.torch import save_file
 
 from visual_insertion_pack.pipelines.__main__ import main
@@ -21,6 +21,7 @@ from visual_insertion_pack.pipelines.sampling.guidance import Guidance
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MODELS = Path(__file__).resolve().parents[2] / "playroom_models"
 
 
@@ -398,6 +399,27 @@ def test_the_command_leaves_all_outside_a_box_alone(insert):
     assert 520 - 60 - 4 <= rows.min() and rows.max() < 520 + 60 + 4
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+def test_the_command_keeps_the_transparency_and_colours_of_a_scene(insert, tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 160, 4), np.uint8)
+    pixels[:40, :40] = (255, 0, 255, 0)
+    Image.fromarray(pixels).save(tmp_path / "scene.png", icc_profile=PROFILE, dpi=(300, 300))
+    scene, output = tmp_path / "scene.png", tmp_path / f"r{suffix}"
+    assert insert("--box", "110", "70", "30", "30", scene=scene, output=output)[0] == 0
+    after = Image.open(output)
+    assert np.array_equal(np.asarray(after)[:40, :40], pixels[:40, :40])
+    assert np.array_equal(np.asarray(after)[..., 3], pixels[..., 3])
+    assert after.info["icc_profile"] == PROFILE
+    assert insert(scene=scene, output=output)[0] == 0
+    assert np.array_equal(np.asarray(Image.open(output))[..., 3], pixels[..., 3])
+
+
+@pytest.mark.parametrize("name", ["r.psd", "r.cur", "r.fits"])
+def test_the_command_refuses_a_format_before_it_reads_models(insert, tmp_path, capsys, name):
+    assert insert(output=tmp_path / name, models="nowhere")[0] == 1
+    assert f"{name} names no picture format that can be written" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def scene_mask(files):
     """White on the right of the scene, grey in a corner."""
@@ -470,7 +492,8 @@ def test_the_command_refuses_a_mask_before_it_reads_models(insert, tmp_path, cap
         (dict(denoise=0), 1, "denoise must be above 0 and at most 1; got 0"),
         (dict(denoise=0.5, sampler="ddim"), 1, "sets its own noise levels; use euler or euler_ancestral"),
         (dict(mask="nowhere.png"), 2, "nowhere.png does not exist"),
-        (dict(device="abacus"), 1, "abacus"),
+        (dict(device="abacus"), 1, "--device abacus cannot be used here: .* Use cpu, or leave it out."),
+        (dict(device="meta"), 1, "--device meta cannot be used here: "),
     ],
 )
 def test_the_command_says_what_is_wrong(insert, capsys, options, code, message):

@@ -37,6 +37,6 @@ def offer_samples() -> None:
 def _offered(folder: Path) -> set[str]:
     """The names of the samples that this folder has had."""
     try:
-        return set((folder / OFFERED).read_text("utf-8", "replace").split("\n")) - {""}
+        return set((folder / OFFERED).read_text("utf-8", "replace").split())
     except OSError:
         return set()

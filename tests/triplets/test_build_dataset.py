@@ -593,7 +593,7 @@ def test_a_folder_of_something_else_and_one_that_is_built_into_are_refused(run, 
     (tmp_path / "busy").mkdir()
     with FileLock(tmp_path / "busy" / ".lock"):
         code, _, err = run(sources[0], tmp_path / "busy", "--masks", sources[1])
-    assert code == 1 and "Another process is building into" in err
+    assert code == 1 and "Another process is writing into" in err
 
 
 def test_wrong_sources_and_settings_say_what_is_wrong(run, sources, tmp_path):

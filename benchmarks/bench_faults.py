@@ -92,7 +92,7 @@ class Build(Work):
     """Shards of triplets from 60 rows in six row groups."""
 
     name = "build-dataset"
-    entry = "pipelines.triplets.row:cut_with_mask"
+    entry = "pipelines.triplets.shards:cut_with_mask"
     calls = 60
     foreign = False  # it wants an empty folder
 

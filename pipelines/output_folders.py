@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
 from .whole_files import PARTS, told, write_text
 
@@ -75,7 +74,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        with told(folder, SafetensorError):
+        with told(folder):
             yield part
         _open_to_readers(part)
         _replace(folder, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, what a process may write
 PARTS = ".part"  # ends the names of files under way, which nobody who looks for files by their suffix takes for one
 
 
@@ -22,11 +24,11 @@ def whole(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}{PARTS}")
     try:
-        with told(path, OSError), open(part, "wb"):
+        with told(path, every=True), open(part, "wb"):
             mode = part.stat().st_mode
-        with told(path, SafetensorError):
+        with told(path):
             yield part
-        with told(path, OSError):
+        with told(path, every=True):
             part.chmod(mode)
             _settle(part)
             os.replace(part, path)
@@ -45,14 +47,16 @@ def remove_parts(folder: Path) -> None:
 
 
 @contextmanager
-def told(path: Path, kind: type[Exception]) -> Iterator[None]:
-    """Raise OSError naming the file, or folder, for errors of a kind that mean that it cannot be written.
+def told(path: Path, *, every: bool = False) -> Iterator[None]:
+    """Raise OSError naming the file, or folder, that cannot be written: for a full disk, or for `every` such error.
 
-    safetensors has one of its own for a full disk.
+    safetensors raises an error of its own, whatever the reason.
     """
     try:
         yield
-    except kind as error:
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and not every and error.errno not in FULL:
+            raise
         raise OSError(f"{path} could not be written ({error}). Free some space there and try again.") from error
 
 

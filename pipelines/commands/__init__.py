@@ -15,16 +15,19 @@ OK, PROBLEM, MISSING = 0, 1, 2  # exit codes: done; a problem; wrong use, or som
 
 
 def outcome(work: Callable[..., object], *arguments: Any) -> int:
-    """The exit code of `work(*arguments)`; what a user can mend is said in one line on stderr, not as a traceback."""
+    """The exit code of `work(*arguments)`, its own if it gives one.
+
+    What a user can mend is said in one line on stderr, not as a traceback.
+    """
     try:
-        work(*arguments)
+        code = work(*arguments)
     except FileNotFoundError as error:
         return say(str(error), MISSING)
     except ImportError as error:
         return say(f"{error}. Install the pack with its 'train' extra.", MISSING)
     except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
         return say(str(error), PROBLEM)
-    return OK
+    return code if isinstance(code, int) else OK
 
 
 def say(text: str, code: int = OK) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..weights import manifest as weights
 from ..weights.manifest import Report, Weight
-from . import MISSING, OK, PROBLEM, say
+from . import MISSING, OK, PROBLEM, outcome, say
 
 
 def register(subparsers: Any) -> None:
@@ -25,7 +25,7 @@ def register(subparsers: Any) -> None:
         ("fetch", _fetch, "download, resume, verify and put in place"),
     ):
         action = actions.add_parser(name, help=text, description=text)
-        action.set_defaults(run=partial(_run, run))
+        action.set_defaults(run=partial(outcome, _run, run))
         _add_options(action, name)
 
 
@@ -39,6 +39,7 @@ def _add_options(parser: ArgumentParser, action: str) -> None:
     )
     if action == "fetch":
         parser.add_argument("--endpoint", metavar="URL", help="a hub or mirror ($HF_ENDPOINT)")
+        parser.add_argument("--send-token", action="store_true", help="your Hugging Face token to --endpoint, too")
         parser.add_argument("--force", action="store_true", help="replace a file that is wrong")
     else:
         parser.add_argument(
@@ -128,6 +129,7 @@ def _fetch(args: Namespace, chosen: list[Weight], folders: dict[str, list[Path]]
                 weight,
                 args.models_dir,
                 endpoint=args.endpoint,
+                token=_own_token() if args.send_token else None,
                 force=args.force,
                 progress=_progress(weight.file),
             )
@@ -140,6 +142,12 @@ def _fetch(args: Namespace, chosen: list[Weight], folders: dict[str, list[Path]]
     if args.json:
         _print_json(rows)
     return code
+
+
+def _own_token() -> str | None:
+    from huggingface_hub import get_token
+
+    return get_token()
 
 
 def _row(weight: Weight, report: Report | None) -> dict[str, Any]:

@@ -17,8 +17,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from . import hub
+from .folders import is_plain_name, walk_once
 from .hub import FetchError, human_bytes
 
 MANIFEST = Path(__file__).resolve().parents[2] / "weights_manifest.json"
@@ -61,6 +63,13 @@ class Weight:
     pairs: Mapping[str, int]
     notes: str
     alternatives: tuple[str, ...]
+
+    def __post_init__(self):
+        for name in ("file", "folder"):
+            if not is_plain_name(getattr(self, name)):
+                raise ValueError(f"'{name}' must be a plain name, without a path; it is {getattr(self, name)!r}")
+        if self.size < 1:
+            raise ValueError("neither 'bytes' nor 'bytes_approximate' says a size")
 
     @property
     def size(self) -> int:
@@ -108,12 +117,25 @@ def load_manifest(path: Path | str = MANIFEST) -> dict[str, Weight]:
         for entry in document["weights"]:
             if set(entry) != names:
                 raise ValueError(f"{entry.get('id')}: fields {sorted(names ^ set(entry))}")
-            if entry["id"] in weights:
-                raise ValueError(f"{entry['id']} is listed twice")
-            weights[entry["id"]] = Weight(**{**entry, "alternatives": tuple(entry["alternatives"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            weight = _read_entry(entry)
+            if weight.id in weights:
+                raise ValueError(f"{weight.id} is listed twice")
+            weights[weight.id] = weight
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable list of weights: {error}") from error
     return weights
+
+
+def _read_entry(entry: dict[str, Any]) -> Weight:
+    """One entry of the list. Raises ValueError naming the first field that is of another type, or cannot be."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Weight).validate_json(json.dumps(entry), strict=True)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, (entry["id"], *wrong["loc"])))
+        raise ValueError(f"{where}: {wrong['msg'].removeprefix('Value error, ')}") from error
 
 
 def fetch_command(weight_id: str, models_dir: Path | None = None) -> str:
@@ -169,7 +191,7 @@ def read_extra_paths(path: Path | str) -> dict[str, list[Path]]:
             for key, lines in section.items():
                 directories = [base / expand(line) for line in lines.splitlines() if line.strip()]
                 folders.setdefault(new_names.get(key, str(key)), []).extend(directories)
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a list of model folders: {error}") from error
     return folders
 
@@ -181,9 +203,9 @@ def find(weight: Weight, folders: Folders) -> Path | None:
         if (directory / weight.file).is_file():
             return directory / weight.file
     for directory in directories:
-        for root, _, files in os.walk(directory, followlinks=True):
+        for folder, _, files in walk_once(directory):
             if weight.file in files:
-                return Path(root) / weight.file
+                return folder / weight.file
     return None
 
 
@@ -275,8 +297,8 @@ def fetch(
     A file that is already there and sound is left alone. What arrives lies in a `.part` folder
     beside it until size and sha256 are right, and only then takes its name; cut at any moment, the
     next call goes on where it stopped. `endpoint` is a hub or mirror (default: $HF_ENDPOINT),
-    `token` as in huggingface_hub, `force` replaces a file that is there but wrong, `progress`
-    follows the hashing (the hub's own bar follows the download). Raises FetchError.
+    `token` as in huggingface_hub, but by default no mirror is told it. `force` replaces a file that
+    is there but wrong, `progress` follows the hashing (the hub's own bar follows the download). Raises FetchError.
     """
     destination = Path(models_dir) / weight.folder / weight.file
     source = hub.Source(weight.repository, weight.path, weight.revision, endpoint, token)
@@ -293,7 +315,13 @@ def fetch(
         with hub.part_file(destination, remote) as part:
             if report := _already_there(weight, destination, force, progress):
                 return report  # fetched by someone else while we waited
-            hub.resume(source, part, remote.size or weight.bytes, weight.file)
+            hub.resume(
+                source,
+                part,
+                remote.size or weight.bytes,
+                weight.file,
+                most=remote.size or weight.bytes or weight.size + weight.size // 100,
+            )
             report = verify_file(weight, part, announced=remote.sha256, progress=progress)
             if not report.usable:
                 part.unlink()

@@ -32,6 +32,19 @@ def models(tmp_path):
     return tmp_path / "models"
 
 
+@pytest.fixture
+def changed_list(tmp_path):
+    """changed_list({field: value}): the shipped list with its first entry changed, as a file."""
+
+    def write(changes):
+        document = json.loads(weights.MANIFEST.read_text(encoding="utf-8"))
+        document["weights"][0] |= changes
+        (tmp_path / "list.json").write_text(json.dumps(document))
+        return tmp_path / "list.json"
+
+    return write
+
+
 def put(models, weight, content=CONTENT, subfolder=""):
     path = models / weight.folder / subfolder / weight.file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +139,27 @@ class TestManifest:
         with pytest.raises(ValueError, match="list.json is not a readable list of weights"):
             weights.load_manifest(path)
 
+    @pytest.mark.parametrize("folder", ["file", "folder"])
+    @pytest.mark.parametrize("name", ["../../x", "/abs/x", "..", ".", "", "a/b", "a\\b", "C:\\x", "C:x", "a\0b"])
+    def test_a_name_that_leads_elsewhere_is_refused(self, changed_list, folder, name):
+        with pytest.raises(ValueError, match=f"list.json is not a readable list of weights: .*'{folder}' must be a pl"):
+            weights.load_manifest(changed_list({folder: name}))
+
+    @pytest.mark.parametrize("value", [-1, 0, 1.5, 1e9, "x", None, [], {}, True, float("nan"), [[[]]]])
+    def test_a_field_of_another_type_is_named(self, changed_list, known, value):
+        for name in (field.name for field in dataclasses.fields(weights.Weight)):
+            path = changed_list({name: value})
+            try:
+                assert weights.load_manifest(path).keys() <= known.keys() | {"x"}
+            except ValueError as error:
+                assert str(path) in str(error) and name in str(error)
+
+    @pytest.mark.parametrize("text", ["[" * 100_000, '{"schema": 1, "weights": ' + "[" * 100_000, "\xff", "5", "null"])
+    def test_json_of_any_shape_is_refused_by_name(self, tmp_path, text):
+        (tmp_path / "list.json").write_text(text, encoding="latin-1")
+        with pytest.raises(ValueError, match="list.json is not a readable list of weights"):
+            weights.load_manifest(tmp_path / "list.json")
+
     def test_a_double_id_is_refused(self, tmp_path):
         document = json.loads(weights.MANIFEST.read_text(encoding="utf-8"))
         document["weights"] *= 2
@@ -148,6 +182,15 @@ class TestFind:
         path = put(models, weight)
         assert weights.find(weight, weights.model_folders(models)) == path
 
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+    def test_links_that_lead_in_circles_are_followed_once(self, weight, models):
+        (models / "vae" / "deep").mkdir()
+        for name in ("one", "two"):
+            (models / "vae" / "deep" / name).symlink_to(models / "vae", target_is_directory=True)
+        assert weights.find(weight, weights.model_folders(models)) is None
+        path = put(models, weight, subfolder="deep")
+        assert weights.find(weight, weights.model_folders(models)) == path
+
     def test_missing_is_none(self, weight, models):
         assert weights.find(weight, weights.model_folders(models)) is None
         assert weights.find(weight, {}) is None
@@ -168,7 +211,7 @@ class TestFind:
         assert weights.find(weight, folders) == path
 
     def test_a_yaml_of_something_else_is_refused(self, models, tmp_path):
-        for text in ("[1, 2]", "a: {vae: [x]}", "a: {b"):
+        for text in ("[1, 2]", "a: {vae: [x]}", "a: {b", "a: 5", "a: {base_path: 5}", "[" * 5000):
             (tmp_path / "extra.yaml").write_text(text)
             with pytest.raises(ValueError, match="extra.yaml is not a list of model folders"):
                 weights.model_folders(models, tmp_path / "extra.yaml")

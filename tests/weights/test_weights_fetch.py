@@ -1,6 +1,7 @@
 """Fetching weight files, against a local server that imitates the hub's resolve route."""
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import os
@@ -45,8 +46,14 @@ class FakeHub(ThreadingHTTPServer):
         self.status_after_cut = 206
         self.ignores_range = False
         self.redirect = None  # the address the file really lies at
+        self.page = None  # what a log-in page in the way answers every GET with, status 200
+        self.packed = False  # whether the answer is gzip, asked for or not
+        self.silent = False  # whether a GET is never answered
+        self.retry_after = None  # seconds: a GET is answered with 429 and this
+        self.encodings = []  # the Accept-Encoding header of each GET
         self.gets = []  # the Range header of each GET
         self.authorizations = []
+        self.released = threading.Event()  # ends what is silent
         self.paths = set()
 
     @property
@@ -71,7 +78,8 @@ class Handler(BaseHTTPRequestHandler):
     def headers_of_the_file(self):
         hub = self.server
         hub.paths.add(self.path)
-        hub.authorizations.append(self.headers["Authorization"])
+        if not self.path.startswith("/api/"):  # what huggingface_hub asks for itself
+            hub.authorizations.append(self.headers["Authorization"])
         self.send_header("X-Repo-Commit", "0" * 40)
         self.send_header("ETag", f'"{hub.etag or sha256(hub.announced)}"')
 
@@ -93,6 +101,19 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         wanted = self.headers["Range"]
         hub.gets.append(wanted)
+        hub.encodings.append(self.headers["Accept-Encoding"])
+        if hub.silent:
+            return hub.released.wait(30)
+        if hub.retry_after:
+            self.send_response(429)
+            self.send_header("Retry-After", str(hub.retry_after))
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        if hub.page is not None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(hub.page)))
+            self.end_headers()
+            return self.wfile.write(hub.page)
         if hub.was_cut and hub.status_after_cut != 206:
             return self.fail(hub.status_after_cut)
         if hub.redirect:
@@ -104,10 +125,12 @@ class Handler(BaseHTTPRequestHandler):
         start = int(wanted[len("bytes=") :].split("-")[0]) if wanted else 0
         if hub.ignores_range:
             start = 0
-        body = hub.content[start:]
+        body = gzip.compress(hub.content[start:]) if hub.packed else hub.content[start:]
         self.send_response(206 if start else 200)
         self.headers_of_the_file()
         self.send_header("Content-Length", str(len(body)))
+        if hub.packed:
+            self.send_header("Content-Encoding", "gzip")
         if start:
             end, size = len(hub.content) - 1, len(hub.content)
             self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
@@ -136,6 +159,7 @@ def start_hub(monkeypatch):
 
     yield start
     for hub in hubs:
+        hub.released.set()
         hub.shutdown()
         hub.server_close()
 
@@ -434,6 +458,86 @@ def test_two_at_once_fetch_once(fetch, hub, models):
     assert len(files(models)) == 1
 
 
+# what comes in the way
+
+
+PAGE = b"<html>Welcome to the hotel. Please log in.</html>"
+
+
+def test_a_page_in_the_way_costs_nothing_of_what_had_arrived(fetch, refused, cut_at, hub, models):
+    cut_at(300_000)
+    hub.page = PAGE
+    assert "did not arrive" in refused()
+    assert part_size(models) == 300_000
+    hub.page = None
+    hub.gets.clear()
+    assert fetch().path.read_bytes() == CONTENT
+    assert hub.gets == ["bytes=300000-"]
+
+
+def test_a_page_in_answer_to_the_first_byte_is_not_taken_for_its_beginning(fetch, refused, hub, models):
+    hub.page = PAGE
+    assert "did not arrive" in refused()
+    hub.page = None
+    hub.gets.clear()
+    assert fetch().path.read_bytes() == CONTENT
+    assert hub.gets == [None]
+
+
+@mends_itself
+def test_a_server_that_ignores_range_and_is_cut_leaves_what_had_arrived(refused, cut_at, hub, models):
+    cut_at(300_000)
+    hub.ignores_range = True
+    hub.cut, hub.status_after_cut, hub.was_cut = 100_000, 403, False
+    refused()
+    assert part_size(models) == 300_000
+    assert [path.suffix for path in models.rglob("*.part/*")] == [".part"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_more_is_written_than_was_announced(refused, hub, models, packed):
+    hub.content = CONTENT * 30
+    hub.packed = packed
+    assert "more than the 1.05 MB it announced" in refused()
+    assert sum(path.stat().st_size for path in models.rglob("*") if path.is_file()) == 0
+    assert set(hub.encodings) == {"identity"}
+
+
+def test_more_than_announced_leaves_what_had_arrived(refused, cut_at, hub, models):
+    cut_at(300_000)
+    hub.content = CONTENT * 3
+    assert "more than the 1.05 MB it announced" in refused()
+    assert part_size(models) == 300_000
+
+
+def test_a_server_that_says_nothing_is_given_up(refused, cut_at, hub, models, monkeypatch):
+    cut_at(300_000)
+    monkeypatch.setattr(hub_module, "PATIENCE", 0.3)
+    hub.silent = True
+    assert "Nothing has arrived for 0.3 seconds" in refused()
+    assert part_size(models) == 300_000
+
+
+@mends_itself
+def test_a_server_that_wants_a_day_of_patience_is_given_up(refused, hub, monkeypatch):
+    monkeypatch.setattr(hub_module, "PATIENCE", 0.3)
+    monkeypatch.setattr("time.sleep", lambda seconds: hub.released.wait(seconds))
+    hub.retry_after = 100_000
+    assert "Nothing has arrived for 0.3 seconds" in refused()
+    assert len(hub.gets) == 1
+
+
+def test_only_the_default_hub_is_told_ones_own_token(fetch, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert fetch(token=None).path.read_bytes() == CONTENT
+    assert set(hub.authorizations) == {None}
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    assert hub_module.Source("a/b", "c", "main").login is None, "huggingface_hub finds the token by itself"
+    assert hub_module.Source("a/b", "c", "main", "https://huggingface.co/").login is None
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    assert hub_module.Source("a/b", "c", "main").login is False
+
+
 class TestCommandLine:
     @pytest.fixture
     def run(self, weight, hub, models, tmp_path):
@@ -478,6 +582,14 @@ class TestCommandLine:
         row = json.loads(done.stdout)[0]
         assert row["state"] == "failed" and "HTTP 404" in row["detail"]
         assert "Traceback" not in done.stderr
+
+    def test_a_mirror_is_told_the_token_where_that_is_asked_for(self, run, hub, weight, models):
+        for options, told in (((), None), (("--send-token", "--force"), "Bearer hf_secret")):
+            hub.authorizations.clear()
+            done = run("fetch", weight.id, "--models-dir", models, *options, HF_TOKEN="hf_secret")
+            assert done.returncode == 0, done.stderr
+            assert set(hub.authorizations) == {told}
+            final(models, weight).unlink()
 
     def test_offline_mode_is_named(self, run, weight, models):
         done = run("fetch", weight.id, "--models-dir", models, HF_HUB_OFFLINE="1")

@@ -1,11 +1,14 @@
 """What a loader offers: names, and the file or folder behind each."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from textwrap import shorten
 
 import folder_paths
+
+from ..pipelines.weights.folders import walk_once
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,7 @@ class ModelList:
     def _folders(self) -> dict[str, Path]:
         models: dict[str, Path] = {}
         for top in folder_paths.get_folder_paths(self.folders) if self.folders else ():
-            for path, subfolders, files in os.walk(top, followlinks=True):
-                folder = Path(path)
+            for folder, subfolders, files in walk_once(Path(top)):
                 if folder != Path(top) and self.is_model(folder, files):
                     models.setdefault(folder.relative_to(top).as_posix(), folder)
                     subfolders.clear()  # a pipeline's parts are not models of their own
@@ -35,14 +37,21 @@ class ModelList:
         return list(dict.fromkeys(names))
 
     def find(self, name: str) -> Path:
-        """Raises FileNotFoundError with the folders searched."""
-        for key in self.files:
-            file = folder_paths.get_full_path(key, name)
+        """The file or folder of a name, in which a workflow from Windows has backslashes.
+
+        Raises FileNotFoundError with the folders searched, ValueError for what is no name.
+        """
+        if not isinstance(name, str):
+            raise ValueError(f"'name' must be that of one {self.what}, not {shorten(repr(name), 80)}. {self.advice}")
+        spellings = dict.fromkeys((name, name.replace("\\", "/")))
+        for key, spelling in product(self.files, spellings):
+            file = folder_paths.get_full_path(key, spelling)
             if file:
                 return Path(file)
         models = self._folders()
-        if name in models:
-            return models[name]
+        for spelling in spellings:
+            if spelling in models:
+                return models[spelling]
         keys = [*self.files, self.folders] if self.folders else self.files
         searched = "; ".join(path for key in keys for path in folder_paths.get_folder_paths(key))
         raise FileNotFoundError(f"There is no {self.what} '{name}'. Folders searched: {searched}. {self.advice}")
@@ -51,5 +60,5 @@ class ModelList:
         """For `validate_inputs`, in place of the host's own check of the list, which does not say where it looked."""
         try:
             return name is None or bool(self.find(name))  # None: linked, not known yet
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:
             return str(error)

@@ -35,11 +35,11 @@ def check_filled(pictures: Tensor, noun: str) -> None:
 
 
 def mask_inside(mask: Tensor, box: Box) -> Tensor:
-    """The part of masks [B,H,W] that lies in a box, [B,H,W]. Raises ValueError when there is none."""
+    """The part of masks [B,H,W] that lies in a box, [B,H,W]. Raises ValueError when no mask has one."""
     rows, columns = slices(box)
     inside = torch.zeros_like(mask)
     inside[:, rows, columns] = mask[:, rows, columns]
-    if not inside.flatten(1).any(1).all():
+    if not inside.any():
         raise ValueError("The mask is empty inside the box. Move the box over what is painted, or take it away.")
     return inside
 
@@ -49,7 +49,8 @@ def find_regions(
 ) -> list[tuple[int, Region]]:
     """The regions in scenes [B,H,W,C], each with its scene's number; `choice` and `index` are those of `choose`.
 
-    A box without a mask is the region; with a mask only what lies in the box counts.
+    A box without a mask is the region; with a mask only what lies in the box counts. A scene whose mask is empty has
+    none.
     """
     height, width = scene.shape[1:3]
     if mask is None and box is None:
@@ -66,7 +67,7 @@ def find_regions(
         raise ValueError(f"{len(mask)} masks do not pair up with {len(scene)} scenes. Give one, or equally many.")
     if box:
         mask = mask_inside(mask, box)
-    chosen = [choose(one, choice, index) for one in mask]
+    chosen = [choose(one, choice, index) if one.any() else [] for one in mask]
     if len(chosen) < len(scene):
         chosen = chosen * len(scene)
     numbered = []
@@ -102,7 +103,11 @@ def cut(
     for whole, (_, region), window in zip(masks, regions, around, strict=True):
         whole[window.slices_of(region.box)] = region.mask.clamp(0, 1)
     places = tuple((number, window) for (number, _), window in zip(regions, around, strict=True))
-    crops = torch.stack([rgb(scene)[number][window.area] for number, window in places])
-    check_finite(crops, "The scene", where=" in the region to cut out")
     size = crop_size(around[0], working_size)
-    return LocalRegion(scene, places, masks, resize(crops, *size)), resize_mask(masks, *size)
+    crops = []
+    for number, window in places:
+        rows, columns = window.area
+        crop = rgb(scene[number : number + 1])[:, rows, columns]
+        check_finite(crop, "The scene", where=" in the region to cut out")
+        crops.append(resize(crop, *size))
+    return LocalRegion(scene, places, masks, torch.cat(crops)), resize_mask(masks, *size)

@@ -132,7 +132,7 @@ def check_edited(edited: Tensor, region: LocalRegion) -> Tensor:
             "It may be larger or smaller, but not of another shape; connect the edited crop of this region."
         )
     count = len(region.places)
-    if count > 1 and len(edited) != count:
+    if (count > 1 or len(region.scene) > 1) and len(edited) != count:
         raise ValueError(f"{count} regions were cut out, but {len(edited)} pictures come back. Paste one for each.")
     return rgb(edited).to(region.scene.device, torch.float32)
 

@@ -14,10 +14,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..pictures.boxes import Box, corners, moved, slices
-from ..pictures.masks import mask_box, touched_cells
+from ..pictures.masks import PAINTED, mask_box, touched_cells
 from ..pictures.scene import CELL  # sides are multiples of it, and strokes this near to each other are one region
 
-PAINTED = 0.5 / 255  # a mask's faintest value that 8 bits keep; the endless tail of a blurred mask lies below
+MOST = 64  # regions of one mask that are cut each for itself
 CHOICES = ("together", "each", "one")
 SHAPES = ("square", "box", "scene")
 
@@ -77,7 +77,8 @@ def separate(mask: Tensor, cell: int = CELL) -> list[Region]:
 def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
     """Regions of a mask [H,W]: all "together" as one, "each" for itself, or only "one": number `index` by size.
 
-    Raises ValueError for a mask of nothing but faint values, an index there is no region for, or another choice.
+    Raises ValueError for a mask of nothing but faint values, more than `MOST` regions to cut, an index there is no
+    region for, or another choice.
     """
     if choice not in CHOICES:
         raise ValueError(f"Unknown choice of regions '{choice}'; use {', '.join(CHOICES)}.")
@@ -90,6 +91,11 @@ def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
         return [Region(box, mask[slices(box)])]
     regions = separate(mask)
     if choice == "each":
+        if len(regions) > MOST:
+            raise ValueError(
+                f"The mask has {len(regions):,} regions, and each would be a picture to sample; at most {MOST} are "
+                "cut. Use regions = together, or clean the mask of its specks."
+            )
         return regions
     if not 0 <= index < len(regions):
         raise ValueError(f"There is no region {index}: the mask has {len(regions)}, counted from 0, the largest first.")

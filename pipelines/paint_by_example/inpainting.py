@@ -21,12 +21,18 @@ def binary_mask(mask: Tensor, scene: Tensor) -> Tensor:
     """The mask [B,H,W] or [H,W] of scenes [B,H,W,C], binary: 1 where the object goes.
 
     Above one half counts as inside, as in both references (keep = 1 - mask, and keep >= 0.5 is kept). Raises
-    ValueError for what `masks.check_mask` refuses, nothing to paint or nothing to keep.
+    ValueError for what `masks.check_mask` refuses, nothing to paint in one of them or nothing to keep.
     """
     mask = check_mask(mask, *scene.shape[1:3])
     painted = mask > 0.5
+    peaks = mask.flatten(1).amax(1)
+    if not peaks.all():
+        raise ValueError(
+            f"Mask {int(peaks.argmin())} of 0 to {len(mask) - 1} is empty: nothing would be painted there. Take its "
+            "picture out of the batch, or cut with Local Region Crop, which leaves such a picture as it is."
+        )
     if not painted.flatten(1).any(1).all():
-        peak = float(mask.flatten(1).amax(1).min())
+        peak = float(peaks.min())
         raise ValueError(
             f"The mask is too faint: its largest value is {peak:.2g}, and only above 0.5 counts. Paint it stronger."
         )

@@ -89,7 +89,7 @@ def arbitrary_mask(
 
 
 def arbitrary_masks(
-    boxes: Sequence[Box],
+    boxes: Sequence[Box | None],
     height: int,
     width: int,
     *,
@@ -100,11 +100,15 @@ def arbitrary_masks(
 ) -> Tensor:
     """Masks [B,H,W] float32, 0 or 1, of an arbitrary shape around each box, drawn one after the other from one seed.
 
-    `extension` is the `share` of `extended_box`. Raises ValueError for what `arbitrary_mask` refuses.
+    No box makes an empty mask. `extension` is the `share` of `extended_box`. Raises ValueError for what
+    `arbitrary_mask` refuses.
     """
     generator = Generator().manual_seed(seed)
     masks = []
     for box in boxes:
+        if box is None:
+            masks.append(torch.zeros(height, width, dtype=torch.bool))
+            continue
         extended = extended_box(box, height, width, generator, share=extension)
         masks.append(arbitrary_mask(box, height, width, generator, samples=samples, jitter=jitter, extended=extended))
     return torch.stack(masks).float()

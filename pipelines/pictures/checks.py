@@ -29,5 +29,15 @@ def rgb(pictures: Tensor) -> Tensor:
 
 
 def mask_batch(mask: Tensor) -> Tensor:
-    """A mask [H,W] or masks [B,H,W] as [B,H,W]."""
-    return mask if mask.ndim == 3 else mask[None]
+    """A mask as other packs hand it over, [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1] of any numbers, as [B,H,W] float32.
+
+    Raises ValueError for another shape.
+    """
+    planes = mask
+    if mask.ndim == 2:
+        planes = mask[None]
+    elif mask.ndim == 4 and 1 in (mask.shape[1], mask.shape[3]):
+        planes = mask[:, 0] if mask.shape[1] == 1 else mask[..., 0]
+    if planes.ndim != 3:
+        raise ValueError(f"A mask must be [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1]; got {tuple(mask.shape)}.")
+    return planes.float()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from .boxes import Box, clip_box, slices
 from .checks import check_finite, check_size, mask_batch
+
+LOG = logging.getLogger(__name__)
+PAINTED = 0.5 / 255  # a mask's faintest value that 8 bits keep; the endless tail of a blurred mask lies below
+FAINT = 3.5 / 255  # what a lossy file makes of black lies below
+NOISE = 1 / 4  # of what is not clearer
+STRAY = 1 / 16  # of a mask's largest value
 
 
 def box_mask(box: Box, height: int, width: int) -> Tensor:
@@ -39,16 +48,50 @@ def array_box(mask: np.ndarray) -> Box:
 
 
 def check_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """The mask [H,W] or masks [B,H,W] of a scene as [B,H,W].
+    """The masks of scenes in any form of `mask_batch` as [B,H,W] float32, without noise.
 
-    Raises ValueError for an empty mask, another size than the scene's, NaN or infinity.
+    A mask of a batch may be empty: its picture stays as it is, and the log names it. Raises ValueError where all are
+    empty or one is nothing but noise, and for another size than the scene's, NaN or infinity.
     """
     mask = mask_batch(mask)
     check_finite(mask.sum(dtype=torch.float32), "The mask")  # what is not finite stays so in the sum
-    if not mask.flatten(1).any(1).all():
+    painted = mask.flatten(1).any(1)
+    if not painted.any():
         raise ValueError("The mask is empty: it says of no pixel that it may change. Paint one, or disconnect it.")
     check_size(mask, height, width, "The mask", of="the scene", advice="Resize the mask to the scene first.")
-    return mask
+    for index in (~painted).nonzero()[:, 0].tolist():
+        LOG.warning("Visual Insertion: mask %d of 0 to %d is empty; its picture stays as it is.", index, len(mask) - 1)
+    return torch.stack([without_noise(one) for one in mask])
+
+
+def without_noise(mask: Tensor) -> Tensor:
+    """A mask [H,W] without what a file or a brush left beside what was painted; itself where there is nothing such.
+
+    Values below 3.5/255 are noise where they cover a quarter or more of all that is not clearer. A connected part of
+    which no value reaches 1/16 of the mask's largest is a stray. A soft rim is neither. Raises ValueError for a mask of
+    nothing but noise.
+    """
+    peak = float(mask.max())
+    if not peak:
+        return mask
+    if peak < FAINT:
+        raise ValueError(
+            f"The mask is too faint: no pixel of it would survive the noise of a file, its largest value is "
+            f"{peak:.2g} and only from {FAINT:.2g} on it counts. Paint it stronger, or give a box."
+        )
+    weak = (mask >= PAINTED) & (mask < peak * STRAY)
+    if not weak.any():
+        return mask
+    clear = int((mask >= FAINT).sum())
+    faint = (mask >= PAINTED) & (mask < FAINT)
+    noise = faint if int(faint.sum()) >= NOISE * (mask.numel() - clear) else torch.zeros_like(faint)
+    painted = ((mask >= PAINTED) & ~noise).cpu().numpy()
+    labels = np.empty(painted.shape, np.int32)
+    count = ndimage.label(painted, np.ones((3, 3)), output=labels)
+    stray = np.ones(count + 1, bool)
+    stray[labels[(mask >= peak * STRAY).cpu().numpy()]] = False
+    stray[0] = False  # what is not painted
+    return mask.masked_fill(noise | torch.from_numpy(stray[labels]).to(mask.device), 0)
 
 
 def touched_cells(mask: Tensor, cell: int) -> Tensor:
@@ -59,12 +102,13 @@ def touched_cells(mask: Tensor, cell: int) -> Tensor:
     return F.max_pool2d(mask[:, None], cell, ceil_mode=True)
 
 
-def mask_boxes(mask: Tensor, height: int, width: int) -> list[Box]:
-    """The box around each of the masks [B,H,W] or [H,W] of a picture.
+def mask_boxes(mask: Tensor, height: int, width: int) -> list[Box | None]:
+    """The box around each mask of a picture, None for one that is empty.
 
-    Raises ValueError for what `check_mask` refuses, and for a mask without a pixel of 0.5 or more.
+    Raises ValueError for what `check_mask` refuses, and for a mask that has no pixel of 0.5 or more and is not empty.
     """
-    boxes = [mask_box(one) for one in check_mask(mask, height, width)]
-    if None in boxes:
+    masks = check_mask(mask, height, width)
+    boxes = [mask_box(one) for one in masks]
+    if any(box is None and one.any() for box, one in zip(boxes, masks, strict=True)):
         raise ValueError("The mask is too faint for a box: no pixel of it is 0.5 or more.")
-    return [box for box in boxes if box]
+    return boxes

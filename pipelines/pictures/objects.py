@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
 from .checks import check_finite, check_pictures, check_size, mask_batch, rgb
+from .masks import FAINT
 
 FRAMINGS = ("squash", "pad", "crop")
 BACKGROUNDS = ("keep", "mean", "white", "grey")
@@ -36,7 +37,7 @@ def check_object(picture: Tensor) -> Tensor:
 
 
 def check_object_mask(mask: Tensor | None, picture: Tensor) -> Tensor | None:
-    """The mask [B,H,W] or [H,W] of an object's pictures [B,H,W,C] as [B,H,W] in 0..1, or None for none.
+    """The mask of an object's pictures [B,H,W,C] in any form of `mask_batch` as [B,H,W] in 0..1, or None for none.
 
     The all-zero 64x64 mask that LoadImage gives for a file without alpha counts as none. Raises
     ValueError for a mask of another size or count than the pictures, an empty one, NaN or infinity.
@@ -58,7 +59,7 @@ def check_object_mask(mask: Tensor | None, picture: Tensor) -> Tensor | None:
 
 def _check_extent(opacity: Tensor, name: str) -> None:
     """Raise ValueError when an object of opacity [B,H,W] has almost no pixels."""
-    for index, pixels in enumerate((opacity > 0).flatten(1).sum(1).tolist()):
+    for index, pixels in enumerate((opacity >= FAINT).flatten(1).sum(1).tolist()):
         if pixels < MIN_PIXELS:
             raise ValueError(
                 f"The {name} of the object's picture {index} covers {pixels} pixels; "

@@ -266,6 +266,32 @@ def test_a_cut_that_makes_no_sense_is_refused(changes, error):
         cut(**given)
 
 
+def test_a_scene_whose_mask_is_empty_is_not_cut_and_comes_back_as_it_is():
+    scenes = picture(3)
+    masks = torch.cat([painted((40, 40, 60, 60)), painted(), painted((70, 50, 90, 70))])
+    region, crop_masks = cut(scenes, masks)
+    assert [number for number, _ in region.places] == [0, 2] and len(region.crops) == len(crop_masks) == 2
+    result, changed = paste(region, 1 - region.crops, area="window")
+    assert torch.equal(result[1], scenes[1]) and changed.flatten(1).any(1).tolist() == [True, False, True]
+    with pytest.raises(ValueError, match="2 regions were cut out, but 3 pictures come back"):
+        paste(region, region.crops[:1].repeat(3, 1, 1, 1))
+    alone, _ = cut(scenes[:2], masks[:2])
+    with pytest.raises(ValueError, match="1 regions were cut out, but 3 pictures come back"):
+        paste(alone, alone.crops.repeat(3, 1, 1, 1))
+    boxed, _ = cut(scenes, masks, (30, 30, 65, 65))
+    assert [number for number, _ in boxed.places] == [0]
+
+
+def test_a_mask_of_specks_is_refused_before_its_regions_are_cut():
+    specks = torch.zeros(1, 600, 600)
+    specks[:, 4::24, 4::24] = 1
+    with pytest.raises(ValueError, match="The mask has 625 regions, and each would be a picture to sample; at most 64"):
+        cut(torch.zeros(1, 600, 600, 3), specks, choice="each")
+    assert len(cut(torch.zeros(1, 600, 600, 3), specks, choice="one", index=3)[0].places) == 1
+    specks[:, 192:] = specks[:, :, 192:] = 0
+    assert len(cut(torch.zeros(1, 600, 600, 3), specks, choice="each")[0].places) == 64
+
+
 # pasting back
 
 

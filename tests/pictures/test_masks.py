@@ -15,7 +15,14 @@ from visual_insertion_pack.pipelines.pictures.arbitrary_masks import (
     polygon_mask,
 )
 from visual_insertion_pack.pipelines.pictures.boxes import clip_box, corners, moved, shared, slices
-from visual_insertion_pack.pipelines.pictures.masks import box_mask, mask_box, mask_boxes
+from visual_insertion_pack.pipelines.pictures.masks import (
+    PAINTED,
+    box_mask,
+    check_mask,
+    mask_box,
+    mask_boxes,
+    without_noise,
+)
 
 law = settings(deadline=None, database=None, derandomize=True, max_examples=60)
 BOX = (150, 180, 330, 400)
@@ -168,3 +175,98 @@ def test_a_mask_without_a_box_is_refused(mask, error):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="samples must be 1 or more and jitter 0 or more"):
         arbitrary_mask(BOX, 512, 512, seeded(), **wrong)
+
+
+def painted(*boxes, height=96, width=120):
+    mask = torch.zeros(height, width)
+    for box in boxes:
+        mask[slices(box)] = 1
+    return mask
+
+
+def blurred(mask, sigma):
+    from torchvision.transforms.functional import gaussian_blur
+
+    return gaussian_blur(mask[None], 6 * sigma + 1, float(sigma))[0]
+
+
+FORMS = {
+    "[H,W]": lambda mask: mask[0],
+    "[B,1,H,W]": lambda mask: mask[:, None],
+    "[B,H,W,1]": lambda mask: mask[..., None],
+    "bool": lambda mask: mask.bool(),
+    "float16": lambda mask: mask.half(),
+    "uint8": lambda mask: mask.byte(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_mask_in_any_form_that_packs_hand_over_is_the_same_mask(form):
+    mask = painted((9, 9, 30, 40))[None]
+    checked = check_mask(FORMS[form](mask), 96, 120)
+    assert checked.dtype == torch.float32 and torch.equal(checked, mask)
+
+
+@pytest.mark.parametrize("shape", [(96,), (1, 3, 96, 120), (1, 1, 1, 96, 120)])
+def test_a_mask_of_another_shape_is_named_by_it(shape):
+    with pytest.raises(ValueError, match=r"A mask must be \[H,W\], .* got \(" + str(shape[0])):
+        check_mask(torch.ones(shape), 96, 120)
+
+
+def noisy(mask, values):
+    """A mask whose black is not black."""
+    return torch.maximum(mask, values / 255)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.tensor(1.0),
+        torch.tensor(3.0),
+        torch.randint(0, 4, (96, 120), generator=seeded()).float(),
+        (torch.rand(96, 120, generator=seeded()) < 0.3).float(),
+    ],
+    ids=["black of 1", "black of 3", "black of 0 to 3", "a third of it 1"],
+)
+@pytest.mark.parametrize("box", [(40, 30, 60, 50), (2, 2, 110, 90)])
+def test_a_black_that_is_not_quite_black_is_no_part_of_a_mask(values, box):
+    clean = without_noise(noisy(painted(box), values))
+    assert torch.equal(clean, painted(box))
+
+
+@pytest.mark.parametrize("value", [1 / 255, 0.05])
+def test_a_faint_stray_pixel_is_no_part_of_a_mask(value):
+    mask = painted((40, 30, 60, 50))
+    mask[2, 3] = value
+    assert torch.equal(without_noise(mask), painted((40, 30, 60, 50)))
+
+
+@pytest.mark.parametrize("sigma", [2, 5, 12])
+@pytest.mark.parametrize("bits", [8, 32])
+def test_a_soft_rim_belongs_to_its_mask(sigma, bits):
+    mask = blurred(painted((150, 100, 250, 180), height=300, width=400), sigma)
+    mask = (mask * 255).round() / 255 if bits == 8 else mask
+    assert ((mask > 0) & (mask < 3 / 255)).any()
+    assert torch.equal(without_noise(mask), mask)
+
+
+def test_a_second_part_that_is_soft_belongs_to_a_mask():
+    mask = painted((40, 30, 60, 50))
+    mask[80:90, 100:110] = 0.1
+    assert torch.equal(without_noise(mask), mask)
+
+
+@pytest.mark.parametrize("value", [PAINTED / 9, 1 / 255, 3 / 255])
+def test_a_mask_of_nothing_but_noise_is_too_faint(value):
+    with pytest.raises(ValueError, match="The mask is too faint: no pixel of it would survive the noise of a file"):
+        check_mask(torch.full((1, 96, 120), value), 96, 120)
+
+
+def test_an_empty_mask_of_a_batch_stays_and_is_named_in_the_log(caplog):
+    masks = torch.stack([painted((9, 9, 30, 40)), painted(), painted((50, 50, 60, 60))])
+    assert torch.equal(check_mask(masks, 96, 120), masks)
+    assert "mask 1 of 0 to 2 is empty; its picture stays as it is" in caplog.text
+    boxes = mask_boxes(masks, 96, 120)
+    assert boxes == [(9, 9, 30, 40), None, (50, 50, 60, 60)]
+    drawn = arbitrary_masks(boxes, 96, 120, seed=0)
+    assert drawn.flatten(1).any(1).tolist() == [True, False, True]

@@ -24,12 +24,16 @@ def read_metadata(folder: Path, parse: Callable[[dict[str, Any]], T], *, kind: s
     if not index.is_file():
         raise FileNotFoundError(f"{index} does not exist. {layout}")
     rows = {}
-    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        text = index.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{index} is no text in UTF-8: {error}.") from error
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
             rows[number] = parse(json.loads(line))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:  # json's own is a ValueError
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:  # json's own is a ValueError
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{index}, line {number} is not {kind}: {reason}.") from error
     return rows

@@ -88,6 +88,9 @@ def open_picture(source: Path | bytes, name: str = "", *, deep: bool = False) ->
     but a picture of FORMATS, for one that is cut off or damaged, too large, or of values whose range nobody knows.
     """
     with _opened(source, name) as picture:
+        if picture.format == "PNG":  # Pillow checks the sums of its parts only when asked to, and then cannot load it
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=["PNG"]) as twin:
+                twin.verify()
         picture.load()
         if picture.mode not in KNOWN and not is_deep(picture):
             raise ValueError(f"its values are of the kind '{picture.mode}'; save it in 8 or 16 bits, grey or RGB")

@@ -17,51 +17,64 @@ import comfy.ldm.models.autoencoder
 import comfy.sd
 import torch
 
-from ...pipelines.weights.reading import StateDict, describe_misfit, describe_non_finite, read_weights, shapes_of
-from ...pipelines.weights.unets import read_json
+from ...pipelines.weights.configs import (
+    CONFIG,
+    PIXELS,
+    blueprint,
+    check_counts_in,
+    count_in,
+    counts_in,
+    pixel_statistics,
+    read_json,
+)
+from ...pipelines.weights.reading import StateDict, check_numbers, describe_misfit, shapes_of
+from ...pipelines.weights.tensors import HALF_FIRST, NO_WEIGHTS, TRANSFORMERS, open_folder
 from .plain_layers import PlainLayers
 
 
 def load_vae(folder: Path) -> comfy.sd.VAE:
     """VAE from `folder/vae`."""
-    config = read_json(folder / "vae" / "config.json")
-    state, _ = read_weights(folder / "vae" / "diffusion_pytorch_model.safetensors")
-    channels = config["block_out_channels"]
+    config_file = folder / "vae" / CONFIG
+    config = read_json(config_file)
+    files = open_folder(folder / "vae", HALF_FIRST)
+    channels = counts_in(config, "block_out_channels", config_file)
+    groups = count_in(config, "norm_num_groups", config_file)
+    if any(width % channels[0] or width % groups for width in channels):
+        raise ValueError(f"{config_file}: the widths {channels} are no multiples of the first and of {groups} groups.")
     settings = dict(
         double_z=True,
-        z_channels=config["latent_channels"],
+        z_channels=count_in(config, "latent_channels", config_file),
         resolution=256,
         in_channels=3,
         out_ch=3,
         ch=channels[0],
         ch_mult=[width // channels[0] for width in channels],
-        num_res_blocks=config["layers_per_block"],
+        num_res_blocks=count_in(config, "layers_per_block", config_file),
         attn_resolutions=[],
         dropout=0.0,
     )
     params = {"ddconfig": settings, "embed_dim": config["latent_channels"]}
-    with torch.device("meta"):
+    with blueprint(str(config_file), len(files.stored)):
         empty_vae = comfy.ldm.models.autoencoder.AutoencoderKL(**params)
+    state = dict(files.read())
     host_state = comfy.diffusers_convert.convert_vae_state_dict(state)
     _check_weights(folder / "vae", empty_vae, host_state)  # the host only logs it
     vae = comfy.sd.VAE(sd=state, config={"params": params})
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):  # the host builds 32 groups, whatever the model was trained with
-            module.num_groups = config["norm_num_groups"]
+            module.num_groups = groups
     return vae
 
 
 def load_clip_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
     """CLIP_VISION from `folder/image_encoder`, with the pixel statistics of `folder/feature_extractor`."""
-    config = read_json(folder / "image_encoder" / "config.json")
-    pixels = read_json(folder / "feature_extractor" / "preprocessor_config.json")
-    state, _ = read_weights(folder / "image_encoder" / "model.safetensors")
-    statistics = {name: pixels[name] for name in ("image_mean", "image_std")}
-    encoder = build_clip_vision(config | statistics)
-    state = {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}  # of old exports
-    with torch.device("meta"):
-        empty_encoder = comfy.clip_model.CLIPVisionModelProjection(encoder.config, torch.float32, "meta", PlainLayers)
-    _check_weights(folder / "image_encoder", empty_encoder, state)
+    config_file = folder / "image_encoder" / CONFIG
+    config = read_json(config_file)
+    mean, std = pixel_statistics(folder / "feature_extractor" / PIXELS)
+    files = open_folder(folder / "image_encoder", TRANSFORMERS)
+    state = dict(files.read(name for name in files.stored if not name.endswith(NO_WEIGHTS)))
+    check_clip_vision(config, config_file, state, config_file.parent)
+    encoder = build_clip_vision(config | {"image_mean": mean, "image_std": std})
     encoder.load_sd(state)
     return encoder
 
@@ -74,11 +87,17 @@ def build_clip_vision(config: dict[str, Any]) -> comfy.clip_vision.ClipVisionMod
         return comfy.clip_vision.ClipVisionModel(file)
 
 
+def check_clip_vision(config: dict[str, Any], config_file: Path, state: StateDict, where: Path) -> None:
+    """Raise ValueError unless a config makes a vision tower that the weights in `where` fit, all of them finite."""
+    check_counts_in(config, config_file)
+    with blueprint(str(config_file), len(state)):
+        tower = comfy.clip_model.CLIPVisionModelProjection(config, torch.float32, "meta", PlainLayers)
+    _check_weights(where, tower, state)
+
+
 def _check_weights(folder: Path, network: torch.nn.Module, state: StateDict) -> None:
     """Raise ValueError unless the weights have the names and shapes of the network's, and are finite."""
     misfit = describe_misfit(shapes_of(network.state_dict()), shapes_of(state))
     if misfit:
         raise ValueError(f"The weights in {folder} do not fit their own config: {misfit}.")
-    bad = describe_non_finite(state)
-    if bad:
-        raise ValueError(f"The weights in {folder} hold values that are not finite: {bad}. Fetch another copy.")
+    check_numbers(state, folder)

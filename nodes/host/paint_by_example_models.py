@@ -21,15 +21,17 @@ from ...pipelines.paint_by_example.checkpoints import (
     check_channels,
     open_paint_by_example,
 )
-from ...pipelines.weights.unets import UNetFiles, open_unet, read_json, unet_folder
-from .diffusers_models import build_clip_vision, load_vae
+from ...pipelines.weights.configs import CONFIG, PIXELS, count_in, pixel_statistics, read_json
+from ...pipelines.weights.unets import FIRST, UNetFiles, open_unet, unet_folder
+from .diffusers_models import build_clip_vision, check_clip_vision, load_vae
 from .managed_networks import ManagedExemplarEncoder
 from .pix2pix_unets import SD15
 from .unet_models import build
-from .unet_settings import FIRST, folder_settings, settings_of, stored_size
+from .unet_settings import folder_settings, settings_of, stored_size
 
 ORDER = ("masked_image", "mask_inverted")  # after the noisy latent
 SD14 = SD15 | {"in_channels": CHANNELS}  # what a file without a config must be
+WIDEST = 1 << 12  # projection of a published CLIP: 768 to 1280
 VIT_L = dict(  # the vision tower of an LDM file, which has no config
     hidden_act="quick_gelu",
     hidden_size=1024,
@@ -103,7 +105,7 @@ def _check_size(files: UNetFiles) -> None:
 
 def vae_of(files: PaintByExampleFiles) -> comfy.sd.VAE:
     """The stock VAE, of any size where a folder's config says which."""
-    if files.where.is_dir() and (files.where / "vae" / "diffusion_pytorch_model.safetensors").is_file():
+    if files.where.is_dir() and (files.where / "vae" / CONFIG).is_file():
         return load_vae(files.where)
     return comfy.sd.VAE(sd=files.vae())
 
@@ -111,19 +113,18 @@ def vae_of(files: PaintByExampleFiles) -> comfy.sd.VAE:
 def clip_vision_of(files: PaintByExampleFiles) -> comfy.clip_vision.ClipVisionModel:
     """The vision tower as a CLIP_VISION. The model has no projection: image_embeds of this one are zeros."""
     config = VIT_L
+    config_file = files.where
     if files.where.is_dir():
-        config = VIT_L | read_json(files.where / "image_encoder" / "config.json") | {"model_type": "clip_vision_model"}
-        pixels = files.where / "feature_extractor" / "preprocessor_config.json"
-        statistics = read_json(pixels) if pixels.is_file() else {}
-        config |= {name: statistics[name] for name in ("image_mean", "image_std") if name in statistics}
-    encoder = build_clip_vision(config)
+        config_file = files.where / "image_encoder" / CONFIG
+        config = VIT_L | read_json(config_file) | {"model_type": "clip_vision_model"}
+        pixels = files.where / "feature_extractor" / PIXELS
+        if pixels.is_file():
+            config["image_mean"], config["image_std"] = pixel_statistics(pixels)
     state = files.vision()
-    state["visual_projection.weight"] = torch.zeros(config["projection_dim"], config["hidden_size"])
-    try:
-        missing, unexpected = encoder.load_sd(state)
-    except RuntimeError as error:  # shapes
-        raise ValueError(f"{files.encoder.path} holds a vision encoder of another size: {error}") from error
-    if missing or unexpected:
-        wrong = [*(f"{name} is missing" for name in missing), *(f"{name} is not known" for name in unexpected)]
-        raise ValueError(f"{files.encoder.path} holds another vision encoder: {', '.join(wrong[:3])}.")
+    width = state["vision_model.post_layernorm.weight"].numel()  # the config's, if they belong together
+    projection = count_in(config, "projection_dim", config_file, most=WIDEST)
+    state["visual_projection.weight"] = torch.zeros(projection, width)
+    check_clip_vision(config, config_file, state, files.encoder.path)
+    encoder = build_clip_vision(config)
+    encoder.load_sd(state)
     return encoder

@@ -9,7 +9,8 @@ import comfy.latent_formats
 import comfy.ops
 
 from ...pipelines.paint_by_example import exemplar_encoder
-from ...pipelines.weights.unets import open_unet, read_json, unet_folder
+from ...pipelines.weights.configs import read_json
+from ...pipelines.weights.unets import open_unet, unet_folder
 from . import paint_by_example_models
 from .diffusers_models import load_clip_vision, load_vae
 from .managed_networks import ManagedExemplarEncoder, load_embedding_optimizer

@@ -43,7 +43,7 @@ def build(
     `keep_half` stores 16 bit weights as they are also where the host would widen them, as on a CPU, and casts as it
     computes: half the memory for somewhat slower steps. Raises ValueError when weights and shape differ.
     """
-    shapes = settings.weight_shapes()
+    shapes = settings.weight_shapes(f"The config of {files.where}", len(files.stored))
     _check_fit(files, shapes, FAMILIES[stock])
     management = comfy.model_management
     device = management.get_torch_device()

@@ -17,7 +17,7 @@ from ..pictures.files import Picture
 from ..sampling.guidance import Guidance
 from ..sampling.pix2pix import DEFAULT, GuidedPix2Pix, Insertion, check_folder, guidance_in, load_pix2pix
 from ..weights.pretrained import load_whole, present
-from ..weights.reading import StateDict, describe_non_finite, read_weights
+from ..weights.reading import StateDict, check_numbers, read_weights
 from .base_null import base_null
 
 PARTS = ("image_proj", "ip_adapter")
@@ -131,8 +131,7 @@ def read_adapter(path: Path) -> dict[str, StateDict]:
             parts[part][rest] = tensor
     if not all(parts.values()):
         raise ValueError(f"{path} is no IP-Adapter: it lacks tensors named image_proj... or ip_adapter.... {ADVICE}")
-    if bad := describe_non_finite(state):
-        raise ValueError(f"{path} holds values that are not finite: {bad}. Fetch another copy.")
+    check_numbers(state, path)
     return parts
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..weights.pretrained import reading
+from ..weights.reading import unpickle
 
 ALEXNET_SHA256 = "7be5be79"  # how it starts
 ALEXNET = f"alexnet-owt-{ALEXNET_SHA256}.pth"  # torchvision's name for it in a torch hub folder
@@ -70,7 +71,7 @@ def load_lpips(folder: Path, device: str | torch.device = "cpu") -> Lpips:
             "(by default in .cache/torch/hub of your home folder)."
         )
     with reading(str(path)), _hub(folder):
-        torch.load(path, map_location="cpu", weights_only=True)  # torch hub would run what a pickle says
+        unpickle(path)  # torch hub would run what a pickle says
         metric = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
     exact = sha256(path.read_bytes()).hexdigest().startswith(ALEXNET_SHA256)
     return Lpips(metric.to(device), device, exact)

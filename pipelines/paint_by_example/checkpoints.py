@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..weights.configs import CONFIG, read_json
 from ..weights.layouts import kind_of
-from ..weights.reading import StateDict
-from ..weights.tensors import MappedPickle, TensorFile, first_file, open_tensors
-from ..weights.unets import CONFIG, STEM, UNetFiles, open_unet, read_json, unet_folder
+from ..weights.reading import StateDict, check_dtypes
+from ..weights.tensors import FULL_FIRST, MappedPickle, TensorFile, first_file, open_folder, open_tensors
+from ..weights.unets import UNetFiles, first_channels, open_unet, unet_folder
 from .exemplar_encoder import ExemplarEncoder, ExemplarSettings, from_state
 
 CHANNELS = 9  # of the UNet's input: noisy latent, latent of the masked scene, mask
@@ -29,7 +30,6 @@ ADVICE = (
 UNET, VAE, VISION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."  # of an LDM file
 VISION_DIFFUSERS = "model."  # of a diffusers image encoder
 ENCODER_FILES = ("model.fp16.safetensors", "model.safetensors", "pytorch_model.fp16.bin", "pytorch_model.bin")
-VAE_FILES = tuple(f"{STEM}{variant}.{kind}" for kind in ("safetensors", "bin") for variant in ("", ".fp16"))
 
 _BLOCK = {  # ours -> (LDM, diffusers), of one block
     "norm_attend": ("ln_1", "norm1"),
@@ -158,15 +158,12 @@ class PaintByExampleFiles:
         try:
             _require(self._names, self.encoder.stored)
             state = to_ours(self.encoder.read(self._names))
-        except ValueError as error:
+            context_width, encoder_width = state["project.weight"].shape
+            settings = ExemplarSettings(encoder_width, context_width, blocks_in(self.encoder.stored))
+        except (ValueError, RuntimeError) as error:  # torch's, for shapes that cannot be joined
             if str(self.encoder.path) in str(error):
                 raise
             raise ValueError(f"{self.encoder.path} is not whole: {error}. Fetch it again.") from error
-        settings = ExemplarSettings(
-            encoder_width=len(state["norm.weight"]),
-            context_width=len(state["project.weight"]),
-            blocks=blocks_in(self.encoder.stored),
-        )
         return from_state(settings, state, self.encoder.path, operations)
 
     def vision(self) -> StateDict:
@@ -186,14 +183,15 @@ class PaintByExampleFiles:
             return open_unet(self.where)
         entries = self.encoder.stored.items()
         stored = {name.removeprefix(UNET): entry for name, entry in entries if name.startswith(UNET)}
-        return UNetFiles(self.where, "LDM", stored, {self.where: self.encoder})
+        check_dtypes({entry.name: entry.dtype for entry in stored.values()}, self.where)
+        return UNetFiles(self.where, stored, {self.where: self.encoder}, "LDM")
 
     def vae(self) -> StateDict:
         """The VAE, in LDM's names or in diffusers'. Raises FileNotFoundError or ValueError when there is none."""
         if self.layout == "LDM":
             state = self.encoder.read_below(VAE)
         else:
-            state = open_first(self.where / "vae", VAE_FILES).read_below("")
+            state = dict(open_folder(self.where / "vae", FULL_FIRST).read())
         if not state:
             raise ValueError(f"{self.where} holds no VAE ({VAE}...). {ADVICE}")
         return state
@@ -205,16 +203,9 @@ class PaintByExampleFiles:
         return sum(stored[name].parameters for name in self._names if name in stored)
 
 
-def _open(path: Path) -> TensorFile:
-    file = open_tensors(path)
-    if isinstance(file, MappedPickle) and not file.stored:
-        raise ValueError(f"{path} does not hold a table of tensors. {ADVICE}")
-    return file
-
-
 def open_first(folder: Path, candidates: Sequence[str]) -> TensorFile:
     """The first of these files that a folder has. Raises FileNotFoundError, or ValueError for a damaged one."""
-    return _open(first_file(folder, candidates))
+    return open_tensors(first_file(folder, candidates))
 
 
 def open_paint_by_example(path: Path) -> PaintByExampleFiles:
@@ -233,12 +224,12 @@ def open_paint_by_example(path: Path) -> PaintByExampleFiles:
                 f"{ADVICE}"
             )
         return PaintByExampleFiles(path, encoder)
-    file = _open(path)
+    file = open_tensors(path)
     if f"{UNET}input_blocks.0.0.weight" not in file.stored:
         raise ValueError(f"{path} is no LDM checkpoint: it has no UNet ({UNET}...). {ADVICE}")
     if f"{UNET}label_emb.0.0.weight" in file.stored:
         raise ValueError(f"{path} is of SDXL's family; Paint by Example is of Stable Diffusion 1.4's. {ADVICE}")
-    check_channels(path, file.stored[f"{UNET}input_blocks.0.0.weight"].shape[1])
+    check_channels(path, first_channels(file.stored[f"{UNET}input_blocks.0.0.weight"]))
     if _NULL[0] not in file.stored or not blocks_in(file.stored):
         raise ValueError(
             f"{path} is another inpainting model: its UNet takes {CHANNELS} channels as well, but it has no exemplar "

@@ -6,6 +6,7 @@ One file holds the weights, the learned "no exemplar" (`null`) they were trained
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..weights import module_files
-from ..weights.reading import describe_non_finite, read_weights
+from ..weights.reading import check_numbers, read_weights
 
 FORMAT = "visual-insertion/exemplar-encoder"
 FOREIGN = "it carries no exemplar encoder settings. Load a safetensors file that this pack wrote."
@@ -29,6 +30,11 @@ class ExemplarSettings:
     context_width: int = 768  # of the UNet's cross-attention context (768 for SD1.5)
     blocks: int = 5
     heads: int = 1
+
+    def __post_init__(self):
+        module_files.check_counts(self, encoder_width=1, context_width=1, blocks=1, heads=1)
+        if self.encoder_width % self.heads:
+            raise ValueError(f"'heads' must divide the encoder's width of {self.encoder_width}; {self.heads} does not")
 
 
 class _Block(nn.Module):
@@ -118,12 +124,10 @@ def load(path: Path, operations: Any = nn) -> ExemplarEncoder:
     """
     path = Path(path)
     state, meta = read_weights(path)
-    bad = describe_non_finite(state)
-    if bad:
-        raise ValueError(f"{path} holds values that are not finite: {bad}. Fetch another copy or train it again.")
+    check_numbers(state, path, "Fetch another copy or train it again.")
     try:
         settings = module_files.settings_in(meta, FORMAT, ExemplarSettings, FOREIGN)
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not an exemplar encoder of this pack: {error}") from error
     return from_state(settings, state, path, operations)
 
@@ -132,9 +136,4 @@ def from_state(
     settings: ExemplarSettings, state: dict[str, Tensor], path: Path, operations: Any = nn
 ) -> ExemplarEncoder:
     """The exemplar encoder of these tensors, ours by name. Raises ValueError, naming `path`, when they do not fit."""
-    encoder = ExemplarEncoder(settings, operations)
-    try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the tensors an exemplar encoder needs: {error}") from error
-    return encoder.eval()
+    return module_files.filled(partial(ExemplarEncoder, settings), state, path, operations, "an exemplar encoder needs")

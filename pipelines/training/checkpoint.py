@@ -11,6 +11,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from ..weights.reading import RUNS_CODE_BELOW, unpickle
 from ..whole_files import whole
 
 NAME = "state.pt"
@@ -64,11 +65,10 @@ def check(folder: Path, facts: Facts) -> None:
 
 def _read(path: Path, mmap: bool = False) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # a damaged file fails in many ways
-        raise _unusable(path, str(error)) from error
+        return unpickle(path, safe_since=RUNS_CODE_BELOW, mapped=mmap)  # our own file: damaged perhaps, not crafted
+    except ValueError as error:
+        cause = error.__cause__  # of a damaged file; a torch that is too old has none
+        raise _unusable(path, f"it is damaged ({type(cause).__name__})" if cause else str(error)) from error
 
 
 def _unusable(path: Path, reason: str) -> ValueError:

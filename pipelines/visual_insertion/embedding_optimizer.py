@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..weights.module_files import check_counts
 from .context_encoder import ContextEncoder
 
 
@@ -26,6 +27,12 @@ class OptimizerSettings:
     heads: int = 8
     encoder_tokens: int = 257  # two_linear only: the one shape that is bound to a number of vision tokens
     detail_width: int = 0  # resampler only: width of a second encoder's tokens (1024 for DINOv2-large); 0 for none
+
+    def __post_init__(self):
+        sizes = dict.fromkeys(("encoder_width", "context_width", "context_tokens", "encoder_tokens"), 1)
+        check_counts(self, **sizes, blocks=1, heads=1, detail_width=0)
+        if self.context_width % self.heads:
+            raise ValueError(f"'heads' must divide the context's width of {self.context_width}; {self.heads} does not")
 
 
 class EmbeddingOptimizer(ContextEncoder):
@@ -171,8 +178,15 @@ VARIANTS: dict[str, Callable[..., EmbeddingOptimizer]] = {
 }
 
 
+def check_variant(settings: OptimizerSettings) -> None:
+    """Raise ValueError for a variant that is not known, and for a second encoder where a variant reads one."""
+    if not isinstance(settings.variant, str) or settings.variant not in VARIANTS:
+        raise ValueError(f"Unknown embedding optimizer variant '{settings.variant}'; known: {', '.join(VARIANTS)}.")
+    if settings.detail_width and settings.variant != "resampler":
+        raise ValueError(f"An embedding optimizer of variant {settings.variant} reads no second encoder.")
+
+
 def build(settings: OptimizerSettings, operations: Any = nn) -> EmbeddingOptimizer:
     """An embedding optimizer of this shape. Raises ValueError for an unknown variant."""
-    if settings.variant not in VARIANTS:
-        raise ValueError(f"Unknown embedding optimizer variant '{settings.variant}'; known: {', '.join(VARIANTS)}.")
+    check_variant(settings)
     return VARIANTS[settings.variant](settings, operations)

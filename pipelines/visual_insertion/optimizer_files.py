@@ -5,6 +5,7 @@ One file holds the weights, the null context they were trained with, and the set
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import nn
 
 from ..weights import module_files
-from ..weights.reading import describe_non_finite, read_weights
-from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build
+from ..weights.reading import check_numbers, check_stored, read_weights
+from .embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build, check_variant
 from .released_optimizers import from_released, is_released
 
 FORMAT = "visual-insertion/embedding-optimizer"
@@ -40,25 +41,23 @@ def load(path: Path, operations: Any = nn, queries_seed: int = 0, nan_to_zero: b
     does silently. Raises FileNotFoundError, or ValueError for a corrupt file, another kind of file, missing tensors,
     NaN or infinite values.
     """
+    path = Path(path)
     state, meta = read_weights(path)
-    bad = describe_non_finite(state)
-    if bad and not nan_to_zero:
-        raise ValueError(
-            f"{path} holds values that are not finite: {bad}. Fetch another copy or train it again; to go on with "
-            "zeros in their place, as the authors' own code does, convert the file with --nan-to-zero."
-        )
-    if bad:
+    if nan_to_zero:
+        check_stored(state, path)
         state = {name: torch.nan_to_num(tensor, 0.0, 0.0, 0.0) for name, tensor in state.items()}
+    check_numbers(
+        state,
+        path,
+        "Fetch another copy or train it again; to go on with zeros in their place, as the authors' own code does, "
+        "convert the file with --nan-to-zero.",
+    )
     try:
         if is_released(state):
             settings, state = from_released(state, queries_seed)
         else:
             settings = module_files.settings_in(meta, FORMAT, OptimizerSettings, FOREIGN)
-        embedding_optimizer = build(settings, operations)
-    except (ValueError, TypeError, KeyError) as error:
+        check_variant(settings)
+    except ValueError as error:
         raise ValueError(f"{path} is not an embedding optimizer of this pack: {error}") from error
-    try:
-        embedding_optimizer.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the tensors its own settings promise: {error}") from error
-    return embedding_optimizer.eval()
+    return module_files.filled(partial(build, settings), state, path, operations, "its own settings promise")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..weights.reading import StateDict
+from ..weights.reading import Shapes, StateDict, describe_misfit, shapes_of
 from .context_encoder import ContextEncoder
 from .embedding_optimizer import OptimizerSettings
 
@@ -33,13 +33,17 @@ def is_released(state: StateDict) -> bool:
 def from_released(state: StateDict, seed: int = 0) -> tuple[OptimizerSettings, StateDict]:
     """Settings and tensors, under our names, of a released file; queries are drawn once, from `seed`.
 
-    Raises KeyError for a missing tensor, ValueError for a shape that was never published.
+    Raises ValueError for a missing tensor and for a shape that was never published.
     """
     if "seq_projection.weight" in state:
         return _two_linear(state)
-    width, encoder_width = state["projection_layer.weight"].shape
+    width, encoder_width = _matrix(state, "projection_layer.weight")
     layers = sum(f"mlp_fc{n}.weight" in state for n in range(1, 5))
     settings = OptimizerSettings(f"pooled_mlp{layers}", encoder_width, width, CONTEXT_TOKENS, blocks=layers, heads=8)
+    square = ("attention_pooling.out_proj", *(f"mlp_fc{n + 1}" for n in range(layers)))
+    linears = {"projection_layer": (width, encoder_width), **dict.fromkeys(square, (width, width))}
+    pooling = {"attention_pooling.in_proj_weight": (3 * width, width), "attention_pooling.in_proj_bias": (3 * width,)}
+    _check_shapes(state, linears, pooling)
     generator = torch.Generator().manual_seed(seed)
     renamed = {"queries": torch.randn((CONTEXT_TOKENS, width), generator=generator), "null": _zeros(settings)}
     for part in ("weight", "bias"):
@@ -52,14 +56,34 @@ def from_released(state: StateDict, seed: int = 0) -> tuple[OptimizerSettings, S
 
 
 def _two_linear(state: StateDict) -> tuple[OptimizerSettings, StateDict]:
-    width, encoder_width = state["projection.weight"].shape
-    tokens, encoder_tokens = state["seq_projection.weight"].shape
+    width, encoder_width = _matrix(state, "projection.weight")
+    tokens, encoder_tokens = _matrix(state, "seq_projection.weight")
     settings = OptimizerSettings(
         "two_linear", encoder_width, width, tokens, blocks=2, heads=1, encoder_tokens=encoder_tokens
     )
+    square = dict.fromkeys(("fc1", "fc2"), (width, width))
+    linears = {"projection": (width, encoder_width), "seq_projection": (tokens, encoder_tokens), **square}
+    _check_shapes(state, linears)
     names = {"project": "projection", "layers.0": "fc1", "layers.1": "fc2", "mix": "seq_projection"}
     renamed = {f"{our}.{part}": state[f"{their}.{part}"] for our, their in names.items() for part in ("weight", "bias")}
     return settings, renamed | {"null": _zeros(settings)}
+
+
+def _matrix(state: StateDict, name: str) -> tuple[int, int]:
+    """(rows, columns) of a linear layer's weight. Raises ValueError for what is none."""
+    if state[name].ndim != 2:
+        raise ValueError(f"{name} is no matrix but of shape {tuple(state[name].shape)}")
+    rows, columns = state[name].shape
+    return rows, columns
+
+
+def _check_shapes(state: StateDict, linears: dict[str, tuple[int, int]], others: Shapes | None = None) -> None:
+    """Raise ValueError unless the linear layers, (out, in) by name, and other tensors are there in these shapes."""
+    expected = dict(others or {})
+    for name, (rows, columns) in linears.items():
+        expected |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+    if misfit := describe_misfit(expected, shapes_of({name: state[name] for name in expected if name in state})):
+        raise ValueError(f"its tensors are of no published shape: {misfit}")
 
 
 def _zeros(settings: OptimizerSettings) -> Tensor:

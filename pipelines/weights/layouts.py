@@ -33,7 +33,7 @@ _KINDS = {4: "a text-to-image model", 8: "an InstructPix2Pix model", 9: "an inpa
 
 def kind_of(channels: int) -> str:
     """What a UNet of so many input channels is, in words for an error."""
-    return _KINDS.get(channels, "another kind of model")
+    return _KINDS.get(channels, "another kind of model") if isinstance(channels, int) else "no model"
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,13 @@ def to_diffusers(names: Iterable[str]) -> dict[str, str]:
 def averaged_name(name: str) -> str:
     """Where an LDM checkpoint keeps the averaged (EMA) copy of a UNet tensor: LitEma drops the dots."""
     return "model_ema." + f"diffusion_model.{name}".replace(".", "")
+
+
+def attention_name(name: str) -> str:
+    """Today's diffusers name of a tensor in a VAE's attention, which was another one when SD 1.5 was published."""
+    for before, now in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")):
+        name = name.replace(f".{before}.", f".{now}.")
+    return name
 
 
 def patch_module(module: str) -> str:

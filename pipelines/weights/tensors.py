@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from zipfile import is_zipfile
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .reading import StateDict, describe_non_finite, is_pickle, open_safetensors, read_weights
+from .configs import read_json
+from .reading import (
+    DTYPES,
+    StateDict,
+    check_numbers,
+    is_pickle,
+    is_stored,
+    open_safetensors,
+    pickled_tensors,
+    unwrapped,
+)
 
-DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}  # by their names
+STEM = "diffusion_pytorch_model"
+NO_WEIGHTS = ("position_ids", "num_batches_tracked")  # ends of the names of whole numbers, which nobody learned
+WINDOW = 1 << 28  # bytes of a file that are mapped at once: a mapping counts as our memory until it is closed
+
+
+def _names(variant: str, kind: str, stem: str = STEM) -> tuple[str, ...]:
+    return tuple(
+        f"{stem}{end}" for end in (f"{variant}.{kind}", f".{kind}.index{variant}.json", f".{kind}{variant}.index.json")
+    )
+
+
+KINDS = ("safetensors", "bin")
+# What a folder is searched for, best first; an index speaks for its shards.
+HALF_FIRST = tuple(name for kind in KINDS for variant in (".fp16", "") for name in _names(variant, kind))
+FULL_FIRST = tuple(name for variant in ("", ".fp16") for kind in KINDS for name in _names(variant, kind))
+TRANSFORMERS = tuple(
+    name
+    for variant in ("", ".fp16")
+    for kind, stem in (("safetensors", "model"), ("bin", "pytorch_model"))
+    for name in _names(variant, kind, stem)
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +52,7 @@ class Stored:
     """One tensor of a file, not read yet."""
 
     file: Path
-    name: str
+    name: str  # in the file
     shape: tuple[int, ...]
     dtype: torch.dtype  # int8 stands for whatever is not in DTYPES
 
@@ -49,21 +78,20 @@ class TensorFile:
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[str], Tensor]]:
-        """What gives a tensor for its name; all that it gave counts as our memory until the block ends."""
+        """What gives a tensor for its name in the file; all that it gave counts as our memory until the block ends."""
         with open_safetensors(self.path) as file:
             yield file.get_tensor
 
     def read(self, names: Iterable[str]) -> StateDict:
-        """These tensors. Raises ValueError for NaN or infinity."""
+        """These tensors. Raises ValueError for what is not stored as numbers, NaN and infinity."""
         with self.opened() as tensor:
-            state = {name: tensor(name) for name in names}
-        if bad := describe_non_finite(state):
-            raise ValueError(f"{self.path} holds values that are not finite: {bad}. Fetch another copy.")
+            state = {name: tensor(self.stored[name].name) for name in names}
+        check_numbers(state, self.path)
         return state
 
     def read_below(self, prefix: str) -> StateDict:
         """The tensors whose names begin so, by the rest of the name; numbers that are not learned are left out."""
-        names = [name for name in self.stored if name.startswith(prefix) and not name.endswith("position_ids")]
+        names = [name for name in self.stored if name.startswith(prefix) and not name.endswith(NO_WEIGHTS)]
         return {name.removeprefix(prefix): tensor for name, tensor in self.read(names).items()}
 
 
@@ -72,7 +100,7 @@ class MappedPickle(TensorFile):
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[str], Tensor]]:
-        yield map_pickle(self.path).__getitem__
+        yield pickled_tensors(self.path, mapped=True).__getitem__
 
 
 @dataclass(frozen=True)
@@ -95,63 +123,119 @@ def first_file(folder: Path, candidates: Sequence[str]) -> Path:
 
 
 def open_tensors(path: Path, mapped: bool = True) -> TensorFile:
-    """A weight file by its content, whatever its name.
+    """A weight file by its content, whatever its name; the names of its tensors are the network's own (`unwrapped`).
 
-    A pickle is `mapped`, which only those are that torch wrote since 1.6, or else read whole. Raises
-    FileNotFoundError, or ValueError for a damaged file.
+    A pickle is `mapped`, if torch wrote it since 1.6, or else read whole. Raises FileNotFoundError, or ValueError for
+    a damaged file.
     """
     path = Path(path)
-    if is_pickle(path) and mapped:
-        return MappedPickle(path, _described(path, map_pickle(path)))
     if is_pickle(path):
-        state, _ = read_weights(path)
-        return LoadedPickle(path, _described(path, state), state)
+        mapped = mapped and is_zipfile(path)
+        state = pickled_tensors(path, mapped=mapped)
+        stored = {
+            name: Stored(path, original, tuple(state[original].shape), state[original].dtype)
+            for name, original in unwrapped(state).items()
+        }
+        return MappedPickle(path, stored) if mapped else LoadedPickle(path, stored, state)
     stored = {}
     with open_safetensors(path) as file:
-        for name in file.keys():
-            piece = file.get_slice(name)
-            stored[name] = Stored(path, name, tuple(piece.get_shape()), DTYPES.get(piece.get_dtype(), torch.int8))
+        for name, original in unwrapped(file.keys()).items():
+            piece = file.get_slice(original)
+            stored[name] = Stored(path, original, tuple(piece.get_shape()), DTYPES.get(piece.get_dtype(), torch.int8))
     return TensorFile(path, stored)
 
 
-def _described(path: Path, state: Mapping[str, Tensor]) -> dict[str, Stored]:
-    return {name: Stored(path, name, tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+@dataclass
+class WeightFiles:
+    """The tensors of one network in one or several files; nothing of safetensors is read before `read`."""
+
+    where: Path  # what an error should name
+    stored: dict[str, Stored]
+    files: dict[Path, TensorFile]  # by their paths, as `stored` names them
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self.stored.items()}
+
+    @property
+    def parameters(self) -> int:
+        return sum(entry.parameters for entry in self.stored.values())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What most of the weights are stored as."""
+        sizes: dict[torch.dtype, int] = {}
+        for entry in self.stored.values():
+            sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.parameters
+        return max(sizes, key=lambda dtype: sizes[dtype])
+
+    def read(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) one by one, in the order given or else shard by shard; each is checked to be finite.
+
+        Drop a tensor before asking for the next, and no more than one and a window of a file are in memory. Raises
+        ValueError for NaN or infinity.
+        """
+        for window in self._windows(self.stored if names is None else names):
+            with self.files[self.stored[window[0]].file].opened() as tensor:
+                for name in window:
+                    yield name, self._checked(name, tensor(self.stored[name].name))
+
+    def _windows(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """Runs of names that lie in one file and are not too large together."""
+        window: list[str] = []
+        for name in names:
+            entry = self.stored[name]
+            size = sum(self.stored[other].bytes for other in window)
+            if window and (self.stored[window[0]].file != entry.file or size + entry.bytes > WINDOW):
+                yield window
+                window = []
+            window.append(name)
+        if window:
+            yield window
+
+    def _checked(self, name: str, tensor: Tensor) -> Tensor:
+        wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        # The cheap sum may only have overflowed; what is not stored must not be summed.
+        if not is_stored(tensor) or not torch.isfinite(tensor.sum(dtype=wide)):
+            check_numbers({self.stored[name].name: tensor}, self.where)
+        return tensor
 
 
-# Pickles.
+def open_folder(folder: Path, candidates: Sequence[str]) -> WeightFiles:
+    """The weights in the one or several files of a network's folder, or in the one file that `folder` is.
 
-
-def _nothing(*_: Any) -> None:
-    """Stands for what a training checkpoint carries beside its tensors."""
-
-
-_HARMLESS: list[Any] = [  # globals in model.ckpt; the functions and classes named are not run, `_nothing` is
-    *(
-        (_nothing, name)
-        for name in (
-            "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-            "numpy.core.multiarray.scalar",
-            "numpy._core.multiarray.scalar",
-            "_codecs.encode",
-        )
-    ),
-    *(np.dtype, *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64"))),  # of those scalars
-]
-
-
-def map_pickle(path: Path) -> StateDict:
-    """The tensors of a pickled checkpoint, mapped: what is not touched is not read. Other content is left out.
-
-    Raises ValueError for a file that is cut off, holds more than plain tensors and numbers, or cannot be mapped.
+    Raises FileNotFoundError for a file or a shard that is not there, and ValueError for what is corrupt, and for
+    weights that are no 16 or 32 bit floating point numbers.
     """
-    try:
-        with torch.serialization.safe_globals(_HARMLESS):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged or malicious pickle fails in many ways
-        raise ValueError(
-            f"{path} is a pickle that cannot be read as plain tensors ({type(error).__name__}), and nothing else is "
-            f"run from a weight file. It may be cut off ({path.stat().st_size:,} bytes): compare size and sha256, "
-            "or take a safetensors file of the same weights."
-        ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    files: dict[Path, TensorFile] = {}
+    stored: dict[str, Stored] = {}
+    for file, promised in _files(folder, candidates).items():
+        files[file] = open_tensors(file, mapped=False)
+        if lacking := promised - {entry.name for entry in files[file].stored.values()}:
+            raise ValueError(
+                f"{file} lacks {len(lacking)} of the tensors that its index promises (such as {min(lacking)}). It is "
+                "not the shard the index was written for; fetch the folder again."
+            )
+        stored |= files[file].stored
+    return WeightFiles(folder, stored, files)
+
+
+def _files(path: Path, candidates: Sequence[str]) -> dict[Path, set[str]]:
+    """The weight files of a path, each with the names that an index promises it holds."""
+    if not path.is_dir():
+        return {path: set()}
+    chosen = first_file(path, candidates)
+    if chosen.suffix != ".json":
+        return {chosen: set()}
+    index = read_json(chosen).get("weight_map")
+    if not isinstance(index, dict) or not index or any(Path(str(file)).name != file for file in index.values()):
+        raise ValueError(f"{chosen} is no index of shards: its weight_map does not name files beside it.")
+    shards: dict[Path, set[str]] = {}
+    for name, file in index.items():
+        shards.setdefault(path / file, set()).add(name)
+    if absent := sorted(shard.name for shard in shards if not shard.is_file()):
+        raise FileNotFoundError(
+            f"{path} lacks {len(absent)} of {len(shards)} shards: {', '.join(absent)}. Fetch them from where the "
+            "others came from."
+        )
+    return shards

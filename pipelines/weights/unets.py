@@ -2,89 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from . import layouts
-from .tensors import DTYPES, Stored, TensorFile, first_file, open_tensors
+from .configs import CONFIG
+from .reading import check_dtypes
+from .tensors import HALF_FIRST, Stored, WeightFiles, open_folder
 
-CONFIG = "config.json"
-STEM = "diffusion_pytorch_model"
-# What a folder is searched for, best first. 16 bit before 32, as the host does; an index speaks for its shards.
-CANDIDATES = tuple(
-    f"{STEM}{name}"
-    for kind in ("safetensors", "bin")
-    for variant in (".fp16", "")
-    for name in (f"{variant}.{kind}", f".{kind}.index{variant}.json", f".{kind}{variant}.index.json")
-)
-WINDOW = 1 << 28  # bytes of a file that are mapped at once: a mapping counts as our memory until it is closed
+FIRST = "input_blocks.0.0.weight"  # [channels of the first level, channels of the input, 3, 3]
+CANDIDATES = HALF_FIRST  # 16 bit before 32, as the host does
 
 
 @dataclass
-class UNetFiles:
-    """The tensors of one UNet by their LDM names; nothing of safetensors is read before `read`."""
+class UNetFiles(WeightFiles):
+    """The tensors of one UNet by their LDM names."""
 
-    where: Path  # what an error should name
     layout: str  # "diffusers" or "LDM": as stored
-    stored: dict[str, Stored]
-    files: dict[Path, TensorFile]  # by their paths, as `stored` names them
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: entry.shape for name, entry in self.stored.items()}
-
-    @property
-    def parameters(self) -> int:
-        return sum(entry.parameters for entry in self.stored.values())
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What most of the weights are stored as."""
-        sizes: dict[torch.dtype, int] = {}
-        for entry in self.stored.values():
-            sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.parameters
-        return max(sizes, key=lambda dtype: sizes[dtype])
-
-    def read(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
-        """(LDM name, tensor) one by one, in the order given or else shard by shard; each is checked to be finite.
-
-        Drop a tensor before asking for the next, and no more than one and a window of a file are in memory. Raises
-        ValueError for NaN or infinity.
-        """
-        for window in self._windows(self.stored if names is None else names):
-            with self.files[self.stored[window[0]].file].opened() as tensor:
-                for name in window:
-                    yield name, self._checked(name, tensor(self.stored[name].name))
-
-    def _windows(self, names: Iterable[str]) -> Iterator[list[str]]:
-        """Runs of names that lie in one file and are not too large together."""
-        window: list[str] = []
-        for name in names:
-            entry = self.stored[name]
-            size = sum(self.stored[other].bytes for other in window)
-            if window and (self.stored[window[0]].file != entry.file or size + entry.bytes > WINDOW):
-                yield window
-                window = []
-            window.append(name)
-        if window:
-            yield window
-
-    def _checked(self, name: str, tensor: Tensor) -> Tensor:
-        if not torch.isfinite(tensor.sum(dtype=torch.float64 if tensor.dtype == torch.float64 else torch.float32)):
-            bad = int((~torch.isfinite(tensor)).sum())  # exact, where the cheap sum may only have overflowed
-            if bad:
-                stored = self.stored[name].name
-                raise ValueError(
-                    f"The weights in {self.where} hold values that are not finite: {stored} ({bad} values). "
-                    "Fetch another copy."
-                )
-        return tensor
 
 
 def open_unet(path: Path, averaged: bool = False) -> UNetFiles:
@@ -94,25 +29,21 @@ def open_unet(path: Path, averaged: bool = False) -> UNetFiles:
     FileNotFoundError for a file or a shard that is not there, and ValueError for what is corrupt or no UNet.
     """
     path = Path(path)
-    files: dict[Path, TensorFile] = {}
-    stored: dict[str, Stored] = {}
-    for file, promised in _files(path).items():
-        files[file] = open_tensors(file, mapped=False)
-        if lacking := promised - files[file].stored.keys():
-            raise ValueError(
-                f"{file} lacks {len(lacking)} of the tensors that its index promises (such as {min(lacking)}). It is "
-                "not the shard the index was written for; fetch the folder again."
-            )
-        stored |= files[file].stored
-    names, layout = _unet_names(path, stored)
+    found = open_folder(path, CANDIDATES)
+    names, layout = _unet_names(path, found.stored)
     if averaged:
-        names = _averaged_names(path, layout, names, stored)
-    if quantised := [name for name in names.values() if stored[name].dtype not in DTYPES.values()]:
-        raise ValueError(
-            f"{path} holds weights that are not 16 or 32 bit floating point numbers (such as {min(quantised)}). "
-            "Take a version of the model that is not quantised."
-        )
-    return UNetFiles(path, layout, {ours: stored[theirs] for ours, theirs in names.items()}, files)
+        names = _averaged_names(path, layout, names, found.stored)
+    stored = {ours: found.stored[theirs] for ours, theirs in names.items()}
+    first_channels(stored[FIRST])
+    check_dtypes({entry.name: entry.dtype for entry in stored.values()}, path)
+    return UNetFiles(path, stored, found.files, layout)
+
+
+def first_channels(first: Stored) -> int:
+    """How many channels the first layer of a UNet takes. Raises ValueError for a tensor that is none."""
+    if len(first.shape) != 4:
+        raise ValueError(f"{first.file} is damaged: its {first.name} has the shape {first.shape}. Fetch it again.")
+    return first.shape[1]
 
 
 def unet_folder(folder: Path) -> Path:
@@ -121,38 +52,6 @@ def unet_folder(folder: Path) -> Path:
         if (candidate / CONFIG).is_file():
             return candidate
     raise FileNotFoundError(f"{folder} is no diffusers folder: neither it nor {folder / 'unet'} has a {CONFIG}.")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Content of a config file. Raises FileNotFoundError or ValueError naming the file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not valid JSON for a config: it holds no table of settings.")
-    return content
-
-
-def _files(path: Path) -> dict[Path, set[str]]:
-    """The weight files of a path, each with the names that an index promises it holds."""
-    if not path.is_dir():
-        return {path: set()}
-    chosen = first_file(path, CANDIDATES)
-    if chosen.suffix != ".json":
-        return {chosen: set()}
-    index = read_json(chosen).get("weight_map")
-    if not isinstance(index, dict) or not index or any(Path(str(file)).name != file for file in index.values()):
-        raise ValueError(f"{chosen} is no index of shards: its weight_map does not name files beside it.")
-    shards: dict[Path, set[str]] = {}
-    for name, file in index.items():
-        shards.setdefault(path / file, set()).add(name)
-    if absent := sorted(shard.name for shard in shards if not shard.is_file()):
-        raise FileNotFoundError(
-            f"{path} lacks {len(absent)} of {len(shards)} shards: {', '.join(absent)}. Fetch them from where the "
-            "others came from."
-        )
-    return shards
 
 
 def _unet_names(path: Path, found: Mapping[str, Stored]) -> tuple[dict[str, str], str]:
@@ -180,6 +79,9 @@ def _other_kind(found: Iterable[str]) -> str:
         return "is a transformer model, no UNet of Stable Diffusion 1.5. This method needs an InstructPix2Pix UNet."
     if some("vision_model.", "text_model."):
         return "is a text or vision encoder, no UNet. Load it with Load CLIP or Load CLIP Vision."
+    for first in ("conv_in.weight", "input_blocks.0.0.weight"):
+        if prefix := next((name.removesuffix(first) for name in names if name.endswith(f".{first}")), None):
+            return f"holds a UNet whose names begin with '{prefix}', which is not known here. Save it without that."
     return (
         f"holds no UNet: none of its {len(names)} tensors is the first layer of one, conv_in.weight (diffusers) or "
         "input_blocks.0.0.weight (LDM). Take instruct-pix2pix-unet or paint-by-inpaint-add-base-unet."

@@ -110,6 +110,12 @@ class Kit:
         save_file(state, self.file, metadata)
         return self.load()
 
+    def load_with_settings(self, **changes):
+        """The loader on the shipped optimizer with other settings."""
+        return self.load_changed(
+            lambda _, meta: meta.update(settings=json.dumps(json.loads(meta["settings"]) | changes))
+        )
+
     def pickled(self, content, dump=torch.save):
         with open(self.file, "wb") as file:
             dump(content, file)
@@ -314,6 +320,11 @@ def needs_8(found, kind):
     )
 
 
+RELEASED = (
+    "projection_layer.weight",
+    *(f"mlp_fc{number}.{part}" for number in (1, 2) for part in ("weight", "bias")),
+    *(f"attention_pooling.{name}" for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")),
+)
 HTML = b"<!DOCTYPE html><html><body>You need to log in.</body></html>"
 
 
@@ -384,6 +395,33 @@ REFUSED = [
     Case(LOADER, "settings of a kind this version does not know",
          "FILE is not an embedding optimizer of this pack: Unknown embedding optimizer variant 'new_resampler'",
          lambda k: k.load_changed(lambda _, meta: meta.update(settings=meta["settings"].replace("res", "new_res")))),
+    Case(LOADER, "settings that ask for a billion blocks",
+         "FILE does not describe a network that can be built: it asks for more than",
+         lambda k: k.load_with_settings(blocks=1_000_000_000)),
+    Case(LOADER, "heads that do not divide the width",
+         "FILE is not an embedding optimizer of this pack: 'heads' must divide the context's width of 128; 7 does not",
+         lambda k: k.load_with_settings(heads=7)),
+    Case(LOADER, "heads that are no number",
+         "FILE is not an embedding optimizer of this pack: 'heads' must be a whole number of 1 or more, not 'x'",
+         lambda k: k.load_with_settings(heads="x")),
+    Case(LOADER, "a setting that is not known",
+         "FILE is not an embedding optimizer of this pack: there is no setting 'a'",
+         lambda k: k.load_with_settings(a=1)),
+    Case(LOADER, "settings nested without end",
+         "FILE is not an embedding optimizer of this pack: what it has for settings is not valid JSON",
+         lambda k: k.load_changed(lambda _, meta: meta.update(settings="[" * 100_000))),
+    Case(LOADER, "quantised weights", "FILE holds weights that are not 16 or 32 bit floating point numbers (such",
+         lambda k: k.load_changed(lambda state, _: state.update({n: t.to(torch.int8) for n, t in state.items()}))),
+    Case(LOADER, "a released file of another shape",
+         "FILE is not an embedding optimizer of this pack: its tensors are of no published shape: 1 missing",
+         lambda k: k.pickled({name: torch.ones(16, 16) for name in RELEASED})),
+    Case(LOADER, "a pickle whose tensor claims more than the file holds", "FILE holds fewer numbers than weight claims",
+         lambda k: k.pickled({"weight": torch.ones(1).expand(100_000, 100_000)})),
+    Case(LOADER, "a pickle, where torch is too old to read one safely",
+         "FILE is a pickle, and torch 2.9.1 cannot keep one from running a program; torch 2.10 can.",
+         lambda k: (k.monkeypatch.setattr(torch, "__version__", "2.9.1+cpu"), k.pickled({"weight": torch.ones(1)}))),
+    Case(LOADER, "no name, through the API", "'name' must be that of one embedding optimizer, not None. Put the file",
+         lambda k: k.comfy("EmbeddingOptimizerLoader", name=None)),
     Case(LOADER, "NaN weights", "FILE holds values that are not finite: queries",
          lambda k: k.load_changed(lambda state, _: state.update(queries=nan(state["queries"])))),
     Case(LOADER, "missing tensors", "FILE does not hold the tensors its own settings promise",
@@ -542,6 +580,23 @@ REFUSED = [
     Case(UNET_LOADER, "the config of something else",
          "FOLDER/unet/config.json is not the config of a UNet that the host can build",
          lambda k: k.load_unet_folder(lambda folder: (folder / CONFIG).write_text("{}"))),
+    Case(UNET_LOADER, "a config that asks for a billion layers",
+         "FOLDER/unet/config.json is not the config of a UNet that the host can build: 'layers_per_block' must be a",
+         lambda k: k.load_unet_folder(lambda folder: configure(folder / CONFIG, layers_per_block=1_000_000_000))),
+    Case(UNET_LOADER, "a config that asks for more than there is",
+         "The config of FOLDER/unet does not describe a network that can be built: it asks for more than",
+         lambda k: k.load_unet_folder(lambda folder: configure(folder / CONFIG, layers_per_block=99))),
+    Case(UNET_LOADER, "a config without heads",
+         "FOLDER/unet/config.json is not the config of a UNet that the host can build: 'attention_head_dim' must be",
+         lambda k: k.load_unet_folder(lambda folder: configure(folder / CONFIG, attention_head_dim=-1))),
+    Case(UNET_LOADER, "a config nested without end", "FOLDER/unet/config.json is not valid JSON",
+         lambda k: k.load_unet_folder(lambda folder: (folder / CONFIG).write_text("[" * 100_000))),
+    Case(UNET_LOADER, "names with something unknown before them",
+         "FILE holds a UNet whose names begin with 'generator.', which is not known here.",
+         lambda k: k.load_unet({f"generator.{n}": t for n, t in read_weights(k.shipped / UNET)[0].items()})),
+    Case(UNET_LOADER, "a Lightning checkpoint of another size: its state_dict is read",
+         "FILE is not of Stable Diffusion 1.5's size: 64 channels and a context of width 128",
+         lambda k: k.load_unet(save_pickle({"state_dict": read_weights(k.shipped / UNET)[0], "global_step": 22_000}))),
     Case(UNET_LOADER, "the config of another UNet", "The weights in FOLDER/unet do not fit their own config: ",
          lambda k: k.load_unet_folder(lambda folder: configure(folder / CONFIG, cross_attention_dim=64))),
     Case(UNET_LOADER, "a scheduler for another prediction",
@@ -556,6 +611,10 @@ REFUSED = [
              folder / UNET, lambda state: state.update({"conv_in.bias": nan(state["conv_in.bias"])})))),
     Case(PAINT_LOADER, "a name that is gone", "There is no model 'gone.ckpt'. Folders searched: ",
          lambda k: k.comfy("PaintByExampleLoader", name="gone.ckpt")),
+    Case(PAINT_LOADER, "a pickle, where torch is too old to read one safely",
+         "FILE is a pickle, and torch 2.5.0 cannot keep one from running a program; torch 2.10 can.",
+         lambda k: (k.monkeypatch.setattr(torch, "__version__", "2.5.0"),
+                    k.load_paint(save_pickle({"state_dict": {"weight": torch.ones(1)}})))),
     Case(PAINT_LOADER, "a file that is cut off, or a web page", "FILE is not a readable safetensors file",
          lambda k: k.load_paint(HTML)),
     Case(PAINT_LOADER, "a pickle that holds a program (it is not run)",

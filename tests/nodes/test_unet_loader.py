@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.weights import layouts, reading
-from visual_insertion_pack.pipelines.weights import unets as unet_files
+from visual_insertion_pack.pipelines.weights import tensors as weight_tensors
 from visual_insertion_pack.tests.nodes.parts import relative
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,7 +261,7 @@ def test_shards_are_read_one_after_the_other_each_tensor_once(load, models, stat
     save_shards(make_folder(models / "diffusers" / FOLDER), state)
     watch = Watch(reading.safe_open)
     monkeypatch.setattr(reading, "safe_open", watch)
-    monkeypatch.setattr(unet_files, "WINDOW", window)
+    monkeypatch.setattr(weight_tensors, "WINDOW", window)
     found = weights_of(load(FOLDER))
     assert len(found) == len(state)
     assert sorted(name for _, name in watch.read) == sorted(state)

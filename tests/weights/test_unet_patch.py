@@ -247,7 +247,7 @@ def damage(folder):
         (None, dict(output="patch.ckpt"), 1, "must end in .safetensors"),
         (None, dict(output="gone/patch.safetensors"), 2, "does not exist"),
         (other_width, {}, 1, "was not tuned from"),
-        (damage, {}, 1, "hold values that are not finite: mid_block.attentions.0"),
+        (damage, {}, 1, "holds values that are not finite: mid_block.attentions.0"),
     ],
 )
 def test_the_command_says_what_is_wrong(convert, tmp_path, capsys, spoil, options, code, message):

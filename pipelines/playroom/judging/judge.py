@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...training.task import Batch, Task
+from ...weights.reading import describe_misfit, read_weights, shapes_of
 from ...weights.writing import save_tensors
 from ..pictures import to_signed
 from ..world.dataset import Arrays
@@ -91,9 +91,12 @@ def save_judge(judge: Judge, path: Path) -> None:
 
 
 def load_judge(path: Path) -> Judge:
-    """A saved judge, ready to look."""
+    """A saved judge, ready to look. Raises FileNotFoundError, ValueError."""
     judge = Judge()
-    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
+    state, _ = read_weights(path)
+    if misfit := describe_misfit(shapes_of(judge.state_dict()), shapes_of(state)):
+        raise ValueError(f"{path} is not the playroom's judge: {misfit}.")
+    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
     return judge.eval()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.objects import prepare_object
+from ..weights.configs import CONFIG, PIXELS, pixel_statistics, read_json
 from ..weights.pretrained import load_whole, present, reading
 
 
@@ -51,17 +51,19 @@ def load_encoder(folder: Path, pixels: Path | None = None) -> Encoder:
     """
     from transformers import AutoConfig, AutoModel, CLIPVisionModelWithProjection
 
-    statistics = (pixels or folder) / "preprocessor_config.json"
-    for path in (folder / "config.json", statistics):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing. Needed is a vision encoder with its preprocessor_config.json.")
-    with reading(str(folder / "config.json")):
-        kind: Any = AutoConfig.from_pretrained(folder).model_type
-    with reading(str(statistics)):
-        facts = json.loads(statistics.read_text("utf-8"))
-        mean, std = facts["image_mean"], facts["image_std"]
+    needed = "a vision encoder with its preprocessor_config.json"
+    config = present(folder / CONFIG, needed)
+    mean, std = pixel_statistics(present((pixels or folder) / PIXELS, needed))
+    read_json(config)
+    with reading(str(config)):
+        kind: Any = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     loader = CLIPVisionModelWithProjection if kind.startswith("clip") else AutoModel
-    network = load_whole(loader, folder, "The vision encoder")[0]
+    network, unused = load_whole(loader, folder, "The vision encoder")
+    if deeper := [name for name in unused if ".layer" in name and not name.startswith("text_model.")]:
+        raise ValueError(
+            f"The weights in {folder} have more layers than their own config: {len(deeper)} tensors are left over "
+            f"(such as {deeper[0]})."
+        )
     # The network's own size, as ComfyUI feeds it; DINOv2's preprocessor would make it 224 in place of 518.
     return Encoder(network, network.config.image_size, mean, std)
 

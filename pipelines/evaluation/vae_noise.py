@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..pictures.files import pil_pictures
-from ..weights.pretrained import reading
+from ..weights.pretrained import load_model
 from .pixel_metrics import to_tensor
 
 RoundTrip = Callable[[Image.Image], Image.Image]  # a picture to what a VAE alone makes of it, of the same size
@@ -21,10 +21,7 @@ def load_round_trip(folder: Path, device: str | torch.device = "cpu") -> RoundTr
     """Encoding and decoding by the AutoencoderKL in a diffusers folder. Raises FileNotFoundError, ValueError."""
     from diffusers import AutoencoderKL
 
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder / 'config.json'} is missing. Needed is a diffusers VAE folder.")
-    with reading(f"The VAE in {folder}"):
-        vae: Any = AutoencoderKL.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    vae: Any = load_model(AutoencoderKL, folder)
     vae.requires_grad_(False).eval().to(device)
     cell = 2 ** (len(vae.config.block_out_channels) - 1)  # px
 

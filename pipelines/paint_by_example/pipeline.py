@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from inspect import signature
@@ -19,9 +18,10 @@ from ..pictures.batches import paired
 from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.scene import check_scene, crop_to
 from ..sampling.latents import Callback, Sampled, decode, encode, first_noise, step_generator
-from ..sampling.schedulers import make_schedule, training_levels
-from ..weights.pretrained import reading
-from ..weights.reading import StateDict
+from ..sampling.schedulers import make_schedule, read_scheduler, training_levels
+from ..weights.configs import blueprint, check_counts_in, pixel_statistics, read_json
+from ..weights.pretrained import load_model, present
+from ..weights.reading import StateDict, describe_misfit, shapes_of
 from . import exemplar_encoder as exemplars
 from .checkpoints import ENCODER_FILES, check_channels, open_first, open_paint_by_example
 from .exemplar_picture import exemplar_pictures
@@ -84,12 +84,11 @@ class PaintByExamplePipeline:
         own = folder / OWN
         config_file = folder / "unet" / "config.json"
         vision_config = _part(folder, "image_encoder/config.json")
-        statistics = json.loads(_statistics(folder).read_text("utf-8"))
+        image_mean, image_std = pixel_statistics(_statistics(folder))
         vae_folder = _part(folder, "vae/config.json").parent
-        schedule = json.loads(_part(folder, "scheduler/scheduler_config.json").read_text("utf-8"))
-        if not config_file.is_file():
-            raise FileNotFoundError(f"{config_file} is missing. Needed is a diffusers folder of Paint by Example.")
-        check_channels(folder, json.loads(config_file.read_text("utf-8"))["in_channels"])  # before gigabytes are read
+        schedule = read_scheduler(_part(folder, "scheduler/scheduler_config.json"))
+        config = read_json(present(config_file, "a diffusers folder of Paint by Example"))
+        check_channels(folder, config.get("in_channels"))  # before gigabytes are read
         if own.is_file():
             encoder = exemplars.load(own)
             tower = _tower(vision_config.parent)
@@ -97,18 +96,15 @@ class PaintByExamplePipeline:
             files = open_paint_by_example(folder)
             encoder = files.exemplar_encoder()
             tower = files.vision()
-        with reading(f"The models in {folder}"):
-            image_encoder: Any = _vision_model(json.loads(vision_config.read_text("utf-8")), tower)
-            unet: Any = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype)
-            vae: Any = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=dtype)
+        image_encoder: Any = _vision_model(vision_config, tower)
         return cls(
-            unet.to(device).eval(),
-            vae.to(device).eval(),
+            load_model(UNet2DConditionModel, folder / "unet", dtype).to(device),
+            load_model(AutoencoderKL, vae_folder, dtype).to(device),
             scheduler_config=REFERENCE | schedule,
             image_encoder=image_encoder.to(device, dtype),
             exemplar_encoder=encoder.to(device, dtype),
-            image_mean=statistics["image_mean"],
-            image_std=statistics["image_std"],
+            image_mean=image_mean,
+            image_std=image_std,
         )
 
     @property
@@ -276,16 +272,17 @@ def _tower(folder: Path) -> StateDict:
     return open_first(folder, ENCODER_FILES).read_below("")
 
 
-def _vision_model(config: dict[str, Any], state: StateDict) -> CLIPVisionModel:
-    """transformers' vision tower, frozen. Raises ValueError for tensors that do not fit the config."""
-    with torch.device("meta"):
+def _vision_model(config_file: Path, state: StateDict) -> CLIPVisionModel:
+    """transformers' vision tower, frozen. Raises ValueError for tensors that do not fit the config in a file."""
+    config = read_json(config_file)
+    check_counts_in(config, config_file)
+    with blueprint(str(config_file), len(state)):
         model = CLIPVisionModel(CLIPVisionConfig(**config))
     inner: Any = getattr(model, "vision_model", model)  # in transformers 5 the tower itself is at the top
     start = "vision_model."
     tower = {name.removeprefix(start): tensor.float() for name, tensor in state.items() if name.startswith(start)}
-    try:
-        inner.load_state_dict(tower, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"the vision encoder's weights do not fit its config: {error}") from error
+    if misfit := describe_misfit(shapes_of(inner.state_dict()), shapes_of(tower)):
+        raise ValueError(f"The weights in {config_file.parent} do not fit their own config: {misfit}.")
+    inner.load_state_dict(tower, assign=True)
     inner.embeddings.position_ids = torch.arange(inner.embeddings.num_positions)[None]  # not among the weights
     return model.requires_grad_(False).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
@@ -13,6 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..training import denoising
 from ..visual_insertion.embedding_optimizer import EmbeddingOptimizer, OptimizerSettings, build
+from ..weights.pretrained import load_model, load_whole
 from .world.triplets import OBJECT_SIZE
 
 ENCODER_WIDTH = 128
@@ -103,13 +104,13 @@ class ShippedNetworks:
 
     @classmethod
     def load(cls, folder: Path) -> ShippedNetworks:
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-        encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
-        return cls(folder, cast(AutoencoderKL, vae).eval(), encoder.eval())
+        vae = load_model(AutoencoderKL, folder / "vae")
+        encoder, _ = load_whole(CLIPVisionModelWithProjection, folder / "image_encoder", "The image encoder")
+        return cls(folder, vae, encoder)
 
     def unet(self) -> UNet2DConditionModel:
         """The shipped UNet, loaded anew: it may be trained on."""
-        return cast(Any, UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32))
+        return load_model(UNet2DConditionModel, self.folder / "unet")
 
     @torch.no_grad()
     def vision_tokens(self, pictures: Tensor, batch: int = 100) -> Tensor:

@@ -6,7 +6,6 @@ schedulers follow the host's noise levels (`make_schedule`), and seeds draw the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,14 +25,16 @@ from ..pictures.batches import paired
 from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.masks import check_mask, touched_cells
 from ..pictures.scene import check_scene, crop_to, pad_to_multiple
+from ..weights.configs import count_in, read_json
 from ..weights.layouts import kind_of
-from ..weights.pretrained import present, reading
+from ..weights.pretrained import load_model, present, reading
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .kept_scene import KeptScene, restore_kept
 from .latents import Callback, Sampled, decode, encode, first_noise, step_generator
-from .schedulers import Schedule, make_schedule, percent_to_sigma, shortened_sigmas, training_levels
+from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, shortened_sigmas, training_levels
 
 DEFAULT = Guidance()
+PARTS = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
 
 
 class GuidedUNet(nn.Module):
@@ -243,9 +244,10 @@ class GuidedPix2Pix:
 def check_folder(folder: Path) -> None:
     """Raise FileNotFoundError unless a folder has the configs that `load_pix2pix` needs, ValueError unless they fit."""
     needed = "a diffusers InstructPix2Pix folder (unet, vae, scheduler)"
-    names = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
-    unet, vae, _ = (json.loads(present(folder / name, needed).read_text("utf-8")) for name in names)
-    check_pix2pix(unet["in_channels"], vae["latent_channels"])
+    unet, vae, scheduler = (present(folder / name, needed) for name in PARTS)
+    channels = count_in(read_json(unet), "in_channels", unet)
+    check_pix2pix(channels, count_in(read_json(vae), "latent_channels", vae))
+    read_scheduler(scheduler)
 
 
 def load_pix2pix(
@@ -256,19 +258,21 @@ def load_pix2pix(
     Raises FileNotFoundError naming what is missing, ValueError for unreadable weights or another kind of UNet.
     """
     check_folder(folder)  # before gigabytes are read
-    with reading(f"The models in {folder}"):
-        models = dict(
-            unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype),
-            vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype),
-            scheduler=EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler"),
-        )
+    models = dict(
+        unet=load_model(UNet2DConditionModel, folder / "unet", dtype),
+        vae=load_model(AutoencoderKL, folder / "vae", dtype),
+        scheduler=EulerDiscreteScheduler.from_config(read_scheduler(folder / PARTS[-1])),
+    )
     return _pix2pix(**models).to(device)
 
 
 def guidance_in(folder: Path) -> Guidance:
     """The guidance that a folder's playroom.json recommends, or the default."""
     facts = folder / "playroom.json"
-    return Guidance(**json.loads(facts.read_text("utf-8"))["guidance"]) if facts.is_file() else DEFAULT
+    if not facts.is_file():
+        return DEFAULT
+    with reading(str(facts)):
+        return Guidance(**read_json(facts)["guidance"])
 
 
 def check_pix2pix(channels: int, latent_channels: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,35 @@ from diffusers import (
     EulerDiscreteScheduler,
 )
 from torch import Tensor
+
+from ..weights.configs import check_choice, check_like, count_in, read_json
+from ..weights.pretrained import reading
+
+BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
+SPACINGS = ("leading", "linspace", "trailing")
+PREDICTIONS = ("epsilon", "v_prediction")
+MOST_STEPS = 100_000  # of training; published models have 1,000
+
+
+def read_scheduler(path: Path) -> dict[str, Any]:
+    """The noise schedule in a folder's scheduler_config.json, for any of diffusers' schedulers.
+
+    Raises FileNotFoundError, or ValueError naming the file for what no schedule can be made of.
+    """
+    config = read_json(path)
+    for kind in (EulerDiscreteScheduler, DDIMScheduler):
+        check_like(config, kind, path)
+    for name, choices in (("beta_schedule", BETAS), ("timestep_spacing", SPACINGS), ("prediction_type", PREDICTIONS)):
+        check_choice(config, name, choices, path)
+    if "num_train_timesteps" in config:
+        count_in(config, "num_train_timesteps", path, most=MOST_STEPS)
+    with reading(str(path)):
+        scheduler: Any = EulerDiscreteScheduler.from_config(config)
+        DDIMScheduler.from_config(config)
+        levels = training_levels(scheduler)
+    if not len(levels) or not torch.isfinite(levels).all() or levels[0] <= 0 or (levels.diff() <= 0).any():
+        raise ValueError(f"{path} is no noise schedule: its noise does not grow from step to step.")
+    return config
 
 
 def training_levels(scheduler: Any) -> Tensor:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..weights.pretrained import reading
+from ..weights.pretrained import load_model
 from ..weights.unet_patch import select_parameters
 
 
 def load_part(kind: Any, folder: Path) -> Any:
-    """A diffusers model of this class in float32, from full or 16 bit files. Raises ValueError naming the folder."""
-    with reading(f"The {kind.__name__} in {folder}"):
-        try:
-            return kind.from_pretrained(folder, torch_dtype=torch.float32)
-        except OSError:  # no file of the plain name
-            return kind.from_pretrained(folder, torch_dtype=torch.float32, variant="fp16")
+    """A diffusers model of this class in float32, from full or 16 bit files. Raises what `load_model` does."""
+    return load_model(kind, folder)
 
 
 def train_part(

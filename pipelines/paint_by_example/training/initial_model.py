@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from ...encoders.vision import load_encoder
+from ...sampling.schedulers import read_scheduler
 from ...training.base_models import load_part
+from ...weights.configs import read_json
 from ...weights.layouts import kind_of
-from ...weights.unets import read_json
 from ..checkpoints import CHANNELS
 from ..exemplar_encoder import ExemplarEncoder, ExemplarSettings
 from ..pipeline import REFERENCE, PaintByExamplePipeline
@@ -68,7 +69,7 @@ def _widened(models: ModelFolders, blocks: int) -> PaintByExamplePipeline:
     return PaintByExamplePipeline(
         unet,
         load_part(AutoencoderKL, base / "vae").eval(),
-        REFERENCE | read_json(base / "scheduler" / "scheduler_config.json"),
+        REFERENCE | read_scheduler(base / "scheduler" / "scheduler_config.json"),
         network.vision_model,
         ExemplarEncoder(settings),
         look.mean,

@@ -17,6 +17,7 @@ from diffusers import UNet2DConditionModel
 
 from ...paint_by_example import exemplar_encoder
 from ...paint_by_example.exemplar_encoder import ExemplarEncoder
+from ...weights.pretrained import load_model
 
 
 def save_models(folder: Path, unet: Any, encoder: ExemplarEncoder, facts: dict[str, Any]) -> None:
@@ -32,5 +33,5 @@ def save_models(folder: Path, unet: Any, encoder: ExemplarEncoder, facts: dict[s
 
 def load_models(folder: Path) -> tuple[Any, ExemplarEncoder]:
     """The UNet and the exemplar encoder that `save_models` wrote, in float32."""
-    unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
-    return unet.eval(), exemplar_encoder.load(folder / "exemplar_encoder.safetensors").float()
+    unet = load_model(UNet2DConditionModel, folder / "unet")
+    return unet, exemplar_encoder.load(folder / "exemplar_encoder.safetensors").float()

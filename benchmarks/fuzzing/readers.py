@@ -40,6 +40,7 @@ class Reader:
     damage: Mapping[str, tuple[Damage, ...]]
     right: Check = lambda value, folder: True
     weight: int = 10  # how many inputs it gets, of the sum of all
+    refuses: bool = False  # the undamaged one as well
     place: Path | None = None  # where its files lie; None takes a folder of its own
 
 
@@ -393,7 +394,12 @@ READERS = (
         weight=30,
     ),
     Reader(
-        "released embedding optimizer", _write_released, _read_released, {"o.pt": (mutators.odd_pickle,)}, _released_is_right, 15
+        "released embedding optimizer",
+        _write_released,
+        _read_released,
+        {"o.pt": (mutators.odd_pickle,)},
+        _released_is_right,
+        15,
     ),
     Reader(
         "exemplar encoder",
@@ -415,7 +421,8 @@ READERS = (
             _read_picture,
             {"picture": (*BYTES, mutators.flip_early)},
             right,
-            8,
+            weight=8,
+            refuses=kind in ("ICO", "TGA", "EPS"),
         )
         for kind, (mode, right) in PICTURES.items()
     ),

@@ -300,6 +300,25 @@ def test_it_trains_and_what_comes_out_is_a_folder_that_paints(run, boxes, tmp_pa
     assert code == 0, err  # a model that came out is one to go on from
 
 
+def test_a_model_folder_of_another_origin_is_left_alone(run, tmp_path):
+    published = tmp_path / "run" / "paint_by_example"
+    published.mkdir(parents=True)
+    (published / "my_notes.txt").write_text("mine")
+    code, _, err = run()
+    assert code == 1 and "holds paint_by_example, which a training run would write over" in err
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["paint_by_example", "my_notes.txt"]
+
+
+def test_notes_in_a_model_folder_outlive_the_next_export(run, tmp_path):
+    assert run()[0] == 0
+    model = tmp_path / "run" / "paint_by_example"
+    weights = (model / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    (model / "my_notes.txt").write_text("mine")
+    assert run()[0] == 0
+    assert (tmp_path / "run" / "paint_by_example.before-1" / "my_notes.txt").read_text() == "mine"
+    assert (model / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
+
+
 def test_a_short_run_lowers_the_error_on_held_out_pictures(words, boxes, tmp_path):
     changes = ["batch=8", "run.steps=12", "run.warmup=2", "run.ema=0.5", "run.learning_rate=1e-3"]
     changes += [f"data.validation={(boxes / 'validation').as_posix()}"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import train
@@ -32,6 +32,11 @@ def triplets(tmp_path_factory):
     write_folder(folder / "train", range(10), views=2)
     write_folder(folder / "validation", range(HELD_OUT_SEED, HELD_OUT_SEED + 3), views=1)
     return folder
+
+
+@pytest.fixture
+def copy(triplets, tmp_path):
+    return shutil.copytree(triplets / "train", tmp_path / "copy")
 
 
 @pytest.fixture
@@ -83,6 +88,75 @@ def test_encodings_are_made_once_and_again_when_something_changed(run, tmp_path)
     (tmp_path / "run" / "state.pt").unlink()
     assert run("run.steps=6", "data.pictures.variants=3")[0] == 0
     assert len(list((tmp_path / "run" / "cache").rglob("*.safetensors"))) == 2
+
+
+def test_changed_pictures_under_the_same_names_are_encoded_anew(run, copy, tmp_path):
+    change = f"data.train={copy.as_posix()}"
+    assert run(change)[0] == 0
+    before = load_file(tmp_path / "run" / "embedding_optimizer.safetensors")
+    for path in copy.glob("*_object*.png"):
+        Image.new("RGB", Image.open(path).size, "red").save(path)
+    code, _, err = run(change)
+    assert code == 1 and "the pictures of data.train was" in err  # going on would mix the two
+    (tmp_path / "run" / "state.pt").unlink()
+    assert run(change)[0] == 0
+    after = load_file(tmp_path / "run" / "embedding_optimizer.safetensors")
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("left", [0, 100, 0.9])
+def test_a_cut_cache_file_is_made_anew(run, tmp_path, left):
+    assert run()[0] == 0
+    (cache,) = (tmp_path / "run" / "cache").rglob("*.safetensors")
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[: int(left * len(whole)) if isinstance(left, float) else left])
+    assert run("run.steps=5")[0] == 0
+    assert cache.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optimizer.heads=8", "optimizer.heads was 4, is 8"),
+        ("optimizer.no_object=released", "optimizer.no_object was zeros, is released"),
+        ("run.seed=1", "run.seed was 0, is 1"),
+        ("batch=2", "batch was 4, is 2"),
+        ("dropout.object=0.2", "dropout.object was 0.05, is 0.2"),
+        ("data.pictures.background=white", "data.pictures.background was keep, is white"),
+        ("run.steps=2", "trained for 4 steps already, more than run.steps = 2"),
+    ],
+)
+def test_going_on_with_another_configuration_is_refused_by_the_entrys_name(run, change, message):
+    assert run()[0] == 0
+    code, _, err = run(change)
+    assert code == 1 and message in err
+
+
+def test_going_on_from_another_base_model_is_refused_and_nothing_is_written(run, tmp_path):
+    assert run()[0] == 0
+    ignored = shutil.ignore_patterns("samples", "paint_by_example", "judge*")
+    other = shutil.copytree(ROOT / "playroom_models", tmp_path / "other", ignore=ignored)
+    file = other / "unet" / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    save_file({name: tensor * 1.01 for name, tensor in state.items()}, file, {"format": "pt"})
+    patch = (tmp_path / "run" / "unet_attn2.safetensors").read_bytes()
+    code, _, err = run(f"models.base={other.as_posix()}", "run.steps=6")
+    assert code == 1 and "the weights of models.base, unet was" in err
+    assert (tmp_path / "run" / "unet_attn2.safetensors").read_bytes() == patch
+
+
+def test_what_may_change_in_going_on_is_said(run):
+    assert run()[0] == 0
+    code, out, err = run("run.steps=6", "run.learning_rate=1e-5", "licence=mine")
+    assert code == 0 and "from here on run.learning_rate 1e-05 (was 0.001), run.steps 6 (was 4)" in out + err
+
+
+def test_a_folder_with_a_model_of_another_origin_is_left_alone(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "embedding_optimizer.safetensors").write_bytes(b"mine")
+    code, _, err = run()
+    assert code == 1 and "holds embedding_optimizer.safetensors, which a training run would write over" in err
+    assert [path.read_bytes() for path in (tmp_path / "run").iterdir()] == [b"mine"]
 
 
 def test_augmented_pictures_go_through_the_encoder_and_are_the_same_for_any_cut(run, tmp_path):
@@ -200,10 +274,6 @@ def test_the_filter_matches_what_was_published_of_sd15(parts, tensors, parameter
 class TestTripletFolders:
     def read(self, folder):
         return read_folder(folder)
-
-    @pytest.fixture
-    def copy(self, triplets, tmp_path):
-        return shutil.copytree(triplets / "train", tmp_path / "copy")
 
     def test_a_missing_picture_and_a_broken_line_are_named(self, copy):
         (copy / "000000003_scene.png").unlink()

@@ -6,6 +6,7 @@ all, can be imported only where the fixture `comfy` is there, so inside of a tes
 
 import os
 import sys
+from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def comfy(home, tmp_path_factory):
     from visual_insertion_pack.devtools.inprocess import InProcess
 
     return InProcess(home, tmp_path_factory.mktemp("comfy"))
+
+
+@pytest.fixture
+def full_disk():
+    """full_disk(bytes): a context in which no file may grow longer, as where a disk has no more room."""
+    resource = pytest.importorskip("resource", reason="Windows limits no file sizes")
+
+    @contextmanager
+    def limit(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 CONFIG = "config.json"
 PIXELS = "preprocessor_config.json"
+DEEPEST = 20  # tables in tables of a config; published ones have up to 4
 SPARE = 1000  # parameters a network may have beyond twice its file's tensors, so that the missing ones can be named
 
 
@@ -30,10 +31,24 @@ def parse_table(text: bytes | str, where: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is not valid JSON: {error}") from error
+        raise ValueError(
+            f"{where} is not valid JSON: {error}. It may be cut off, or a web page saved under its name: download it "
+            "again."
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{where} is not valid JSON for a config: it holds no table of settings.")
+    if _is_deep(content):
+        raise ValueError(f"{where} is not valid JSON for a config: its settings are nested more than {DEEPEST} times.")
     return content
+
+
+def _is_deep(content: dict[str, Any]) -> bool:
+    """Whether tables and rows lie in each other more than DEEPEST times, which would exhaust who looks into them."""
+    level: list[Any] = [content]
+    for _ in range(DEEPEST):
+        rows = (list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [inner for row in rows for inner in row]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def check_like(config: Mapping[str, Any], kind: Any, path: Path) -> None:

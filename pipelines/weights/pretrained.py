@@ -46,12 +46,12 @@ def load_whole(kind: Any, folder: Path, what: str, **options: Any) -> tuple[Any,
     check_counts_in(config.to_dict(), config_file)
     files = open_folder(folder, TRANSFORMERS)
     with blueprint(str(config_file), len(files.stored)):
-        kind.from_config(config) if hasattr(kind, "from_config") else kind(config, **options)
+        drawn = kind.from_config(config) if hasattr(kind, "from_config") else kind(config, **options)
     names = [name for name in files.stored if not name.endswith(NO_WEIGHTS)]
     check_dtypes({name: files.stored[name].dtype for name in names}, folder)
     state = dict(files.read(names))
     with reading(f"{what} in {folder}"):
-        network, found = kind.from_pretrained(
+        network, found = type(drawn).from_pretrained(  # what an AutoModel chose
             None,
             config=config,
             state_dict=state,

@@ -392,10 +392,10 @@ def test_without_words_and_optimizer_there_is_no_null(tmp_path):
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("image_encoder/model.safetensors", "The vision encoder in"),
-        ("image_encoder/preprocessor_config.json", "preprocessor_config.json"),
-        ("text_encoder/model.safetensors", "The text encoder in"),
-        ("tokenizer/vocab.json", "The tokenizer in"),
+        ("image_encoder/model.safetensors", "model.safetensors is not a readable safetensors file"),
+        ("image_encoder/preprocessor_config.json", "preprocessor_config.json is not valid JSON"),
+        ("text_encoder/model.safetensors", "model.safetensors is not a readable safetensors file"),
+        ("tokenizer/vocab.json", "The tokenizer in .* cannot be read"),
     ],
 )
 @pytest.mark.parametrize("damage", ["page", "cut"])
@@ -403,7 +403,7 @@ def test_a_damaged_file_of_a_base_is_named(base, tmp_path, file, said, damage):
     folder = Path(shutil.copytree(base, tmp_path / "base"))
     whole = (folder / file).read_bytes()
     (folder / file).write_bytes(b"<!doctype html><html></html>" if damage == "page" else whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=f"{said}.*cannot be read.*download it again"):
+    with pytest.raises(ValueError, match=f"{said}.*download it again"):
         swap.frozen_swap(folder)
 
 
@@ -422,7 +422,7 @@ def test_a_damaged_image_encoder_of_an_adapter_is_named(base, adapters, tmp_path
     encoder = Path(shutil.copytree(adapters[""].parent / "image_encoder", tmp_path / "encoder"))
     weights = encoder / "model.safetensors"
     weights.write_bytes(b"<!doctype html><html></html>" if damage == "page" else weights.read_bytes()[:5000])
-    with pytest.raises(ValueError, match="The image encoder in .*encoder cannot be read.*download it again"):
+    with pytest.raises(ValueError, match="model.safetensors is not a readable safetensors file.*download it again"):
         AdapterPipeline.from_folder(base, adapters[""], encoder)
 
 

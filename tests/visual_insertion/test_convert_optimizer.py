@@ -13,7 +13,6 @@ from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands.convert import RELEASED_NULLS
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.visual_insertion.released_optimizers import NULLS
-from visual_insertion_pack.pipelines.weights import module_files
 
 WIDTH, ENCODER_WIDTH = 32, 24
 
@@ -208,16 +207,12 @@ def test_the_command_says_what_is_wrong(convert, released, tmp_path, capsys):
         convert(released(), "--null", "nothing")
 
 
-def test_a_full_disk_leaves_the_old_file(convert, released, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_leaves_the_old_file(convert, released, tmp_path, full_disk, capsys):
     (tmp_path / "made.safetensors").write_bytes(b"old")
-
-    def full(state, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module_files, "save_file", full)
-    assert convert(released()) == 1
-    assert "No space left" in capsys.readouterr().err
+    file = released()
+    with full_disk(1000):
+        assert convert(file) == 1
+    assert str(tmp_path / "made.safetensors") in capsys.readouterr().err
     assert (tmp_path / "made.safetensors").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["emb_opt.pt", "made.safetensors"]
 

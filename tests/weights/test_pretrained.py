@@ -238,7 +238,7 @@ def test_statistics_of_pixels_are_three_numbers(toys, name, value):
         pixel_statistics(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, "<html>"])
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"a": ' + "[" * 300 + "]" * 300 + "}", "<html>"])
 @pytest.mark.parametrize(
     "name",
     ["unet/config.json", "vae/config.json", "scheduler/scheduler_config.json", "image_encoder/config.json",

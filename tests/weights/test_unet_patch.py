@@ -148,16 +148,10 @@ def test_what_cannot_be_a_patch_is_refused_and_leaves_no_file(tmp_path, change, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_patch_is_whole_or_not_there(tmp_path, monkeypatch):
+def test_a_patch_is_whole_or_not_there(tmp_path, full_disk):
     (tmp_path / "p.safetensors").write_bytes(b"an older patch")
-
-    def full(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(unet_patch, "save_file", full)
-    with pytest.raises(OSError):
-        unet_patch.save_patch(tmp_path / "p.safetensors", {"a.attn2.to_k.weight": torch.ones(2, 2)})
+    with full_disk(1000), pytest.raises(OSError):
+        unet_patch.save_patch(tmp_path / "p.safetensors", {"a.attn2.to_k.weight": torch.ones(200, 200)})
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an older patch"]
 
 

@@ -3,6 +3,7 @@
 import comfy_extras.nodes_custom_sampler as custom_sampler
 from comfy_api.latest import io
 
+from ..pipelines.pictures.checks import check_result
 from ..pipelines.pictures.scene import crop_to
 from .host.pix2pix_sampling import prepare, sample
 from .sockets import GuidanceType, seed_input
@@ -143,4 +144,7 @@ class SceneDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, vae, scene) -> io.NodeOutput:
-        return io.NodeOutput(crop_to(vae.decode(latent["samples"]), scene.shape[1], scene.shape[2]))
+        check_result(latent["samples"], "The latent")
+        pictures = vae.decode(latent["samples"])
+        check_result(pictures, "What the VAE decoded")
+        return io.NodeOutput(crop_to(pictures, scene.shape[1], scene.shape[2]))

@@ -8,6 +8,7 @@ from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, Ra
 from torch import Tensor
 
 from ...pipelines.pictures.batches import paired
+from ...pipelines.pictures.checks import check_result
 from ...pipelines.pictures.masks import check_mask, touched_cells
 from ...pipelines.pictures.scene import CELL, check_scene, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
@@ -76,11 +77,16 @@ def _check_latents(model, latents: Tensor) -> None:
 
 
 def sample(model, guider, latent, *, seed: int, steps: int, sampler: str, scheduler: str, denoise: float):
-    """LATENT after sampling; live preview, progress and cancel are the host's."""
-    return SamplerCustomAdvanced.execute(
+    """LATENT after sampling; live preview, progress and cancel are the host's.
+
+    Raises ValueError for a result that is not finite.
+    """
+    sampled = SamplerCustomAdvanced.execute(
         noise=RandomNoise.execute(seed)[0],
         guider=guider,
         sampler=KSamplerSelect.execute(sampler)[0],
         sigmas=BasicScheduler.execute(model, scheduler, steps, denoise)[0],
         latent_image=latent,
     )[0]
+    check_result(sampled["samples"], "What was sampled")
+    return sampled

@@ -17,6 +17,8 @@ from ..pictures.boxes import Box, corners, moved, slices
 from ..pictures.masks import PAINTED, mask_box, touched_cells
 from ..pictures.scene import CELL  # sides are multiples of it, and strokes this near to each other are one region
 
+LARGEST = 8192  # px, of a crop as a model sees it
+WIDEST = 1000  # of an expansion
 MOST = 64  # regions of one mask that are cut each for itself
 CHOICES = ("together", "each", "one")
 SHAPES = ("square", "box", "scene")
@@ -135,14 +137,16 @@ def windows(
 ) -> list[Window]:
     """A window around each box. All have the size of the largest, so that they make one batch at one scale.
 
-    `shape` is "square", "box" (as it comes) or "scene" (the picture's). Raises ValueError for another one, or a
-    negative expansion or minimum.
+    `shape` is "square", "box" (as it comes) or "scene" (the picture's). Raises ValueError for another one, a negative
+    expansion or minimum, or an expansion beyond all pictures.
     """
     aspects = {"square": 1.0, "box": None, "scene": width / height}
     if shape not in aspects:
         raise ValueError(f"Unknown window shape '{shape}'; use {', '.join(SHAPES)}.")
-    if not expansion >= 0 <= minimum:
-        raise ValueError(f"expansion and minimum must be 0 or more; got {expansion} and {minimum}.")
+    if not (0 <= expansion <= WIDEST and minimum >= 0):
+        raise ValueError(
+            f"expansion and minimum must be 0 or more, and expansion at most {WIDEST}; got {expansion} and {minimum}."
+        )
     sizes = [window_size(box, expansion, minimum, aspects[shape]) for box in boxes]
     largest = (max(width for width, _ in sizes), max(height for _, height in sizes))
     return [place(box, largest, height, width) for box in boxes]
@@ -151,8 +155,11 @@ def windows(
 def crop_size(window: Window, working_size: int) -> tuple[int, int]:
     """Width and height of a window as the model sees it: the longer side `working_size`, or 0 for the window's own.
 
-    Both are multiples of 8; the shorter one is rounded, so the crop may be stretched by less than half a cell.
+    Both are multiples of 8; the shorter one is rounded, so the crop may be stretched by less than half a cell. Raises
+    ValueError for a size below 0, or above what any model works at.
     """
+    if not 0 <= working_size <= LARGEST:
+        raise ValueError(f"The working size must be from 0 to {LARGEST} px; got {working_size}.")
     scale = working_size / max(window.width, window.height) if working_size else 1.0
 
     def whole_cells(side: int) -> int:

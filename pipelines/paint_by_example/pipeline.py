@@ -17,8 +17,9 @@ from ..encoders.vision import encoder_pixels
 from ..pictures.batches import paired
 from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.scene import check_scene, crop_to
+from ..sampling.guidance import LARGEST_SCALE, check_scale
 from ..sampling.latents import Callback, Sampled, decode, encode, first_noise, step_generator
-from ..sampling.schedulers import make_schedule, read_scheduler, training_levels
+from ..sampling.schedulers import check_steps, make_schedule, read_scheduler, training_levels
 from ..weights.configs import blueprint, check_counts_in, pixel_statistics, read_json
 from ..weights.pretrained import load_model, present
 from ..weights.reading import StateDict, describe_misfit, shapes_of
@@ -173,8 +174,8 @@ class PaintByExamplePipeline:
 
         Raises ValueError for unusable pictures, masks or settings, and batches that do not pair up.
         """
-        if steps < 1:
-            raise ValueError(f"At least 1 step is needed; got {steps}.")
+        check_steps(steps)
+        check_scale("similarity", similarity, least=-LARGEST_SCALE)
         scheduler = self._scheduler(sampler, steps)
         scene = check_scene(picture_tensor(scene))
         height, width = scene.shape[1:3]

@@ -17,6 +17,16 @@ def check_finite(values: Tensor, noun: str, where: str = "") -> None:
         raise ValueError(f"{noun} holds values that are not finite (NaN or infinity){where}.")
 
 
+def check_result(values: Tensor, noun: str) -> None:
+    """Raise ValueError where what a run gave, latents or pictures, holds NaN or infinity: no picture is in it."""
+    if not isfinite(values).all():
+        raise ValueError(
+            f"{noun} holds values that are not finite (NaN or infinity), so there is no picture in it. As a rule the "
+            "model overflowed in half precision, or a scale is too high: run it in 32 bits, lower the guidance, or "
+            "try another sampler, scheduler or LoRA."
+        )
+
+
 def check_size(mask: Tensor, height: int, width: int, noun: str, *, of: str, advice: str) -> None:
     """Raise ValueError for masks [B,H,W] of another size than the picture that they are `of`."""
     if mask.shape[1:] != (height, width):

@@ -11,7 +11,6 @@ rescale depends on which; both doors of the pack combine denoised latents.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +19,14 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 Branch = Literal["empty", "scene", "full"]  # e(0,0), e(I,0), e(I,O)
+LARGEST_SCALE = 1000
 BRANCHES: tuple[Branch, ...] = ("empty", "scene", "full")
+
+
+def check_scale(name: str, scale: float, least: float = 0) -> None:
+    """Raise ValueError for a scale of guidance below `least`, or so large that nothing but overflow comes of it."""
+    if not least <= scale <= LARGEST_SCALE:
+        raise ValueError(f"{name} must be a number from {least} to {LARGEST_SCALE}; got {scale}.")
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,7 @@ class Guidance:
 
     def __post_init__(self):
         for term in ("object", "scene"):
-            scale = getattr(self, f"{term}_scale")
-            if not (math.isfinite(scale) and scale >= 0):
-                raise ValueError(f"{term}_scale must be a number of 0 or more; got {scale}.")
+            check_scale(f"{term}_scale", getattr(self, f"{term}_scale"))
             start = getattr(self, f"{term}_start")
             end = getattr(self, f"{term}_end")
             if not 0 <= start <= end <= 1:

@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from ..pictures.checks import check_result
 from ..pictures.files import pil_pictures
 
+SEEDS = 2**64
 Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
 
 
@@ -37,23 +39,39 @@ def encode(vae: Any, pictures: Tensor) -> Tensor:
 
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Pictures [B,H,W,3] float32 in 0..1 of latents [B,C,h,w]."""
+    """Pictures [B,H,W,3] float32 in 0..1 of latents [B,C,h,w].
+
+    Raises ValueError where a run's latents, or what the VAE makes of them, are not finite.
+    """
+    check_result(latents, "What was sampled")
     pictures = vae.decode(latents.to(vae.dtype)).sample.float()
+    check_result(pictures, "What the VAE decoded")
     return pictures.div(2).add(0.5).clamp(0, 1).movedim(1, -1)
 
 
 def first_noise(noise: Tensor | None, scene_latents: Tensor, seed: int) -> Tensor:
     """Unit-variance noise [B,C,h,w] float32 beside a scene's latents: the one that is given, or the seed's.
 
-    Raises ValueError for noise of another shape.
+    Raises ValueError for noise of another shape, or a seed that is none.
     """
     if noise is None:
-        noise = torch.randn(scene_latents.shape, generator=Generator().manual_seed(seed))
+        noise = torch.randn(scene_latents.shape, generator=seeded(Generator(), seed))
     if noise.shape != scene_latents.shape:
         raise ValueError(f"The noise is {tuple(noise.shape)}, the scene's latent {tuple(scene_latents.shape)}.")
     return noise.to(scene_latents.device, torch.float32)
 
 
 def step_generator(seed: int, device: torch.device) -> Generator:
-    """What draws the noise of a run's steps: as in the host on the run's device, on a CPU from the next seed."""
-    return Generator(device).manual_seed(seed + (device.type == "cpu"))
+    """What draws the noise of a run's steps: as in the host on the run's device, on a CPU from the next seed.
+
+    Raises ValueError for a seed that is none.
+    """
+    generator = seeded(Generator(device), seed)
+    return generator.manual_seed((seed + 1) % SEEDS) if device.type == "cpu" else generator
+
+
+def seeded(generator: Generator, seed: int) -> Generator:
+    """A generator that begins with a seed. Raises ValueError for one that 64 bits do not hold."""
+    if not -SEEDS // 2 <= seed < SEEDS:
+        raise ValueError(f"The seed must be a whole number from 0 to {SEEDS - 1}; got {seed}.")
+    return generator.manual_seed(seed)

@@ -26,7 +26,8 @@ from ..weights.pretrained import reading
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction")
-MOST_STEPS = 100_000  # of training; published models have 1,000
+MOST_LEVELS = 100_000  # of noise in training; published models have 1,000
+MOST_STEPS = 1000  # of the host's samplers, and of training
 
 
 def read_scheduler(path: Path) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def read_scheduler(path: Path) -> dict[str, Any]:
     for name, choices in (("beta_schedule", BETAS), ("timestep_spacing", SPACINGS), ("prediction_type", PREDICTIONS)):
         check_choice(config, name, choices, path)
     if "num_train_timesteps" in config:
-        count_in(config, "num_train_timesteps", path, most=MOST_STEPS)
+        count_in(config, "num_train_timesteps", path, most=MOST_LEVELS)
     with reading(str(path)):
         scheduler: Any = EulerDiscreteScheduler.from_config(config)
         DDIMScheduler.from_config(config)
@@ -91,12 +92,11 @@ def normal_sigmas(levels: Tensor, steps: int) -> Tensor:
 def shortened_sigmas(levels: Tensor, steps: int, denoise: float) -> Tensor:
     """[steps + 1] noise levels of the end of a longer run: the host's "normal" scheduler at a `denoise` of 0..1.
 
-    Raises ValueError for a denoise outside of that, or of no step.
+    Raises ValueError for a denoise outside of that, and for what `check_steps` refuses.
     """
     if not 0 < denoise <= 1:
         raise ValueError(f"denoise must be above 0 and at most 1; got {denoise}.")
-    if steps < 1:
-        raise ValueError(f"At least 1 step is needed; got {steps}.")
+    check_steps(steps)
     return normal_sigmas(levels, int(steps / denoise))[-(steps + 1) :]
 
 
@@ -149,6 +149,14 @@ class Schedule(NamedTuple):
         return (1 + self.sigma_at(self.scheduler.timesteps[0]) ** 2) ** 0.5
 
 
+def check_steps(steps: int) -> None:
+    """Raise ValueError for no step, or more than the host's samplers take."""
+    if steps < 1:
+        raise ValueError(f"At least 1 step is needed; got {steps}.")
+    if steps > MOST_STEPS:
+        raise ValueError(f"At most {MOST_STEPS} steps can be made; got {steps}.")
+
+
 def check_sigmas(sigmas: Tensor) -> Tensor:
     """Noise levels [N+1] of N steps, float32 on the CPU. Raises ValueError unless they fall, the last to 0 at least."""
     sigmas = torch.as_tensor(sigmas, dtype=torch.float32).cpu()
@@ -163,12 +171,11 @@ def make_schedule(sampler: str, config: Any, levels: Tensor, steps: int, *, sigm
     """The run of a sampler named in SAMPLERS, by the `config` of a diffusers scheduler.
 
     The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for `steps`. Raises ValueError for an
-    unknown sampler, no steps, or `sigmas` that are unusable or that the sampler cannot follow.
+    unknown sampler, what `check_steps` refuses, or `sigmas` that are unusable or that the sampler cannot follow.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
-    if steps < 1:
-        raise ValueError(f"At least 1 step is needed; got {steps}.")
+    check_steps(steps)
     scheduler = SAMPLERS[sampler](config)
     if hasattr(scheduler, "follow"):
         sigmas = normal_sigmas(levels, steps) if sigmas is None else check_sigmas(sigmas)

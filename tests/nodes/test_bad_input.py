@@ -88,6 +88,28 @@ class Kit:
         parts = mask(1, 64, 64, ones=8) + mask(1, 64, 64, ones=8).flip(1, 2)
         return self.cut(mask=parts, regions="each")[2]
 
+    def two_scenes(self):
+        return self.scene.repeat(2, 1, 1, 1)
+
+    def three_scenes(self):
+        return self.scene.repeat(3, 1, 1, 1)
+
+    def scene_latent(self):
+        """The scene's latent, as a run with a mask begins with it."""
+        positive, negative = self.condition()
+        inputs = dict(model=self.model, vae=self.vae, scene=self.scene, positive=positive, negative=negative)
+        return self.comfy("ImageConditionedPix2PixGuider", **inputs, keep_scene=True)[1]
+
+    def decode(self, samples, vae=None):
+        return self.comfy("SceneDecode", latent={"samples": samples}, vae=vae or self.vae, scene=self.scene)
+
+    def broken_vae(self):
+        class Vae:
+            def decode(self, samples):
+                return torch.full((len(samples), 64, 64, 3), float("nan"))
+
+        return Vae()
+
     # files
 
     def load(self, content: bytes | None = None, **inputs):
@@ -502,11 +524,20 @@ REFUSED = [
          lambda k: k.sample(scene=k.scene.repeat(3, 1, 1, 1), **k.two_objects())),
     Case(SAMPLER, "three scenes and two masks", "The batches do not pair up: 3 scenes, 2 masks.",
          lambda k: k.sample(scene=k.scene.repeat(3, 1, 1, 1), mask=mask(2, 64, 64, ones=9))),
+    Case(SAMPLER, "a mask that is an image",
+         "A mask must be [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1]; got (1, 64, 64, 3).",
+         lambda k: k.sample(mask=k.scene)),
+    Case(SAMPLER, "a run that ends in NaN, as in half precision", "What was sampled holds values that are not finite",
+         lambda k: k.sample(scheduler="kl_optimal")),
     Case(GUIDER, "any of these", "This sampler needs an InstructPix2Pix model",
          lambda k: k.sample("ImageConditionedPix2PixGuider", model=k.unet(4))),
     Case(DECODE, "the latent of another scene",
          "The decoded picture is 64x64 px, but a scene of 72x64 px decodes to 72x64 px.",
          lambda k: k.comfy("SceneDecode", latent=k.sample(), vae=k.vae, scene=torch.zeros(1, 64, 72, 3))),
+    Case(DECODE, "a latent of NaN", "The latent holds values that are not finite (NaN or infinity), so there is no",
+         lambda k: k.decode(nan(k.scene_latent()["samples"]))),
+    Case(DECODE, "a VAE that gives NaN, as in half precision", "What the VAE decoded holds values that are not finite",
+         lambda k: k.decode(k.scene_latent()["samples"], vae=k.broken_vae())),
     Case(MODELS, "an incomplete checkout",
          "The playroom models in FOLDER lack vae/config.json; install the pack again.",
          lambda k: k.models(lambda folder: (folder / "vae/config.json").unlink())),
@@ -641,6 +672,8 @@ REFUSED = [
          lambda k: k.exemplar(width=64)),
     Case(PAINT, "an empty mask", "The mask is empty: it says of no pixel that it may change.",
          lambda k: k.paint(mask=mask(1, 64, 64))),
+    Case(PAINT, "an empty mask among three", "Mask 1 of 0 to 2 is empty: nothing would be painted there.",
+         lambda k: k.paint(image=k.three_scenes(), mask=frames(empty=1))),
     Case(PAINT, "a mask that is nowhere above one half", "The mask is too faint: its largest value is 0.4, and only",
          lambda k: k.paint(mask=mask(1, 64, 64, ones=40) * 0.4)),
     Case(PAINT, "a mask of ones", "The mask covers the whole scene", lambda k: k.paint(mask=mask(1, 64, 64, ones=64))),
@@ -662,6 +695,12 @@ REFUSED = [
          "The mask is empty: it says of no pixel that it may change.", lambda k: k.cut(mask=mask(1, 64, 64))),
     Case(CROP, "a mask so faint that 8 bits would not keep it", "The mask is too faint: no pixel of it would survive",
          lambda k: k.cut(mask=mask(1, 64, 64, ones=9) * 1e-4)),
+    Case(CROP, "a mask that is nowhere brighter than the noise of a file",
+         "The mask is too faint: no pixel of it would survive the noise of a file",
+         lambda k: k.cut(mask=mask(1, 64, 64, ones=64) / 255)),
+    Case(CROP, "each of some thousand specks",
+         "The mask has 1,024 regions, and each would be a picture to sample; at most 64 are",
+         lambda k: k.cut(torch.zeros(1, 512, 512, 3), mask=specks(), regions="each")),
     Case(CROP, "a mask of another size", "The mask is 32x32 px, the scene 64x64 px. Resize the mask",
          lambda k: k.cut(mask=mask(1, 32, 32, ones=9))),
     Case(CROP, "NaN in the mask", "The mask holds values that are not finite",
@@ -681,6 +720,9 @@ REFUSED = [
          lambda k: k.cut(nan(k.scene), mask=mask(1, 64, 64, ones=9))),
     Case(PASTE, "a picture of another shape than the crop", "What is pasted is 48x64 px, but the crop was 64x64 px.",
          lambda k: k.paste(k.scene[:, :, :48])),
+    Case(PASTE, "three pictures where a scene of two has a region",
+         "1 regions were cut out, but 3 pictures come back.",
+         lambda k: k.paste(k.three_scenes(), k.cut(k.two_scenes(), mask=frames(empty=1)[:2])[2])),
     Case(PASTE, "NaN in the edited crop", "What is pasted holds values that are not finite",
          lambda k: k.paste(nan(k.scene))),
     Case(PASTE, "three pictures for two regions", "2 regions were cut out, but 3 pictures come back.",
@@ -723,6 +765,33 @@ def opaque(picture, opacity=1.0):
     return torch.cat([picture, torch.full_like(picture[..., :1], opacity)], -1)
 
 
+def frames(empty):
+    """Masks of three frames [3,64,64]; one is empty."""
+    masks = mask(3, 64, 64, ones=40)
+    masks[empty] = 0
+    return masks
+
+
+def specks():
+    """A mask [1,512,512] of 32 by 32 single pixels."""
+    made = mask(1, 512, 512)
+    made[:, 4::16, 4::16] = 1
+    return made
+
+
+def noisy(made):
+    made = made.clamp_min(1 / 255)
+    made[:, -3, -3] = 0.05
+    return made
+
+
+def all_forms(run, size=64):
+    """What comes of a mask in forms that other packs give it, and as often what comes of it as it is."""
+    plain = mask(1, size, size, ones=40)
+    forms = (plain[:, None], plain[..., None], plain.bool(), plain.half())
+    return torch.stack([run(form).float() for form in forms]), torch.stack([run(plain).float()] * len(forms))
+
+
 def half_transparent(k):
     alpha = mask(1, 48, 48, ones=24)
     picture = torch.cat([k.picture, alpha[..., None]], -1)
@@ -743,6 +812,28 @@ ACCEPTED = [
          lambda k: (k.result(scene=k.scene[..., :1]), k.result(scene=grey(k.scene)))),
     Fine(SAMPLER, "a mask without batch", "the same as with one",
          lambda k: (k.result(mask=mask(64, 64, ones=40)), k.result(mask=mask(1, 64, 64, ones=40)))),
+    Fine(SAMPLER, "a mask as other packs make it: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: k.result(mask=form))),
+    Fine(CROP, "a mask as other packs make it: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: k.cut(mask=form)[1])),
+    Fine(PAINT, "a mask as other packs make it: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: k.paint(mask=form)[0][0][1]["concat_mask"])),
+    Fine(SHAPE, "a mask as other packs make it: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: k.comfy("ArbitraryMask", image=k.scene, seed=1, mask=form)[0])),
+    Fine(OBJECT, "a mask as other packs make it: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: seen(k.encode(mask=form, background="mean")), size=48)),
+    Fine(EXEMPLAR, "a mask as other packs make it: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: (torch.manual_seed(0), k.exemplar(mask=form))[1][0][0][0], size=48)),
+    Fine(CROP, "a black of 1/255 around the mask, or a stray faint pixel", "the same as without",
+         lambda k: (k.cut(mask=noisy(mask(1, 64, 64, ones=9)))[1], k.cut(mask=mask(1, 64, 64, ones=9))[1])),
+    Fine(SAMPLER, "a black of 1/255 around the mask, or a stray faint pixel", "the same as without",
+         lambda k: (k.result(mask=noisy(mask(1, 64, 64, ones=9))), k.result(mask=mask(1, 64, 64, ones=9)))),
+    Fine(CROP, "a batch in which a mask is empty", "that scene is not cut; Local Region Paste gives it back as it is",
+         lambda k: (k.paste(k.two_scenes(), k.cut(k.three_scenes(), mask=frames(empty=1))[2])[0][1], k.scene[0])),
+    Fine(SAMPLER, "a batch in which a mask is empty", "that scene's latent stays as it is",
+         lambda k: (k.result(scene=k.three_scenes(), mask=frames(empty=1))[1], k.scene_latent()["samples"][0])),
+    Fine(SHAPE, "a batch in which a mask is empty", "that mask stays empty",
+         lambda k: (k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=frames(empty=1))[0][1], mask(64, 64))),
     Fine(CROP, "a mask that is white everywhere, or a region larger than the scene", "the window is the whole scene",
          lambda k: (k.cut(mask=mask(1, 64, 64, ones=64))[0], k.cut(width=64, height=64, expansion=8.0)[0])),
     Fine(CROP, "a mask of one pixel", "the window around it has at least the minimum's size",

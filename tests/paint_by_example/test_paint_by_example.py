@@ -506,6 +506,49 @@ def test_the_command_takes_a_box_for_a_mask(command, tmp_path):
     assert (tmp_path / "boxed.png").read_bytes() == first
 
 
+@pytest.mark.parametrize("whole", [(), ("--whole",)])
+def test_the_command_keeps_a_scene_s_transparency(command, tmp_path, whole):
+    pixels = np.asarray(Image.open(tmp_path / "scene.png").convert("RGBA")).copy()
+    pixels[:20, :20] = (255, 0, 255, 0)
+    Image.fromarray(pixels).save(tmp_path / "scene.png")
+    assert command("--steps", "1", *whole) == 0
+    after = np.asarray(Image.open(tmp_path / "out.png"))
+    assert np.array_equal(after[..., 3], pixels[..., 3])
+    assert whole or np.array_equal(after[:10, :20], pixels[:10, :20])  # the mask begins below, with its soft rim
+
+
+@pytest.mark.parametrize("whole", [(), ("--whole",)])
+def test_a_result_that_is_not_finite_is_said_and_no_picture_written(command, tmp_path, monkeypatch, capsys, whole):
+    load = pipeline.PaintByExamplePipeline.from_folder
+
+    def overflowing(*args, **kwargs):
+        """As in half precision."""
+        made = load(*args, **kwargs)
+        made.unet.conv_out.bias.data.fill_(float("inf"))
+        return made
+
+    monkeypatch.setattr(pipeline.PaintByExamplePipeline, "from_folder", overflowing)
+    assert command("--steps", "1", *whole) == 1
+    assert "What was sampled holds values that are not finite" in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--similarity", "nan", "similarity must be a number from -1000 to 1000; got nan."),
+        ("--similarity", "1e30", "similarity must be a number from -1000 to 1000; got 1e+30."),
+        ("--steps", "1000000000", "At most 1000 steps can be made; got 1000000000."),
+        ("--expansion", "inf", "expansion at most 1000; got inf"),
+        ("--working-size", "-8", "The working size must be from 0 to 8192 px; got -8."),
+        ("--output", "r.psd", "r.psd names no picture format that can be written"),
+    ],
+)
+def test_the_command_refuses_numbers_out_of_range(command, capsys, option, value, message):
+    assert command(option, value) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_the_command_says_what_is_wrong(command, tmp_path, capsys):
     assert command("--mask", str(tmp_path / "gone.png")) == 2
     assert command("--output", str(tmp_path / "out.txt")) == 1

@@ -489,6 +489,15 @@ def test_the_command_refuses_a_mask_before_it_reads_models(insert, tmp_path, cap
         (dict(embedding_optimizer="nowhere.safetensors"), 2, "nowhere.safetensors is missing"),
         (dict(background="white"), 1, "neither a mask nor an alpha channel"),
         (dict(steps=0), 1, "1 step"),
+        (dict(steps=10**9), 1, "At most 1000 steps can be made; got 1000000000."),
+        (
+            dict(seed=2**64),
+            1,
+            "The seed must be a whole number from 0 to 18446744073709551615; got 18446744073709551616",
+        ),
+        (dict(object_scale="nan"), 1, "object_scale must be a number from 0 to 1000; got nan"),
+        (dict(scene_scale="1e30"), 1, r"scene_scale must be a number from 0 to 1000; got 1e\+30"),
+        (dict(denoise="inf"), 1, "denoise must be above 0 and at most 1; got inf"),
         (dict(denoise=0), 1, "denoise must be above 0 and at most 1; got 0"),
         (dict(denoise=0.5, sampler="ddim"), 1, "sets its own noise levels; use euler or euler_ancestral"),
         (dict(mask="nowhere.png"), 2, "nowhere.png does not exist"),
@@ -501,6 +510,62 @@ def test_the_command_says_what_is_wrong(insert, capsys, options, code, message):
 
     assert insert(**options)[0] == code
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--expansion", "inf", "expansion at most 1000; got inf"),
+        ("--expansion", "1e308", "expansion at most 1000; got 1e+308"),
+        ("--expansion", "nan", "expansion at most 1000; got nan"),
+        ("--working-size", "-8", "The working size must be from 0 to 8192 px; got -8."),
+        ("--working-size", "20000", "The working size must be from 0 to 8192 px; got 20000."),
+    ],
+)
+def test_the_command_refuses_a_region_of_no_size(insert, tmp_path, capsys, option, value, message):
+    assert insert("--box", "3", "3", "9", "9", option, value)[0] == 1
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "P", "I;16"])
+def test_a_very_large_object_is_reduced_before_it_is_numbers(tmp_path, kind):
+    values = np.add.outer(np.arange(4100), np.arange(6200)) % 256
+    picture = Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if kind == "RGBA":
+        picture.putalpha(Image.fromarray((values > 99).astype(np.uint8) * 255))
+    picture = Image.fromarray((values * 257).astype(np.uint16)) if kind == "I;16" else picture.convert(kind)
+    picture.save(tmp_path / "large.png", compress_level=1)
+    picture.crop((0, 0, 4095, 4100)).save(tmp_path / "usual.png", compress_level=1)
+    small, _ = _scenes.open_object(tmp_path / "large.png", None)
+    assert small.size == (3100, 2050) and small.mode == ("RGBA" if kind == "RGBA" else "RGB")
+    assert _scenes.open_object(tmp_path / "usual.png", None)[0].size == (4095, 4100)
+    assert _scenes.open_object(tmp_path / "large.png", tmp_path / "large.png")[0].size == (6200, 4100)
+
+
+def test_the_command_takes_the_largest_seed(insert):
+    assert insert(seed=2**64 - 1)[0] == 0
+
+
+@pytest.mark.parametrize("where", [(), ("--box", "3", "3", "20", "20")])
+@pytest.mark.parametrize(
+    ("part", "said"), [("unet", "What was sampled holds values"), ("vae.decoder", "What the VAE decoded holds values")]
+)
+def test_a_result_that_is_not_finite_is_said_and_no_picture_written(
+    insert, tmp_path, monkeypatch, capsys, where, part, said
+):
+    load = VisualInsertionPipeline.from_folder
+
+    def overflowing(*args, **kwargs):
+        """As in half precision."""
+        pipeline = load(*args, **kwargs)
+        model = pipeline.pipeline.unet if part == "unet" else pipeline.pipeline.vae.decoder
+        model.conv_out.bias.data.fill_(float("inf"))
+        return pipeline
+
+    monkeypatch.setattr(VisualInsertionPipeline, "from_folder", overflowing)
+    assert insert(*where)[0] == 1
+    assert f"{said} that are not finite (NaN or infinity), so there is no picture in it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("box", "message"), [("70 0 9 9", "covers no pixel"), ("3 3 0 9", "1 px or more; got 0")])

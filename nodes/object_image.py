@@ -18,7 +18,12 @@ class ObjectImageEncode(io.ComfyNode):
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="The encoder the embedding optimizer was trained with."),
                 io.Image.Input("image", tooltip="The object, large in the frame. A batch is several views of it."),
-                io.Mask.Input("mask", optional=True, tooltip="Where the object is; needed to hide what is around it."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the object is; needed to hide what is around it. Load Image's mask of a cut-out is "
+                    "the other way round: put Invert Mask between.",
+                ),
                 framing_input(
                     "How a picture that is not square becomes square: squash (as in training), pad, or crop."
                 ),

@@ -80,7 +80,12 @@ class PaintByExampleEncode(io.ComfyNode):
                 io.ClipVision.Input("clip_vision", tooltip="From the loader, or clip-vit-large-patch14."),
                 ExemplarEncoderType.Input("exemplar_encoder", tooltip="From Load Paint by Example."),
                 io.Image.Input("image", tooltip="The object, large in the frame. A batch is one result each."),
-                io.Mask.Input("mask", optional=True, tooltip="Where the object is: the picture is cut to it."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the object is: the picture is cut to it. Load Image's mask of a cut-out is the "
+                    "other way round: put Invert Mask between.",
+                ),
                 framing_input(
                     "How a picture that is not square becomes square: squash (the original), pad, or crop (diffusers; "
                     "cuts off the ends of long objects)."

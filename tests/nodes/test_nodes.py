@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from visual_insertion_pack.devtools import locales
 from visual_insertion_pack.devtools.host import MOUNT
@@ -94,6 +97,30 @@ def test_every_node_has_a_help_page_that_names_its_sockets(schemas, name):
     assert page.startswith(f"# {schema.display_name}\n")
     names = [item.id for item in schema.inputs] + [item.display_name for item in schema.outputs]
     assert [name for name in names if f"| `{name}` |" not in page] == []
+
+
+@pytest.mark.parametrize("name", ["ObjectImageEncode", "PaintByExampleEncode"])
+def test_help_and_tooltip_say_that_load_image_inverts_its_mask(schemas, name):
+    (mask,) = [item for item in schemas[name].inputs if item.id == "mask"]
+    page = (ROOT / "web" / "docs" / f"{name}.md").read_text("utf-8")
+    assert "**Invert Mask**" in page and "**inverted**" in page
+    assert "Load Image's mask of a cut-out" in mask.tooltip and "Invert Mask" in mask.tooltip
+
+
+def test_a_cut_out_of_load_image_is_seen_right_through_invert_mask(comfy):
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 4), np.uint8)
+    pixels[..., 3] = 0
+    pixels[20:70, 30:80, 3] = 255
+    Image.fromarray(pixels).save(comfy.base / "input" / "cutout.png")
+    image, mask = comfy("LoadImage", image="cutout.png")
+    clip_vision = comfy("PlayroomModels")[2]
+    inverted = comfy("InvertMask", mask=mask)[0]
+    whole = torch.from_numpy(pixels.astype(np.float32) / 255)[None]
+    seen, expected = (
+        comfy("ObjectImageEncode", clip_vision=clip_vision, background="mean", **inputs)[0]["last_hidden_state"]
+        for inputs in (dict(image=image, mask=inverted), dict(image=whole))
+    )
+    assert torch.allclose(seen, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NODES)

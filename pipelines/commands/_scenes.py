@@ -16,6 +16,7 @@ PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models"
 # Spelt out again, so that --help does not load torch; a test compares them with the pipelines'.
 FRAMINGS = ("squash", "pad", "crop")
 BACKGROUNDS = ("keep", "mean", "white", "grey")
+LARGE = 4096  # px
 OUTPUT_HELP = "the result, of the scene's size: .png, .webp and .tiff to the last bit, .bmp without alpha, .jpg nearly"
 
 
@@ -62,6 +63,24 @@ def open_scene(args: Namespace) -> tuple[Image.Image, torch.Tensor]:
     scene = picture_tensor(picture)
     check_scene(scene)
     return picture, scene
+
+
+def open_object(path: Path, mask: Path | None) -> tuple[Image.Image, Image.Image | None]:
+    """An object's picture and its mask; raises what `open_picture` does.
+
+    A picture of more than `LARGE` px on both sides comes smaller, box filtered, as long as no mask has its size: an
+    encoder sees a few hundred, and as numbers of 32 bits it would fill gigabytes.
+    """
+    from ..pictures.opening import eight_bits, open_picture
+
+    picture = open_picture(path, deep=True)
+    if mask:
+        return picture, open_picture(mask)
+    factor = min(picture.size) // (LARGE // 2)
+    if factor > 1:
+        picture = eight_bits(picture)
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB").reduce(factor)
+    return picture, None
 
 
 def device_of(args: Namespace) -> tuple[torch.device, torch.dtype]:

@@ -48,8 +48,7 @@ def insert(args: Namespace) -> None:
     from ..pictures.scene import with_alpha
 
     scene_picture, scene = _scenes.open_scene(args)
-    object_picture = open_picture(args.object, deep=True)
-    object_mask = open_picture(args.object_mask) if args.object_mask else None
+    object_picture, object_mask = _scenes.open_object(args.object, args.object_mask)
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
     if mask is not None:
         check_mask(mask, *scene.shape[1:3])  # before gigabytes are read

@@ -53,8 +53,7 @@ def paint(args: Namespace) -> None:
     from ..pictures.scene import with_alpha
 
     scene_picture, scene = _scenes.open_scene(args)
-    exemplar = open_picture(args.exemplar, deep=True)
-    exemplar_mask = open_picture(args.exemplar_mask) if args.exemplar_mask else None
+    exemplar, exemplar_mask = _scenes.open_object(args.exemplar, args.exemplar_mask)
     if args.mask:
         mask = mask_tensor(open_picture(args.mask))
     else:

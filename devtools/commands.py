@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from itertools import takewhile
 
-from .environment import DEV, ROOT, Environment, SetupError, fetched, prepare, release, say
+from .environment import DEV, ROOT, Environment, SetupError, fetched, find_release, prepare, say
 from .host import Host, HostError, has_gpu
 
 LAUNCHER = ROOT / "devtools" / "pack.py"
@@ -27,7 +27,7 @@ def test(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--host")
     options, arguments = parser.parse_known_args(arguments)
-    host = release(options.host) if options.host else None
+    host = find_release(options.host) if options.host else None
     started = time.monotonic()
     environment = prepare(*EXTRAS)
     if host:

@@ -80,7 +80,7 @@ def setting_up() -> Iterator[None]:
         raise SetupError(f"{error}; nothing is half-done, run again when it is mended") from error
 
 
-def release(version: str) -> Release:
+def find_release(version: str) -> Release:
     """The host of this version, one of those that the pack is run with."""
     for host in HOSTS:
         if host.version == version:

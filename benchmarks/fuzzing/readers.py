@@ -48,7 +48,8 @@ def _same_tensors(state: Mapping[str, Tensor], file: Path) -> bool:
     """Whether a network holds what plain safetensors reads from its file, prefixes aside."""
     stored = load_file(file)
     wanted = {
-        name.split(".", 1)[-1] if name.startswith(("module.", "unet.")) else name: t for name, t in stored.items()
+        name.split(".", 1)[-1] if name.startswith(("module.", "_orig_mod.", "unet.")) else name: t
+        for name, t in stored.items()
     }
     common = [name for name in state if name in stored or name in wanted]
     values = {**wanted, **stored}

@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,10 @@ def in_a_process_of_its_own(work: Callable[[], Any]) -> Any:
 
 
 def _plain(outcome: Outcome) -> Counts:
-    values = asdict(outcome)
-    values["inputs"] = {
+    inputs = {
         digest: {name: content.hex() for name, content in files.items()} for digest, files in outcome.inputs.items()
     }
-    return values
+    return {**vars(outcome), "inputs": inputs}
 
 
 def keep(reader: str, inputs: dict[str, dict[str, str]]) -> None:

@@ -28,20 +28,20 @@ def claim(folder: Path, kind: str, names: Collection[str] | None = None) -> None
     marked as another kind's, and for one without our mark that has such entries.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; a {kind} needs a folder.")
+        raise ValueError(f"{folder} is a file; a folder is needed.")
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / MARK
     if mark.is_file():
         before = _kind(mark)
         if before != kind:
-            raise ValueError(f"{folder} holds another thing of ours, a {before}; a {kind} needs a folder of its own.")
+            raise ValueError(f"{folder} is the folder of a {before}. Choose another one; nothing was changed.")
         return
     there = {entry.name for entry in folder.iterdir()} - {LOCK}
     in_the_way = there if names is None else there & set(names)
     if in_the_way:
         raise ValueError(
-            f"{folder} holds {min(in_the_way)}, which a {kind} would write over and which was not made by one. "
-            "Choose another folder; nothing was changed."
+            f"{folder} holds {min(in_the_way)}, which would be written over and is not of an earlier {kind}. Choose "
+            "another folder; nothing was changed."
         )
     write_text(mark, json.dumps({"kind": kind}) + "\n")
 

@@ -26,7 +26,7 @@ def test_a_new_or_empty_folder_becomes_ours_and_stays_so(tmp_path):
 def test_a_folder_with_what_would_be_written_over_is_refused_and_not_touched(tmp_path):
     (tmp_path / "index.html").write_text("a page of mine")
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match="holds index.html, which a report would write over.* nothing was changed"):
+    with pytest.raises(ValueError, match="holds index.html, which would be written over.* nothing was changed"):
         claim(tmp_path, "report", ("index.html", "report.json"))
     assert contents(tmp_path) == before
 
@@ -40,14 +40,14 @@ def test_other_files_are_in_nobodys_way_unless_any_would_be(tmp_path):
 
 def test_a_folder_of_another_kind_of_ours_and_a_damaged_mark_are_refused(tmp_path):
     claim(tmp_path / "run", "training run")
-    with pytest.raises(ValueError, match="holds another thing of ours, a training run; a report needs"):
+    with pytest.raises(ValueError, match="is the folder of a training run"):
         claim(tmp_path / "run", "report")
     for damage in ("", "[]", "{", '{"kin": 1}'):
         (tmp_path / "run" / MARK).write_text(damage)
         with pytest.raises(ValueError, match="is damaged"):
             claim(tmp_path / "run", "training run")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is a file; a report needs a folder"):
+    with pytest.raises(ValueError, match="is a file; a folder is needed"):
         claim(tmp_path / "file", "report")
 
 

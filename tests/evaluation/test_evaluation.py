@@ -671,7 +671,7 @@ def test_a_folder_with_files_of_that_name_gets_no_report_and_keeps_them(measured
     path = tmp_path / "home" / mine
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
-    with pytest.raises(ValueError, match="would write over"):
+    with pytest.raises(ValueError, match="would be written over"):
         report.write_report(table, benchmark, results, tmp_path / "home", {})
     assert [p for p in (tmp_path / "home").rglob("*") if p.is_file()] == [path] and path.read_bytes() == b"mine"
 

@@ -21,6 +21,7 @@ from visual_insertion_pack.pipelines.paint_by_example import exemplar_encoder
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.weights.layouts import to_ldm
 from visual_insertion_pack.pipelines.weights.reading import read_weights
+from visual_insertion_pack.tests import bad_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "bad_input.md"
@@ -852,12 +853,21 @@ def page():
     lines = [
         "# Bad input",
         "",
-        "What the nodes refuse, and how the error begins. `FILE` and `FOLDER` stand for the path in question.",
-        "Every row is a test (tests/nodes/test_bad_input.py), and this page is made of the same list.",
+        "What nodes and commands refuse, and how the error begins. `FILE` and `FOLDER` stand for the path in question.",
+        "Every row is a test (tests/nodes/test_bad_input.py, tests/bad_commands.py), and this page is made of the same",
+        "lists.",
         "",
         "| node | given | the error begins |",
         "|---|---|---|",
         *(f"| {case.node} | {case.given} | {case.error.strip()} |" for case in REFUSED),
+        "",
+        "## Commands",
+        "",
+        "Exit code 1, or 2 for what is missing; nothing that was there is changed.",
+        "",
+        "| command | given | the error begins |",
+        "|---|---|---|",
+        *(f"| `{case.command}` | {case.given} | {case.said} |" for case in bad_commands.REFUSED),
         "",
         "## Unusual, but fine",
         "",

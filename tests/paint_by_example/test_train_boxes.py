@@ -305,7 +305,9 @@ def test_a_model_folder_of_another_origin_is_left_alone(run, tmp_path):
     published.mkdir(parents=True)
     (published / "my_notes.txt").write_text("mine")
     code, _, err = run()
-    assert code == 1 and "holds paint_by_example, which a training run would write over" in err
+    assert (
+        code == 1 and "holds paint_by_example, which would be written over and is not of an earlier training run" in err
+    )
     assert [path.name for path in (tmp_path / "run").rglob("*")] == ["paint_by_example", "my_notes.txt"]
 
 

@@ -13,7 +13,10 @@ def test_another_data_set_is_not_written_over(tmp_path, capsys, boxes):
     train.mkdir(parents=True)
     (train / "metadata.jsonl").write_text("mine")
     assert main(["toy-triplets", str(tmp_path / "data"), "--count", "2", *boxes]) == 1
-    assert "holds metadata.jsonl, which a set of toy pictures would write over" in capsys.readouterr().err
+    assert (
+        "holds metadata.jsonl, which would be written over and is not of an earlier set of toy pictures"
+        in capsys.readouterr().err
+    )
     assert [path.read_text() for path in train.iterdir()] == ["mine"]
 
 

@@ -155,7 +155,11 @@ def test_a_folder_with_a_model_of_another_origin_is_left_alone(run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "embedding_optimizer.safetensors").write_bytes(b"mine")
     code, _, err = run()
-    assert code == 1 and "holds embedding_optimizer.safetensors, which a training run would write over" in err
+    assert (
+        code == 1
+        and "holds embedding_optimizer.safetensors, which would be written over and is not of an earlier training run"
+        in err
+    )
     assert [path.read_bytes() for path in (tmp_path / "run").iterdir()] == [b"mine"]
 
 

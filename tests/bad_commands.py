@@ -1,0 +1,127 @@
+"""What the commands refuse: one list for the tests and for docs/bad_input.md."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+TOYS = ROOT / "playroom_models"
+
+
+@dataclass(frozen=True)
+class BadCommand:
+    command: str
+    given: str
+    said: str  # begins the last line; FILE and FOLDER stand for `path`
+    arguments: Callable[[Path], list[object]]  # made in a folder
+    path: str = ""
+    code: int = 1  # 2 is for what is missing or wrong use
+
+
+def picture(path: Path, size=(64, 64)) -> Path:
+    Image.new("RGB", size, (90, 120, 200)).save(path)
+    return path
+
+
+def written(path: Path, content: bytes = b"mine") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def insert(*more: object, scene: bytes | None = None, output="result.png"):
+    def arguments(folder: Path) -> list[object]:
+        path = folder / "scene.png"
+        picture(path) if scene is None else written(path, scene)
+        pictures = ["--scene", path, "--object", picture(folder / "object.png"), "--output", folder / output]
+        return ["insert", *pictures, "--steps", 1, *more]
+
+    return arguments
+
+
+def train(*changes: str, before: Callable[[Path], object] = lambda folder: None):
+    def arguments(folder: Path) -> list[object]:
+        before(folder)
+        places = [f"folder={folder / 'run'}", f"models.base={TOYS}", f"data.train={folder / 'data'}"]
+        return ["train", "playroom", "--set", *places, "data.validation=null", *changes]
+
+    return arguments
+
+
+def evaluate(*more: object, before: Callable[[Path], object] = lambda folder: None):
+    def arguments(folder: Path) -> list[object]:
+        before(folder)
+        what = ["--benchmark", "playroom", "--limit", 1, "--method", "unchanged", "--device", "cpu"]
+        return ["evaluate", *what, "--output", folder / "home", *more]
+
+    return arguments
+
+
+def toys(folder: Path) -> list[object]:
+    written(folder / "data" / "train" / "metadata.jsonl")
+    return ["toy-triplets", folder / "data", "--count", 1]
+
+
+def results_in_the_way(folder: Path) -> list[object]:
+    inside = picture(written(folder / "home" / "pictures" / "mine" / "900001000.png")).parent
+    return [*evaluate()(folder), "--results", f"mine={inside}"]
+
+
+def manifest(change: str) -> Callable[[Path], list[object]]:
+    def arguments(folder: Path) -> list[object]:
+        text = (ROOT / "weights_manifest.json").read_text("utf-8")
+        written(folder / "manifest.json", text.replace('"folder": "diffusion_models"', change, 1).encode())
+        return ["weights", "list", "--manifest", folder / "manifest.json"]
+
+    return arguments
+
+
+def converted(content: bytes) -> Callable[[Path], list[object]]:
+    return lambda folder: ["convert", "optimizer", written(folder / "emb_opt.pt", content), folder / "o.safetensors"]
+
+
+PAGE = b"<html>404</html>"
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+
+REFUSED = [
+    BadCommand("insert", "a web page as the scene", "FILE is not a readable picture: it is none of PNG, JPEG,",
+               insert(scene=PAGE), "scene.png"),
+    BadCommand("insert", "a PostScript file as the scene (no interpreter is started)",
+               "FILE is not a readable picture: it is none of PNG, JPEG,", insert(scene=POSTSCRIPT), "scene.png"),
+    BadCommand("insert", "an empty file as the scene", "FILE is not a readable picture: it is empty",
+               insert(scene=b""), "scene.png"),
+    BadCommand("insert", "an output in a format that cannot be written well", "FILE names no picture format",
+               insert(output="result.psd"), "result.psd"),
+    BadCommand("train", "another origin's model in the folder",
+               "FOLDER holds embedding_optimizer.safetensors, which would be written over",
+               train(before=lambda folder: written(folder / "run" / "embedding_optimizer.safetensors")), "run"),
+    BadCommand("train", "an unknown precision", "FILE is not a usable configuration: 'run.precision' must be one of",
+               train("run.precision=fp16"), "RECIPE"),
+    BadCommand("train", "accumulate = 0", "FILE is not a usable configuration: 'run.accumulate' must be at least 1",
+               train("run.accumulate=0"), "RECIPE"),
+    BadCommand("train", "an entry that does not exist", "FILE is not a usable configuration: unknown entry 'optimzer'",
+               train("optimzer.heads=4"), "RECIPE"),
+    BadCommand("train", "an index that is no text", "FILE is no text in UTF-8",
+               train(before=lambda folder: written(folder / "data" / "metadata.jsonl", b"\xff\xfe{}")),
+               "data/metadata.jsonl"),
+    BadCommand("train", "a line that is no triplet", "FILE, line 1 is not a triplet",
+               train(before=lambda folder: written(folder / "data" / "metadata.jsonl", b'{"object_file_names": [5]}')),
+               "data/metadata.jsonl"),
+    BadCommand("toy-triplets", "a folder that holds another data set",
+               "FOLDER holds metadata.jsonl, which would be written over", toys, "data/train"),
+    BadCommand("evaluate", "an output folder with pictures of another origin",
+               "FOLDER holds pictures, which would be written over and is not of an earlier evaluation",
+               evaluate(before=lambda folder: written(folder / "home" / "pictures" / "holiday.png")), "home"),
+    BadCommand("evaluate", "results that lie where the report's pictures go",
+               "The results of mine lie in FOLDER", results_in_the_way, "home/pictures"),
+    BadCommand("build-dataset", "a source that is no parquet file", "FILE is not a readable parquet file",
+               lambda folder: ["build-dataset", written(folder / "rows.parquet"), folder / "out"], "rows.parquet"),
+    BadCommand("weights", "a manifest that leads out of the models folder", "FILE",
+               manifest('"folder": "../custom_nodes"'), "manifest.json", code=2),
+    BadCommand("weights", "a manifest with a number for a folder", "FILE",
+               manifest('"folder": 5'), "manifest.json", code=2),
+    BadCommand("convert", "a web page under the optimizer's name", "FILE is not a readable safetensors file",
+               converted(PAGE), "emb_opt.pt"),
+]  # fmt: skip

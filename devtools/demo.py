@@ -19,13 +19,17 @@ from typing import Any
 
 from PIL import Image
 
+from ..pipelines.output_folders import claim
 from ..pipelines.weights.manifest import load_manifest, model_folders, verify
+from ..pipelines.whole_files import whole
 from .environment import ROOT, find_host
 from .host import Graph, Host, HostError, Json, has_gpu
 from .pictures import CHANGED_RULE, PictureError, changed, png, read_picture, sample_path, sheet, shrink
 
 GRAPHS = ROOT / "example_workflows" / "api"
 MODELS = ROOT / "playroom_models"
+OUTPUT = ROOT / "output" / "demo"
+FILES = ("scene.png", "object.png", "result.png", "mask.png", "sheet.png", "report.json")
 
 WORKFLOWS = {"playroom": "insert_object", "real": "insert_object_real"}
 LONGEST_SIDE = {"playroom": 128, "real": 768}  # the models have seen nothing larger
@@ -67,7 +71,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default="playroom",
         help="the toy models that ship with the pack (default), or the real weights",
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", metavar="DIR")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
     parser.add_argument("--port", type=int, default=0, help="of the server (default: a free one)")
     parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
     parser.add_argument("--keep-serving", action="store_true", help="until Ctrl-C, then stop")
@@ -93,6 +97,8 @@ def demo(options: argparse.Namespace) -> int:
         if value is not None:
             set_inputs(graph, names, value)
 
+    if options.output != OUTPUT:  # a folder of the user's
+        claim_folder(options.output)
     clock = Clock()
     with clock("boot"):
         host = start_host(home, options)
@@ -250,11 +256,22 @@ def draw_sample(seed: int, is_scene: bool) -> Image.Image:
     return Image.fromarray(triplet.scene if is_scene else triplet.objects[0])
 
 
+def claim_folder(folder: Path) -> None:
+    """Raise DemoError for a folder with files of our names that are not ours."""
+    try:
+        claim(folder, "demo", FILES)
+    except ValueError as error:
+        raise DemoError(str(error)) from None
+    except OSError as error:
+        raise DemoError(f"the results cannot be written: {error}") from None
+
+
 def write(folder: Path, files: dict[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            with whole(folder / name) as part:
+                part.write_bytes(data)
     except OSError as error:
         raise DemoError(f"the results cannot be written: {error}") from None
 

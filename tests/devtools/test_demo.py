@@ -40,11 +40,18 @@ def made(home, tmp_path_factory):
 def test_the_demo_leaves_pictures_and_a_report(made):
     said, output = made
     names = {"scene.png", "object.png", "result.png", "mask.png", "sheet.png", "report.json"}
-    assert {path.name for path in output.iterdir()} == names
+    assert {path.name for path in output.iterdir() if not path.name.startswith(".")} == names
     for name in ("scene", "result", "mask"):
         assert Image.open(output / f"{name}.png").size == (128, 74)
     assert str(output) in said
     assert "dev.py serve" in said
+
+
+def test_the_demo_writes_over_nobodys_pictures(home, tmp_path):
+    (tmp_path / "result.png").write_bytes(b"mine")
+    shown = demo(home, "--output", tmp_path)
+    assert shown.returncode == 1 and "holds result.png, which would be written over" in shown.stderr
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
 
 
 def test_the_demo_says_that_its_models_are_toys(made):

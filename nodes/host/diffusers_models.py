@@ -69,7 +69,7 @@ def load_vae(folder: Path) -> comfy.sd.VAE:
 def load_clip_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
     """CLIP_VISION from `folder/image_encoder`, with the pixel statistics of `folder/feature_extractor`."""
     config_file = folder / "image_encoder" / CONFIG
-    config = read_json(config_file)
+    config = read_json(config_file) | {"model_type": "clip_vision_model"}
     mean, std = pixel_statistics(folder / "feature_extractor" / PIXELS)
     files = open_folder(folder / "image_encoder", TRANSFORMERS)
     state = dict(files.read(name for name in files.stored if not name.endswith(NO_WEIGHTS)))

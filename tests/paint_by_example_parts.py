@@ -1,6 +1,7 @@
 """What the tests of Paint by Example share: a small random model in its published layouts, and the reference's loop."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -51,13 +52,21 @@ PIXELS = dict(
 LDM_EXTRAS = ("betas", "alphas_cumprod", "model_ema.decay")  # what a checkpoint has beside the networks
 
 
+def theirs(name):
+    """One of diffusers' modules of Paint by Example, which newer versions keep among the deprecated pipelines."""
+    from diffusers import PaintByExamplePipeline
+
+    return import_module(f"{PaintByExamplePipeline.__module__.rpartition('.')[0]}.{name}")
+
+
 def random_encoder(vision=VISION, seed=0):
     """diffusers' image encoder with random weights, all that half precision can hold."""
-    from diffusers.pipelines.deprecated.paint_by_example.image_encoder import PaintByExampleImageEncoder
     from transformers import CLIPVisionConfig
 
     torch.manual_seed(seed)
-    encoder = PaintByExampleImageEncoder(CLIPVisionConfig(**vision)).eval().requires_grad_(False)
+    encoder = (
+        theirs("image_encoder").PaintByExampleImageEncoder(CLIPVisionConfig(**vision)).eval().requires_grad_(False)
+    )
     for name, parameter in encoder.named_parameters():
         wide = 0.3 if name.endswith("bias") else 1.0 if parameter.ndim < 2 else parameter.shape[-1] ** -0.5
         noise = torch.randn(parameter.shape) * wide

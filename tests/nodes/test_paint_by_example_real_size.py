@@ -40,11 +40,17 @@ EXEMPLAR = (torch.rand(1, 224, 224, 3, generator=torch.Generator().manual_seed(2
 
 def random_encoder():
     """diffusers' image encoder; its numbers fit into 16 bit, as which the host keeps a vision tower."""
-    from diffusers.pipelines.deprecated.paint_by_example.image_encoder import PaintByExampleImageEncoder
     from transformers import CLIPVisionConfig
 
+    from visual_insertion_pack.tests import paint_by_example_parts as parts
+
     with torch.device("meta"):
-        encoder = PaintByExampleImageEncoder(CLIPVisionConfig(**VISION)).eval().requires_grad_(False)
+        encoder = (
+            parts.theirs("image_encoder")
+            .PaintByExampleImageEncoder(CLIPVisionConfig(**VISION))
+            .eval()
+            .requires_grad_(False)
+        )
     noise = torch.randn(1 << 23, generator=torch.Generator().manual_seed(0))
 
     def make(name, shape, place):

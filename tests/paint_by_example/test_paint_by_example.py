@@ -184,9 +184,9 @@ def test_of_a_file_with_optimizer_state_only_what_is_needed_is_read(small, with_
 def theirs(small):
     """diffusers' own pipeline of the same networks; its VAE without the posterior's noise, as in the host."""
     from diffusers import PNDMScheduler
-    from diffusers.pipelines.deprecated.paint_by_example import pipeline_paint_by_example as module
     from transformers import CLIPImageProcessor
 
+    module = parts.theirs("pipeline_paint_by_example")
     networks = small[1]
     extractor = CLIPImageProcessor(**parts.PIXELS)
     scheduler = PNDMScheduler.from_config({k: v for k, v in parts.SCHEDULER.items() if k != "_class_name"})

@@ -219,6 +219,8 @@ def _config_is_right(config: Any, folder: Path) -> bool:
             return all(agrees(getattr(own, name), value) for name, value in said.items())
         if isinstance(own, Path):
             return own == Path(said).expanduser()
+        if isinstance(own, float):
+            return own == float(said)
         return own == (tuple(said) if isinstance(said, list) else said)
 
     said = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))

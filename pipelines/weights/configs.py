@@ -17,6 +17,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 CONFIG = "config.json"
 PIXELS = "preprocessor_config.json"
+MOST_PIXEL = 1000  # mean and deviation of pixels in 0..1 or 0..255
 DEEPEST = 20  # tables in tables of a config; published ones have up to 4
 SPARE = 1000  # parameters a network may have beyond twice its file's tensors, so that the missing ones can be named
 
@@ -85,11 +86,10 @@ def pixel_statistics(path: Path) -> tuple[list[float], list[float]]:
     facts = read_json(path)
     for name in ("image_mean", "image_std"):
         values = facts.get(name)
-        good = isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)
-        if not good or not all(math.isfinite(v) and (v > 0 or name == "image_mean") for v in values):
-            raise ValueError(
-                f"{path}: '{name}' must be three numbers, one of each colour, not {shorten(repr(values), 80)}."
-            )
+        if not isinstance(values, list) or len(values) != 3 or not all(type(one) in (int, float) for one in values):
+            raise ValueError(f"{path}: '{name}' must be three numbers, not {shorten(repr(values), 80)}.")
+        if not all(abs(one) < MOST_PIXEL and (one > 0 or name == "image_mean") for one in values):
+            raise ValueError(f"{path}: '{name}' must be three numbers of a picture, not {shorten(repr(values), 80)}.")
     return facts["image_mean"], facts["image_std"]
 
 

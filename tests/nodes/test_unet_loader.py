@@ -426,3 +426,20 @@ def test_the_patch_fits_16_bit_weights(load, models, state, tuned, theirs, patch
     save_file(half(state), models / "diffusion_models" / FILE)
     made = predict(with_lora(comfy, load(), patch()))
     assert relative(made, reference(theirs, half(tuned))) <= 2e-3
+
+
+def test_what_the_host_merged_and_saved_loads_as_the_merge(comfy, models, state):
+    """ModelMergeSimple and ModelSave on two of our models, and the loader on what they wrote."""
+    for name, scale in (("one", 1.0), ("other", 3.0)):
+        tensors = {key: tensor * scale for key, tensor in state.items()}
+        save_file(tensors, make_folder(models / "diffusers" / name) / f"{STEM}.safetensors")
+    one, other = (comfy("Pix2PixUNetLoader", name=name)[0] for name in ("one", "other"))
+    before = {name: 1.0 * tensor.float() for name, tensor in weights_of(one).items()}  # a copy: saving patches in place
+    merged = comfy("ModelMergeSimple", model1=one, model2=other, ratio=0.5)[0]
+    comfy.nodes.NODE_CLASS_MAPPINGS["ModelSave"]().save(model=merged, filename_prefix="merged")
+    saved = next((comfy.base / "output").glob("merged*.safetensors"))
+    shutil.copy(saved, make_folder(models / "diffusers" / "merge") / f"{STEM}.safetensors")
+    again = weights_of(comfy("Pix2PixUNetLoader", name="merge")[0])
+    assert again.keys() == before.keys()
+    for name, tensor in before.items():
+        assert torch.allclose(again[name].float(), 2 * tensor, atol=1e-4, rtol=5e-3), name

@@ -12,7 +12,6 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
 from .checks import check_finite, check_pictures, check_size, mask_batch, rgb
-from .masks import FAINT
 
 FRAMINGS = ("squash", "pad", "crop")
 BACKGROUNDS = ("keep", "mean", "white", "grey")
@@ -59,7 +58,7 @@ def check_object_mask(mask: Tensor | None, picture: Tensor) -> Tensor | None:
 
 def _check_extent(opacity: Tensor, name: str) -> None:
     """Raise ValueError when an object of opacity [B,H,W] has almost no pixels."""
-    for index, pixels in enumerate((opacity >= FAINT).flatten(1).sum(1).tolist()):
+    for index, pixels in enumerate((opacity > 0).flatten(1).sum(1).tolist()):
         if pixels < MIN_PIXELS:
             raise ValueError(
                 f"The {name} of the object's picture {index} covers {pixels} pixels; "

@@ -89,7 +89,7 @@ class PaintByExamplePipeline:
         vae_folder = _part(folder, "vae/config.json").parent
         schedule = read_scheduler(_part(folder, "scheduler/scheduler_config.json"))
         config = read_json(present(config_file, "a diffusers folder of Paint by Example"))
-        check_channels(folder, config.get("in_channels"))  # before gigabytes are read
+        check_channels(folder, config.get("in_channels", 0))  # before gigabytes are read
         if own.is_file():
             encoder = exemplars.load(own)
             tower = _tower(vision_config.parent)

@@ -53,7 +53,10 @@ def check_output(path: Path, scene: Image.Image) -> None:
 
 def is_transparent(picture: Image.Image) -> bool:
     """Whether any pixel is less than opaque."""
-    return picture.has_transparency_data and picture.convert("RGBA").getextrema()[3][0] < 255
+    if not picture.has_transparency_data:
+        return False
+    least: Any = picture.convert("RGBA").getchannel("A").getextrema()[0]
+    return least < 255
 
 
 def colour_facts(picture: Image.Image) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def without_noise(mask: Tensor) -> Tensor:
     noise = faint if int(faint.sum()) >= NOISE * (mask.numel() - clear) else torch.zeros_like(faint)
     painted = ((mask >= PAINTED) & ~noise).cpu().numpy()
     labels = np.empty(painted.shape, np.int32)
-    count = ndimage.label(painted, np.ones((3, 3)), output=labels)
+    count: Any = ndimage.label(painted, np.ones((3, 3)), output=labels)
     stray = np.ones(count + 1, bool)
     stray[labels[(mask >= peak * STRAY).cpu().numpy()]] = False
     stray[0] = False  # what is not painted

@@ -93,7 +93,7 @@ class Stages:
             steps,
             learning_rate,
             seed=self.recipe.seed,
-            device=self.device,
+            device=cast(Any, self.device),
             warmup=min(100, steps // 10),
             validate_every=max(100, steps // 10),
         )

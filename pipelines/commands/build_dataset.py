@@ -70,3 +70,5 @@ def _build(args: Namespace) -> None:
     for reason, count in {**statistics["dropped"], **statistics["masks"]}.items():
         print(f"{count:,} {reason}")
     print(f"names of these: {args.folder / 'bad_rows.jsonl'}; to look at: {args.folder / 'contact_sheet.jpg'}")
+    if not any(statistics["kept"].values()):
+        raise ValueError(f"No row could be used, so {args.folder} holds no triplets; the reasons are above.")

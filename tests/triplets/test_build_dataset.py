@@ -671,7 +671,8 @@ def test_a_limit_reads_the_first_rows(run, sources, tmp_path):
 def test_a_build_that_keeps_nothing_says_so_to_all_who_read_it(run, sources, tmp_path):
     folder = tmp_path / "out"
     code, out, err = run(sources[0], folder, "--masks", sources[1], "--min-side", "65")
-    assert code == 0 and "60 rows read; kept: none\n60 object too small" in out, err
+    assert code == 1 and "60 rows read; kept: none\n60 object too small" in out, err
+    assert "No row could be used" in err
     with pytest.raises(DataFilesNotFoundError):  # and not TypeError, or its JSON files as data
         datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     read = triplet_folder.read_folder

@@ -8,7 +8,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def sample(comfy):
-    """sample(fault): latents; `fault` gets what the UNet gives at its second evaluation, and gives what takes its place."""
+    """sample(fault): latents; `fault` gets the second thing that the UNet gives, and gives what takes its place."""
     model, vae, clip_vision, optimizer = comfy("PlayroomModels")
     picture = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(0))
     scene = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))

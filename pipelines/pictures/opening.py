@@ -59,6 +59,13 @@ def _content(source: Path | bytes, name: str) -> Path | io.BytesIO:
     return source if isinstance(source, Path) else io.BytesIO(source)
 
 
+def _pillows(content: Path | io.BytesIO) -> Image.Image:
+    """A picture of which the header is read, as Pillow has it."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # LARGEST is the rule
+        return Image.open(content, formats=[known for known in FORMATS if known in Image.OPEN])
+
+
 @contextmanager
 def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
     """A picture of which the header is read; whatever Pillow raises for it becomes a PictureError that names it."""
@@ -66,10 +73,7 @@ def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
     content = _content(source, name)
     Image.init()
     try:
-        with _filters, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # LARGEST is the rule
-            picture = Image.open(content, formats=[known for known in FORMATS if known in Image.OPEN])
-        with picture:
+        with _pillows(content) as picture:
             if picture.width * picture.height > LARGEST:
                 raise Image.DecompressionBombError
             yield picture
@@ -89,7 +93,7 @@ def open_picture(source: Path | bytes, name: str = "", *, deep: bool = False) ->
     """
     with _opened(source, name) as picture:
         if picture.format == "PNG":  # Pillow checks the sums of its parts only when asked to, and then cannot load it
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=["PNG"]) as twin:
+            with _pillows(_content(source, name)) as twin:
                 twin.verify()
         picture.load()
         if picture.mode not in KNOWN and not is_deep(picture):

@@ -241,7 +241,7 @@ def test_a_file_of_which_only_the_path_is_left_is_named(run, tmp_path):
     row, mask = bench_builder.make_row(0, 64)
     gone = {**outside(tmp_path, row), "source_img": {"bytes": None, "path": "gone.png"}}
     source, partner = write_pair(tmp_path, [gone], [mask])
-    assert run(source, tmp_path / "out", "--masks", partner)[0] == 0
+    assert run(source, tmp_path / "out", "--masks", partner)[0] == 1  # of one row nothing is kept
     (bad,) = bad_rows(tmp_path / "out")
     assert bad["reason"] == "no scene" and f"{tmp_path / 'gone.png'} does not exist" in bad["detail"]
 

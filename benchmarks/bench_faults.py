@@ -298,17 +298,24 @@ def measure(count: int = FAULTS, seed: int = 0, names: tuple[str, ...] = ()) -> 
                     raise RuntimeError(f"{work.name} ended with {full.code}: {full.said[-2000:]}")
                 reference = work.products(whole.output)
                 kinds = ["kill", "term", "disk", *(["nan"] if work.nan else [])]
-                for number in range(count):
+                late = 0
+                while injected[work.name] < count:
+                    number = injected[work.name]
                     kind = kinds[number % len(kinds)]
                     folder = base / f"{work.name}-{number}"
                     problems, ended = inject(
                         work, commands, folder, kind, reference=reference, full=full, chance=chance
                     )
+                    if not ended.code and not problems:  # it had ended before, or there was room enough
+                        late += 1
+                        shutil.rmtree(folder, ignore_errors=True)
+                        continue
                     injected[work.name] += 1
                     survived[work.name] += not problems
                     lost += sum(problem.endswith("is lost") for problem in problems)
                     print(f"{work.name} {kind}: code {ended.code}, {'; '.join(problems) or 'survived'}", flush=True)
                     shutil.rmtree(folder, ignore_errors=True)
+                print(f"{work.name}: {late} faults came too late and were drawn again", flush=True)
     values = {
         "faults_injected": (injected.total(), "faults: SIGKILL, SIGTERM, full disk, NaN"),
         "faults_survived": (survived.total(), "faults: nothing lost, the next run goes on to the same result"),

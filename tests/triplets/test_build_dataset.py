@@ -894,7 +894,7 @@ def test_ten_thousand_rows_stream_in_bounded_memory(tmp_path):
         assert statistics["rows"] == sum(statistics["kept"].values()) == count
     assert sizes[1] - sizes[0] > 150  # MB that would show if all were held
     print("MB", peaks)
-    assert peaks[1] - peaks[0] < 100, peaks  # threads keep some of what they free, more of it on a busy machine
+    assert peaks[1] - peaks[0] < 60, peaks
 
 
 # training

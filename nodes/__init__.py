@@ -11,6 +11,7 @@ from . import (
     paint_by_example,
     pix2pix,
     playroom,
+    restoration,
     unet_loader,
 )
 from .model_folders import register_model_folders
@@ -34,6 +35,7 @@ NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
     paint_by_example.PaintByExampleEncode,
     paint_by_example.PaintByExampleConditioning,
     playroom.PaintByExamplePlayroomModels,
+    restoration.RestoreScene,
 ]
 
 

@@ -1,0 +1,143 @@
+"""The scene stays: what an edit should not have touched is the scene's own again."""
+
+from comfy_api.latest import io
+
+from ..pipelines.pictures.scene import pad_to_multiple
+from ..pipelines.restoration.restore import MASK_USES, restore
+from .sockets import bounding_box_type
+
+CELL = 64  # px, a multiple of every VAE's cell
+
+
+class RestoreScene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RestoreScene",
+            display_name="Restore Scene",
+            category="visual insertion",
+            description="Keeps what an edit put into a scene, and gives every other pixel back: shift, zoom and colours "
+            "are undone, outside the effect all is the scene's, bit for bit. For any model's result, API nodes too.",
+            search_aliases=[
+                "keep background",
+                "undo shift",
+                "color drift",
+                "change mask",
+                "difference mask",
+                "composite edit",
+                "align edit",
+                "qwen edit shift",
+                "kontext zoom",
+            ],
+            inputs=[
+                io.Image.Input("scene", tooltip="The picture as it was before the edit."),
+                io.Image.Input("edited", tooltip="What came back, of any size and by any model. A batch gives several."),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The VAE the edit went through, if there is one: what it alone does to the scene is then "
+                    "known, and fainter shadows are told from it.",
+                ),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Where the edit may show, or has to; without one it is found."
+                ),
+                io.Combo.Input(
+                    "mask_use",
+                    options=list(MASK_USES),
+                    default="limit",
+                    optional=True,
+                    tooltip="limit: nothing outside the mask is changed. force: all inside the mask is the edit's.",
+                ),
+                io.Boolean.Input(
+                    "align_geometry",
+                    default=True,
+                    optional=True,
+                    tooltip="Undo shift, zoom, turn and stretch of the whole picture.",
+                ),
+                io.Boolean.Input(
+                    "match_colour",
+                    default=True,
+                    optional=True,
+                    tooltip="Undo what happened to all colours alike. Off to keep a new mood on the object.",
+                ),
+                io.Float.Input(
+                    "sensitivity",
+                    default=1.0,
+                    min=0.25,
+                    max=4.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Above 1 fainter changes are kept too, below 1 only clearer ones.",
+                ),
+                io.Int.Input(
+                    "feather",
+                    default=-1,
+                    min=-1,
+                    max=1024,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Width of the soft edge around the effect, px of the scene; -1 is 1/160 of its longer side.",
+                ),
+                io.Mask.Input(
+                    "relevance",
+                    optional=True,
+                    tooltip="From our sampler: where the model itself looked at the object.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The scene with the object, its shadow and reflection."),
+                io.Mask.Output(display_name="effect", tooltip="All that differs; where it is 0, the scene's own pixel."),
+                io.Mask.Output(display_name="object", tooltip="The object without shadow and reflection."),
+                io.Image.Output(display_name="layer", tooltip="The object on transparent, RGBA."),
+                bounding_box_type().Output(display_name="bounding_box", tooltip="Around the object."),
+                io.String.Output(display_name="report", tooltip="Share of untouched pixels, shift, zoom, colour."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        scene,
+        edited,
+        vae=None,
+        mask=None,
+        mask_use="limit",
+        align_geometry=True,
+        match_colour=True,
+        sensitivity=1.0,
+        feather=-1,
+        relevance=None,
+    ) -> io.NodeOutput:
+        restored = restore(
+            scene,
+            edited,
+            mask=mask,
+            mask_use=mask_use,
+            align_geometry=align_geometry,
+            match_colour=match_colour,
+            round_trip=None if vae is None else through(vae, scene),
+            prior=relevance,
+            sensitivity=sensitivity,
+            feather=None if feather < 0 else feather,
+        )
+        boxes = [
+            {"x": box[0], "y": box[1], "width": box[2] - box[0], "height": box[3] - box[1]} if box else None
+            for box in restored.boxes
+        ]
+        report = "\n\n".join(one.text() for one in restored.reports)
+        return io.NodeOutput(
+            restored.images,
+            restored.effect,
+            restored.objects,
+            restored.layers,
+            boxes[0] if len(boxes) == 1 else [[box] if box else [] for box in boxes],
+            report,
+            ui={"text": [report]},
+        )
+
+
+def through(vae, scene):
+    """What a VAE alone makes of scenes [B,H,W,C]: [B,H,W,3]."""
+    height, width = scene.shape[1:3]
+    decoded = vae.decode(vae.encode(pad_to_multiple(scene[..., :3], CELL)))
+    return decoded.reshape(-1, *decoded.shape[-3:])[:, :height, :width]

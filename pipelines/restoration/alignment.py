@@ -1,0 +1,213 @@
+"""Where each place of a scene lies in an edited picture of it: shift, zoom, turn and stretch, to a part of a pixel.
+
+Pictures are compared by local contrast, which light and colour leave alone. Correlation over a range of zooms says where
+to start, coarse to fine steps of Gauss-Newton with weights that leave the edit itself out (Tukey's biweight; Black and
+Anandan 1996) say the rest. What was estimated counts only where enough of the scene's texture is met again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from .geometry import Size, inside, places, stretched, uniform
+
+LUMINANCE = (0.299, 0.587, 0.114)
+COARSEST = 96  # px, of the longer side
+LEVELS = (96, 192, 384, 768, 1536)
+ZOOMS = tuple(1.06**step for step in range(-6, 7))
+STARTS = 4  # that are followed from the coarsest level on
+TUKEY = 4.685
+SIMILARITY = np.array([[1, 0, 0, 0, 1, 0], [0, -1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]], float)
+TEXTURE = 0.012  # the local contrast, 0..1, from which on a place can be recognised
+BLOCK = 24  # px, of what is met again or not
+ALIKE = 0.75  # the correlation from which on a block is
+ENOUGH_BLOCKS = 6
+ENOUGH_SHARE = 0.12  # of the textured blocks
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How an edited picture lies over its scene."""
+
+    matrix: np.ndarray  # [2,3], see `geometry`
+    matched: float  # share of the scene's textured blocks that are met again where it says
+    trusted: bool  # whether that is enough to go by
+
+
+def luminance(picture: Tensor) -> np.ndarray:
+    """Of a picture [H,W,3]: [H,W] float32."""
+    return (picture.float() @ torch.tensor(LUMINANCE)).numpy()
+
+
+def local_contrast(light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(a luminance [H,W] less its local mean, by its local spread; that spread)."""
+    smooth = ndimage.gaussian_filter(light, 1.0)
+    difference = smooth - ndimage.gaussian_filter(smooth, 8.0)
+    spread = np.sqrt(ndimage.gaussian_filter(difference**2, 8.0))
+    return difference / (spread + TEXTURE), spread
+
+
+def shrunk(light: np.ndarray, side: float) -> np.ndarray:
+    """A luminance [H,W] with a longer side of at most so many px."""
+    scale = min(1.0, side / max(light.shape))
+    if scale == 1:
+        return light
+    size = [max(8, round(length * scale)) for length in light.shape]
+    planes = torch.from_numpy(light)[None, None]
+    return F.interpolate(planes, size, mode="bicubic", antialias=True)[0, 0].numpy()
+
+
+class Level:
+    """Scene and edited picture at one resolution, as contrasts."""
+
+    def __init__(self, scene: np.ndarray, edited: np.ndarray, side: int):
+        scene = shrunk(scene, side)
+        edited = shrunk(edited, side * max(1.0, max(edited.shape) / max(scene.shape)) if side > max(scene.shape) else side)
+        contrast, self.spread = local_contrast(scene)
+        self.scene = torch.from_numpy(contrast)
+        self.edited = torch.from_numpy(local_contrast(edited)[0])
+        self.size: Size = tuple(self.scene.shape)
+        height, width = self.size
+        half = max(self.size) / 2
+        x = (torch.arange(width) + 0.5 - width / 2) / half
+        y = (torch.arange(height) + 0.5 - height / 2) / half
+        self.places = torch.stack([x[None].expand(self.size), y[:, None].expand(self.size), torch.ones(self.size)])
+        self.half = half
+
+    def seen(self, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The edited contrast [H,W] through a map, and which of it the edited picture shows [H,W] bool."""
+        grid = places(matrix, self.size, tuple(self.edited.shape))
+        planes = F.grid_sample(self.edited[None, None], grid[None], padding_mode="border", align_corners=False)
+        return planes[0, 0], inside(grid, tuple(self.edited.shape))
+
+    def step(self, matrix: np.ndarray, near: float, similar: bool) -> tuple[np.ndarray, float]:
+        """One step of Gauss-Newton: (the better map, how far a corner moved, px). `near` is the least spread, Tukey's."""
+        seen, shown = self.seen(matrix)
+        residual = self.scene - seen
+        both = (self.scene + seen) / 2  # ESM (Benhimane and Malis 2004): the mean of both gradients
+        dy, dx = torch.gradient(both)
+        valid = residual[shown]
+        if len(valid) < 64:
+            return matrix, 0.0
+        spread = max(1.4826 * float(valid.abs().median()), near)
+        weight = (1 - (residual / (TUKEY * spread)).square()).clamp_min(0).square() * shown
+        columns = torch.cat([dx * self.places, dy * self.places]).reshape(6, -1) * self.half
+        weighted = columns * weight.reshape(1, -1)
+        normal = (weighted @ columns.T).double().numpy()
+        right = (weighted @ residual.reshape(-1)).double().numpy()
+        basis = SIMILARITY if similar else np.eye(6)
+        normal = basis @ normal @ basis.T
+        normal += (1e-5 * np.trace(normal) / len(normal) + 1e-6) * np.eye(len(normal))
+        change = (basis.T @ np.linalg.solve(normal, basis @ right)).reshape(2, 3)
+        # The gradient is the scene's: a step there is, to first order, the linear part times that in the edited picture.
+        linear = np.vstack([matrix, [0, 0, 1]]) @ np.vstack([change + np.eye(2, 3), [0, 0, 1]])
+        return linear[:2], float(np.abs(change).sum(1).max() * self.half)
+
+    def refined(self, matrix: np.ndarray, steps: int, near: float = 0.15, similar: bool = False) -> np.ndarray:
+        """The map after at most so many steps."""
+        for _ in range(steps):
+            matrix, moved = self.step(matrix, near, similar)
+            if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < 0.05:
+                return np.full((2, 3), np.nan)
+            if moved < 0.01:
+                break
+        return matrix
+
+    def blocks(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(correlation of each block's contrast with the scene's, which blocks have texture), [h,w] both."""
+        seen, shown = self.seen(matrix)
+        return block_correlations(self.scene, seen, shown), self.textured(shown)
+
+    def textured(self, shown: Tensor) -> np.ndarray:
+        spread = torch.from_numpy(self.spread)
+        return block_means(torch.stack([spread, shown.float()])).numpy()[0] > TEXTURE
+
+    def score(self, matrix: np.ndarray) -> float:
+        """The share of textured blocks that are met again."""
+        if not np.isfinite(matrix).all():
+            return -1.0
+        correlations, textured = self.blocks(matrix)
+        return float(((correlations > ALIKE) & textured).sum() / max(1, textured.sum()))
+
+
+def block_means(planes: Tensor) -> Tensor:
+    """Means of planes [N,H,W] over blocks."""
+    side = min(BLOCK, *planes.shape[1:])
+    return F.avg_pool2d(planes[None], side, max(1, side // 2))[0]
+
+
+def block_correlations(one: Tensor, other: Tensor, shown: Tensor) -> np.ndarray:
+    """Pearson's correlation of two pictures [H,W] in each block; -1 where less than half a block is shown."""
+    weight = shown.float()
+    moments = block_means(torch.stack([weight, one * weight, other * weight, one**2 * weight, other**2 * weight, one * other * weight]))
+    share, *sums = moments
+    a, b, aa, bb, ab = [total / share.clamp_min(1e-6) for total in sums]
+    correlation = (ab - a * b) / ((aa - a * a).clamp_min(1e-9) * (bb - b * b).clamp_min(1e-9)).sqrt()
+    return torch.where(share > 0.5, correlation, torch.full_like(correlation, -1)).numpy()
+
+
+def starts(level: Level, base: np.ndarray) -> list[np.ndarray]:
+    """Maps that correlate best, one for each zoom of `base`, the best ones first."""
+    height, width = level.size
+    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]) ** 0.5
+    padded = (2 * height, 2 * width)
+    scene = np.fft.rfft2(level.scene.numpy() * window, padded)
+    ranked = []
+    for zoom in ZOOMS:
+        matrix = base.copy()
+        matrix[:, :2] /= zoom
+        seen, shown = level.seen(matrix)
+        seen = (seen * shown).numpy() * window
+        correlation = np.fft.irfft2(np.conj(scene) * np.fft.rfft2(seen, padded), padded)
+        row, column = np.unravel_index(int(correlation.argmax()), correlation.shape)
+        dy = (row - padded[0] if row > height else row) / level.half
+        dx = (column - padded[1] if column > width else column) / level.half
+        matrix[:, 2] = matrix[:, :2] @ [dx, dy]
+        energy = np.sqrt((seen**2).sum()) + 1e-6
+        ranked.append((float(correlation.max() / energy), matrix))
+    ranked.sort(key=lambda pair: -pair[0])
+    return [matrix for _, matrix in ranked]
+
+
+def bases(scene: Size, edited: Size) -> list[np.ndarray]:
+    """How a picture may have come to the edited one's size: stretched, and where shapes differ cropped or padded."""
+    stretch = stretched(scene, edited)
+    if abs(stretch[0, 0] / stretch[1, 1] - 1) < 0.005:
+        return [stretch]
+    return [stretch, uniform(scene, edited, cover=True), uniform(scene, edited, cover=False)]
+
+
+def align(scene: Tensor, edited: Tensor) -> Alignment:
+    """The map from a scene [H,W,3] to its edited picture [h,w,3], both in 0..1 and of any size."""
+    scene_light = luminance(scene)
+    edited_light = luminance(edited)
+    options = bases(scene_light.shape, edited_light.shape)
+    levels = [Level(scene_light, edited_light, LEVELS[0])]
+    candidates = list(options)
+    for base in options:
+        candidates += starts(levels[0], base)[:STARTS]
+    candidates = [levels[0].refined(matrix, 10, similar=True) for matrix in candidates]
+    longest = max(scene_light.shape)
+    for number, side in enumerate(LEVELS[1:]):
+        if number >= 2 and side > 1.5 * longest and len(levels) > 1:
+            break
+        level = Level(scene_light, edited_light, side)
+        levels.append(level)
+        candidates = [level.refined(matrix, 10 if number < 2 else 5, similar=number == 0) for matrix in candidates]
+        candidates.sort(key=level.score, reverse=True)
+        candidates = candidates[: max(1, 3 - number)]
+        if side >= longest:
+            break
+    best = candidates[0]
+    level = levels[min(2, len(levels) - 1)]
+    correlations, textured = level.blocks(best)
+    alike = (correlations > ALIKE) & textured
+    share = float(alike.sum() / max(1, textured.sum()))
+    trusted = alike.sum() >= ENOUGH_BLOCKS and share >= ENOUGH_SHARE
+    return Alignment(best if trusted else options[0], share, bool(trusted))

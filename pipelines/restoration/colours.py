@@ -1,0 +1,57 @@
+"""What an edit did to all colours alike, learnt from the pixels that it left alone, and undone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+SAMPLES = 60_000  # px that the map is learnt from
+ROUNDS = 10  # of reweighting
+TUKEY = 4.685
+TRUST = 0.02  # of the samples' number: how firmly colours that were not seen keep their own
+LEAST_NOISE = 2 / 255
+
+
+def terms(colours: np.ndarray) -> np.ndarray:
+    """What a new colour is made of: the channels [...,3], their squares, and one; [...,7]."""
+    return np.concatenate([colours, colours**2, np.ones_like(colours[..., :1])], -1)
+
+
+UNTOUCHED = np.eye(7, 3, dtype=np.float32)  # the map that changes nothing
+
+
+def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """The map [7,3] that gives an edited picture [H,W,3] the colours of its scene, both in 0..1 and laid over each other.
+
+    A quadratic polynomial for each channel, by least squares with Tukey's weights over the pixels `shown` [H,W]: those
+    that the edit changed for good weigh nothing. Colours of which there are none keep their own (ridge regression
+    towards the identity).
+    """
+    rng = np.random.default_rng(0)
+    chosen = shown & (rng.random(shown.shape) < SAMPLES / max(1, shown.sum()))
+    if chosen.sum() < 64:
+        return UNTOUCHED
+    before = np.asarray(ndimage.gaussian_filter(edited, (1.5, 1.5, 0)))[chosen].astype(np.float64)
+    after = np.asarray(ndimage.gaussian_filter(scene, (1.5, 1.5, 0)))[chosen].astype(np.float64)
+    columns = terms(before)
+    ridge = TRUST * len(columns) * np.diag([0.01, 0.01, 0.01, 0.05, 0.05, 0.05, 0.01])
+    matrix = UNTOUCHED.astype(np.float64)
+    # The first spread is taken around the median change, so that a tint of all is not taken for an edit.
+    residual = np.abs(after - before - np.median(after - before, 0)).max(-1)
+    for _ in range(ROUNDS):
+        spread = 1.4826 * np.median(residual) + LEAST_NOISE
+        weight = np.clip(1 - (residual / (TUKEY * spread)) ** 2, 0, None) ** 2
+        weighted = columns * weight[:, None]
+        matrix = np.linalg.solve(weighted.T @ columns + ridge, weighted.T @ after + ridge @ UNTOUCHED)
+        residual = np.abs(columns @ matrix - after).max(-1)
+    return matrix.astype(np.float32)
+
+
+def recoloured(pixels: Tensor, matrix: np.ndarray) -> Tensor:
+    """Pixels [...,3] in 0..1 through a colour map [7,3]."""
+    if np.array_equal(matrix, UNTOUCHED):
+        return pixels
+    weights = torch.from_numpy(matrix)
+    return (pixels @ weights[:3] + pixels.square() @ weights[3:6] + weights[6]).clamp(0, 1)

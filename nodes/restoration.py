@@ -116,7 +116,7 @@ class RestoreScene(io.ComfyNode):
             align_geometry=align_geometry,
             match_colour=match_colour,
             round_trip=None if vae is None else through(vae, scene),
-            prior=relevance,
+            relevance=relevance,
             sensitivity=sensitivity,
             feather=None if feather < 0 else feather,
         )

@@ -29,6 +29,7 @@ BLOCK = 24  # px, of what is met again or not
 ALIKE = 0.75  # the correlation from which on a block is
 ENOUGH_BLOCKS = 6
 ENOUGH_SHARE = 0.12  # of the textured blocks
+MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Alignment:
     matrix: np.ndarray  # [2,3], see `geometry`
     matched: float  # share of the scene's textured blocks that are met again where it says
     trusted: bool  # whether that is enough to go by
+    blank: bool  # whether the scene has too little texture for any alignment
+    background: np.ndarray  # [h,w] bool, at a low resolution: the blocks that are met again
 
 
 def luminance(picture: Tensor) -> np.ndarray:
@@ -86,12 +89,14 @@ class Level:
         planes = F.grid_sample(self.edited[None, None], grid[None], padding_mode="border", align_corners=False)
         return planes[0, 0], inside(grid, tuple(self.edited.shape))
 
-    def step(self, matrix: np.ndarray, near: float, similar: bool) -> tuple[np.ndarray, float]:
+    def step(self, matrix: np.ndarray, near: float, similar: bool, weights: Tensor | None) -> tuple[np.ndarray, float]:
         """One step of Gauss-Newton: (the better map, how far a corner moved, px). `near` is the least spread, Tukey's."""
         seen, shown = self.seen(matrix)
         residual = self.scene - seen
         both = (self.scene + seen) / 2  # ESM (Benhimane and Malis 2004): the mean of both gradients
         dy, dx = torch.gradient(both)
+        if weights is not None:
+            shown = shown & weights
         valid = residual[shown]
         if len(valid) < 64:
             return matrix, 0.0
@@ -109,10 +114,11 @@ class Level:
         linear = np.vstack([matrix, [0, 0, 1]]) @ np.vstack([change + np.eye(2, 3), [0, 0, 1]])
         return linear[:2], float(np.abs(change).sum(1).max() * self.half)
 
-    def refined(self, matrix: np.ndarray, steps: int, near: float = 0.15, similar: bool = False) -> np.ndarray:
+    def refined(self, matrix: np.ndarray, steps: int, near: float = 0.15, similar: bool = False, background: np.ndarray | None = None) -> np.ndarray:
         """The map after at most so many steps."""
+        weights = None if background is None else enlarged(background, self.size)
         for _ in range(steps):
-            matrix, moved = self.step(matrix, near, similar)
+            matrix, moved = self.step(matrix, near, similar, weights)
             if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < 0.05:
                 return np.full((2, 3), np.nan)
             if moved < 0.01:
@@ -128,12 +134,24 @@ class Level:
         spread = torch.from_numpy(self.spread)
         return block_means(torch.stack([spread, shown.float()])).numpy()[0] > TEXTURE
 
+    def alike(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(which blocks are met again, which have texture), [h,w] bool both."""
+        if not np.isfinite(matrix).all():
+            nowhere = np.zeros(block_means(self.scene[None]).shape[1:], bool)
+            return nowhere, nowhere
+        correlations, textured = self.blocks(matrix)
+        return (correlations > ALIKE) & textured, textured
+
     def score(self, matrix: np.ndarray) -> float:
         """The share of textured blocks that are met again."""
-        if not np.isfinite(matrix).all():
-            return -1.0
-        correlations, textured = self.blocks(matrix)
-        return float(((correlations > ALIKE) & textured).sum() / max(1, textured.sum()))
+        alike, textured = self.alike(matrix)
+        return float(alike.sum() / max(1, textured.sum()))
+
+
+def enlarged(blocks: np.ndarray, size: Size) -> Tensor:
+    """A mask of blocks [h,w] bool at another size."""
+    planes = torch.from_numpy(blocks)[None, None].float()
+    return F.interpolate(planes, size, mode="nearest")[0, 0] > 0.5
 
 
 def block_means(planes: Tensor) -> Tensor:
@@ -183,6 +201,11 @@ def bases(scene: Size, edited: Size) -> list[np.ndarray]:
     return [stretch, uniform(scene, edited, cover=True), uniform(scene, edited, cover=False)]
 
 
+def unaligned(scene: Size, edited: Size) -> Alignment:
+    """The edited picture brought to the scene's size and taken as it is."""
+    return Alignment(stretched(scene, edited), 1.0, True, False, np.ones((1, 1), bool))
+
+
 def align(scene: Tensor, edited: Tensor) -> Alignment:
     """The map from a scene [H,W,3] to its edited picture [h,w,3], both in 0..1 and of any size."""
     scene_light = luminance(scene)
@@ -205,9 +228,12 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
         if side >= longest:
             break
     best = candidates[0]
-    level = levels[min(2, len(levels) - 1)]
-    correlations, textured = level.blocks(best)
-    alike = (correlations > ALIKE) & textured
+    judge = levels[min(2, len(levels) - 1)]
+    alike, textured = judge.alike(best)
+    if alike.sum() >= ENOUGH_BLOCKS and alike.sum() < MOST_SHARE * textured.sum():
+        best = levels[-1].refined(best, 6, background=alike)
+        alike, textured = judge.alike(best)
     share = float(alike.sum() / max(1, textured.sum()))
     trusted = alike.sum() >= ENOUGH_BLOCKS and share >= ENOUGH_SHARE
-    return Alignment(best if trusted else options[0], share, bool(trusted))
+    blank = bool(textured.sum() < ENOUGH_BLOCKS)
+    return Alignment(best if trusted else options[0], share, bool(trusted), blank, alike)

@@ -7,33 +7,56 @@ at the finest an object is clear to its edge, at the coarsest a faint shadow sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 REFERENCE = 768  # px, longer side: lengths below are for pictures of this size
+SOFTNESS = (0.0, 0.5, 0.8, 1.1, 1.5, 2.0)  # px, how much an edit may have blurred all
 SCALES = (1.2, 2.5, 5.0, 9.0)  # px, sigma of the Gaussians that the difference is seen at
 FAINT = 3.0  # times the noise: part of a change
 CLEAR = 5.5  # a change
 FLOOR = (2.5 / 255, 1.6 / 255, 1.2 / 255, 1.0 / 255)  # the least noise, by scale
+MOST_NOISE = 8 / 255  # whatever the pair is like
 BINS = 12  # of texture
 SMALLEST = 10  # px, of a change's side
+LEAST_PART = 0.02  # of the largest part of an object
+UNLIKELY = 0.7  # times as clear: a change where the model did not look at the object
+LIKELY = 1.4  # and one where it did
+VISIBLE = 0.07  # of the brightness around: Weber's law
+VISIBLE_LEAST = 5 / 255
 
 
 @dataclass(frozen=True)
 class ChangeMap:
     """What changed where, all [H,W]."""
 
-    effect: np.ndarray  # bool: object, shadow, reflection
+    reach: np.ndarray  # bool: object, shadow and reflection, also where they are too faint to be seen
     objects: np.ndarray  # bool: what is not the scene in another light
-    clarity: np.ndarray  # how many times the noise the difference is, at the scale that shows it best
+    visibility: np.ndarray  # of the change, 1 where it begins to be seen
+
+
+def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """A picture [H,W] or [H,W,C], smoothed."""
+    sigmas = (sigma, sigma, 0)[: picture.ndim]
+    return np.asarray(ndimage.gaussian_filter(picture, sigmas, truncate=3.0)) if sigma else picture
+
+
+def softened(
+    scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, references: Sequence[np.ndarray]
+) -> np.ndarray:
+    """The scene [H,W,3] as blurred as the edit is where it changed nothing else, or what a VAE makes of it if nearer."""
+    options = [gaussian(scene, sigma) for sigma in SOFTNESS] + list(references)
+    costs = [float(np.mean(np.sqrt(np.abs(edited - option).max(-1)[usable]))) for option in options]
+    return options[int(np.argmin(costs))]
 
 
 def texture(scene: np.ndarray, unit: float) -> np.ndarray:
     """How much of a scene [H,W,3] is lost in a little blur, [H,W]."""
-    fine = np.abs(scene - ndimage.gaussian_filter(scene, (1.5 * unit, 1.5 * unit, 0))).max(-1)
-    return np.asarray(ndimage.gaussian_filter(ndimage.maximum_filter(fine, 3), 1.5 * unit))
+    fine = np.abs(scene - gaussian(scene, 1.5 * unit)).max(-1)
+    return gaussian(np.asarray(ndimage.maximum_filter(fine, 3)), 1.5 * unit)
 
 
 def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray, floor: float) -> np.ndarray:
@@ -44,7 +67,7 @@ def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray
     values = difference[usable]
     amounts = fineness[usable]
     if len(values) < 16 * BINS:
-        return np.full(difference.shape, floor, np.float32)
+        return (2 * floor + 0.5 * fineness).astype(np.float32)
     edges = np.quantile(amounts, np.linspace(0, 1, BINS + 1))
     bins = np.clip(np.searchsorted(edges, amounts, side="right") - 1, 0, BINS - 1)
     medians = np.array([np.median(values[bins == one]) if (bins == one).any() else np.nan for one in range(BINS)])
@@ -58,13 +81,13 @@ def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray
     ]
     slope = max(0.0, float(np.median(slopes))) if slopes else 0.0  # Theil and Sen
     offset = float(np.median(medians[known] - slope * centres[known]))
-    return np.maximum(floor, 1.2 * (offset + slope * fineness)).astype(np.float32)
+    return np.maximum(floor, 1.2 * (min(offset, MOST_NOISE) + min(slope, 1.0) * fineness)).astype(np.float32)
 
 
 def smoothed(difference: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
     """The signed difference [H,W,3] averaged over the pixels of `weight` [H,W], its size in the largest channel [H,W]."""
-    share = ndimage.gaussian_filter(weight, sigma)
-    total = ndimage.gaussian_filter(difference * weight[..., None], (sigma, sigma, 0))
+    share = gaussian(weight, sigma)
+    total = gaussian(difference * weight[..., None], sigma)
     mean = np.abs(total).max(-1) / np.maximum(share, 1e-3)
     return np.where(share > 0.05, mean, 0)
 
@@ -73,47 +96,89 @@ def connected(faint: np.ndarray, clear: np.ndarray, smallest: float) -> np.ndarr
     """The parts of `faint` that hold something clear and are at least so many px large in one direction."""
     labels = np.empty(faint.shape, np.int32)
     ndimage.label(faint, np.ones((3, 3)), output=labels)
-    kept = np.zeros(labels.max() + 1, bool)
-    for label, place in enumerate(ndimage.find_objects(labels), 1):
-        part = labels[place] == label
-        sure = part & clear[place]
-        kept[label] = part.sum() >= smallest**2 / 2 and sure.any()
+    sizes = np.bincount(labels.ravel())
+    sure = np.bincount(labels.ravel(), clear.ravel())
+    kept = (sizes >= smallest**2 / 2) & (sure > 0)
+    kept[0] = False
     return kept[labels]
 
 
-def change_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> ChangeMap:
-    """What is different in an edited picture that lies over its scene, both [H,W,3] in 0..1; `shown` [H,W] bool."""
+def without_holes(mask: np.ndarray, times: np.ndarray, smallest: float) -> np.ndarray:
+    """A mask with its holes filled that are small, or no calmer than noise."""
+    holes = np.asarray(ndimage.binary_fill_holes(mask)) & ~mask
+    labels = np.empty(mask.shape, np.int32)
+    ndimage.label(holes, output=labels)
+    sizes = np.maximum(np.bincount(labels.ravel()), 1)
+    mean = np.bincount(labels.ravel(), np.minimum(times, 10).ravel()) / sizes
+    filled = (sizes < smallest**2) | (mean > 1.5)
+    filled[0] = False
+    return mask | filled[labels]
+
+
+def disc(radius: float) -> np.ndarray:
+    reach = max(1, round(radius))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return x * x + y * y <= (reach + 0.3) ** 2
+
+
+def change_map(
+    edited: np.ndarray,
+    scene: np.ndarray,
+    shown: np.ndarray,
+    *,
+    background: np.ndarray | None = None,
+    references: Sequence[np.ndarray] = (),
+    sensitivity: float = 1.0,
+    relevance: np.ndarray | None = None,
+) -> ChangeMap:
+    """What is different in an edited picture that lies over its scene, both [H,W,3] in 0..1; `shown` [H,W] bool.
+
+    `background` [H,W] bool says by which pixels noise is judged, by default all; where it is empty, noise is taken to be
+    what a VAE of middling quality makes. `references` are pictures of the scene through a VAE, if known. What is `relevance`
+    [H,W] 0..1 to the model is found more easily, what is not less.
+    """
+    gain = sensitivity if relevance is None else sensitivity * (UNLIKELY + (LIKELY - UNLIKELY) * relevance)
+    judged = shown if background is None else shown & background
     unit = max(scene.shape[:2]) / REFERENCE
+    scene = softened(scene, edited, judged if judged.any() else shown, references)
     difference = edited - scene
     fineness = texture(scene, unit)
-    effect = np.zeros(scene.shape[:2], bool)
-    clarity = np.zeros(scene.shape[:2], np.float32)
-    for scale, floor in zip(SCALES, FLOOR, strict=True):
+    reach = np.zeros(scene.shape[:2], bool)
+    finest = np.zeros(scene.shape[:2], np.float32)
+    for number, (scale, floor) in enumerate(zip(SCALES, FLOOR, strict=True)):
         sigma = scale * unit
-        rest = (shown & ~ndimage.binary_dilation(effect, iterations=max(1, round(unit)))).astype(np.float32)
+        rest = (shown & ~ndimage.binary_dilation(reach, disc(unit))).astype(np.float32) if number else shown.astype(np.float32)
         size = smoothed(difference, rest, sigma)
         usable = rest > 0
-        noise = noise_level(size, fineness, usable, floor)
-        times = np.where(usable, size / noise, 0)
-        clarity = np.maximum(clarity, times)
+        noise = noise_level(size, fineness, usable & judged, floor)
+        times = np.where(usable, gain * size / noise, 0)
+        if not number:
+            finest = times
         found = connected(times > FAINT, times > CLEAR, SMALLEST * unit * max(1, scale / 2.5))
-        effect |= np.asarray(ndimage.binary_opening(found, iterations=max(1, round(scale * unit / 2))))
-    effect = np.asarray(ndimage.binary_fill_holes(ndimage.binary_closing(effect, iterations=max(1, round(2 * unit)))))
-    return ChangeMap(effect, objects_in(edited, scene, effect, unit), clarity)
+        reach |= np.asarray(ndimage.binary_opening(found, disc(scale * unit / 2)))
+    reach = np.asarray(ndimage.binary_closing(np.pad(reach, 8), disc(2 * unit)))[8:-8, 8:-8]
+    reach = without_holes(reach, finest, 4 * unit)
+    objects = objects_in(edited, scene, reach, fineness, judged, unit)
+    faint = smoothed(difference, (shown & ~objects).astype(np.float32), 3 * unit)
+    brightness = gaussian(scene.max(-1), 3 * unit)
+    visibility = np.where(objects, 1, sensitivity * faint / np.maximum(VISIBLE * brightness, VISIBLE_LEAST)) * reach
+    return ChangeMap(reach, objects, visibility)
 
 
-def objects_in(edited: np.ndarray, scene: np.ndarray, effect: np.ndarray, unit: float) -> np.ndarray:
+def objects_in(edited: np.ndarray, scene: np.ndarray, reach: np.ndarray, fineness: np.ndarray, judged: np.ndarray, unit: float) -> np.ndarray:
     """The part of an effect [H,W] bool that is not the scene darker or lighter."""
-    sigma = 2.5 * unit
-    numerator = ndimage.gaussian_filter(edited * scene, (sigma, sigma, 0))
-    denominator = ndimage.gaussian_filter(scene * scene, (sigma, sigma, 0)) + 1e-4
-    factors = numerator / denominator
-    factor = factors.mean(-1, keepdims=True)
-    rest = np.abs(edited - factor * scene).max(-1)
-    rest = ndimage.gaussian_filter(rest, 1.2 * unit)
-    inside = ~effect
-    limit = max(6 / 255, 3 * float(np.median(rest[inside])) if inside.any() else 0)
-    other = effect & ((rest > limit) | (factor[..., 0] > 1.15) | (factor[..., 0] < 0.25))
-    other = ndimage.binary_closing(other, iterations=max(1, round(3 * unit)))
-    other = ndimage.binary_opening(ndimage.binary_fill_holes(other), iterations=max(1, round(2 * unit)))
-    return np.asarray(other & effect)
+    sigma = 3 * unit
+    factor = gaussian((edited * scene).sum(-1), sigma) / (gaussian((scene * scene).sum(-1), sigma) + 1e-4)
+    rest = gaussian(np.abs(edited - factor[..., None] * scene).max(-1), 1.2 * unit)
+    noise = noise_level(rest, fineness, ~reach & judged, 2.5 / 255)
+    times = rest / noise
+    other = reach & ((times > 3) | (factor > 1.2) | (factor < 0.3))
+    other = ndimage.binary_opening(other, disc(unit))
+    other = ndimage.binary_closing(np.pad(other, 8), disc(3 * unit))[8:-8, 8:-8] & reach
+    other = ndimage.binary_opening(other, disc(1.5 * unit))
+    other |= np.asarray(ndimage.binary_fill_holes(other)) & reach
+    labels = np.empty(other.shape, np.int32)
+    ndimage.label(other, np.ones((3, 3)), output=labels)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= LEAST_PART * sizes.max())[labels] if sizes.any() else np.asarray(other)

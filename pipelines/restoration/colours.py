@@ -55,3 +55,13 @@ def recoloured(pixels: Tensor, matrix: np.ndarray) -> Tensor:
         return pixels
     weights = torch.from_numpy(matrix)
     return (pixels @ weights[:3] + pixels.square() @ weights[3:6] + weights[6]).clamp(0, 1)
+
+
+def colour_difference(one: Tensor, other: Tensor) -> float:
+    """The mean CIE76 delta E of colours [N,3] in 0..1 of sRGB; 0 where there are none."""
+    if not len(one):
+        return 0.0
+    from kornia.color import rgb_to_lab  # its package takes a second to import
+
+    first, second = rgb_to_lab(torch.stack([one, other]).clamp(0, 1).movedim(-1, 1)[..., None])
+    return float((first - second).square().sum(0).sqrt().mean())

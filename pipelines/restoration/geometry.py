@@ -60,9 +60,9 @@ def inside(grid: Tensor, edited: Size) -> Tensor:
 
 
 def seen_through(
-    matrix: np.ndarray, edited: Tensor, scene: Size, mode: str = "bicubic"
+    matrix: np.ndarray, edited: Tensor, scene: Size, *, where: Tensor | None = None
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """The edited picture [h,w,C] laid over a scene of this size, some rows at a time.
+    """The edited picture [h,w,C] laid over a scene of this size, some rows at a time; with `where` [H,W] only those in it.
 
     Each time: which rows, their pixels [rows,W,C], and which of them the edited picture shows [rows,W].
     """
@@ -70,12 +70,14 @@ def seen_through(
     size = tuple(edited.shape[:2])
     for top in range(0, scene[0], ROWS):
         count = min(ROWS, scene[0] - top)
+        if where is not None and not where[top : top + count].any():
+            continue
         grid = places(matrix, scene, size, top, count)
-        rows = F.grid_sample(planes, grid[None], mode=mode, padding_mode="border", align_corners=False)
+        rows = F.grid_sample(planes, grid[None], mode="bicubic", padding_mode="border", align_corners=False)
         yield slice(top, top + count), rows[0].movedim(0, -1), inside(grid, size)
 
 
-def laid_over(matrix: np.ndarray, edited: Tensor, scene: Size, mode: str = "bicubic") -> tuple[Tensor, Tensor]:
+def laid_over(matrix: np.ndarray, edited: Tensor, scene: Size) -> tuple[Tensor, Tensor]:
     """The edited picture [h,w,C] laid over a scene of this size [H,W,C], and which pixels it shows [H,W] bool."""
-    strips = list(seen_through(matrix, edited, scene, mode))
+    strips = list(seen_through(matrix, edited, scene))
     return torch.cat([pixels for _, pixels, _ in strips]), torch.cat([shown for _, _, shown in strips])

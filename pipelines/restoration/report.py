@@ -10,6 +10,7 @@ from .geometry import Size
 
 NOTHING = "nothing inserted: the edit is the scene again"
 UNMATCHED = "background not matched, so geometry and colours were left alone"
+BLANK = "too little texture to align by, so geometry was left alone"
 EVERYTHING = "nearly everything changed: little of the scene is left to restore"
 COPIED = "copy-paste: the object is the picture that was given, pixel by pixel"
 

@@ -1,8 +1,13 @@
-"""Give a scene back what an edit should not have touched: geometry and colour undone, all else bit for bit the scene's."""
+"""Give a scene back what an edit should not have touched: geometry and colour undone, all else bit for bit the scene's.
+
+Changes are looked for at a working size, the edit itself is laid over the scene at the scene's own, some rows at a time:
+of a large photograph no more is held than the scene, the edit, the result and their masks.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,18 +17,20 @@ from torch import Tensor
 
 from ..pictures.batches import paired
 from ..pictures.boxes import Box
-from ..pictures.checks import check_finite, check_pictures, rgb
+from ..pictures.checks import check_finite, check_pictures, mask_batch, rgb
 from ..pictures.masks import check_mask, mask_box
-from ..pictures.resizing import resize
-from .alignment import Alignment, align, bases
-from .change_map import change_map
-from .colours import UNTOUCHED, colour_map, recoloured
-from .geometry import laid_over, seen_through
-from .report import EVERYTHING, NOTHING, UNMATCHED, Report, motion
+from ..pictures.resizing import resize, resize_mask
+from .alignment import Alignment, align, enlarged, unaligned
+from .change_map import ChangeMap, change_map
+from .colours import UNTOUCHED, colour_difference, colour_map, recoloured
+from .geometry import Size, laid_over, seen_through
+from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 
 MASK_USES = ("limit", "force")
 WORKING = 1024  # px, longer side, at which changes are looked for
-FEATHER = 1 / 160  # of the longer side
+MOSTLY = 0.6  # of the texture: where less is met again, only that part says what noise and colours are
+FEATHER = 1 / 220  # of the longer side, around an object
+TAIL = (0.4, 1.4)  # the visibilities between which a shadow fades in
 EVERYWHERE = 0.7  # of the picture
 
 
@@ -33,10 +40,19 @@ class Restoration:
 
     images: Tensor  # [N,H,W,C] in 0..1
     effect: Tensor  # [N,H,W] in 0..1, how much of a pixel is the edit's; where it is 0 the pixel is the scene's
-    objects: Tensor  # [N,H,W] in 0..1, the effect without shadow and reflection
-    layers: Tensor  # [N,H,W,4], the object on transparent
-    boxes: list[Box | None]  # of the objects, or the effects where there is none
+    objects: Tensor  # [N,H,W] in 0..1, of the effect what is not the scene in another light
+    boxes: list[Box | None]  # of the objects, of the effects where there is none
     reports: list[Report]
+
+
+class _Settings(NamedTuple):
+    """What is the same for every picture of a batch."""
+
+    mask_use: str
+    align_geometry: bool
+    match_colour: bool
+    sensitivity: float
+    feather: int | None
 
 
 def restore(
@@ -47,102 +63,153 @@ def restore(
     mask_use: str = "limit",
     align_geometry: bool = True,
     match_colour: bool = True,
-    round_trip: Tensor | None = None,
-    prior: Tensor | None = None,
     sensitivity: float = 1.0,
     feather: int | None = None,
+    round_trip: Tensor | None = None,
+    relevance: Tensor | None = None,
 ) -> Restoration:
-    """Scenes [1|B,H,W,C] with what was put into them by edits [1|N,h,w,C] of any size, both in 0..1.
+    """Scenes [1|B,H,W,C] with what edits [1|N,h,w,C] of any size put into them, both in 0..1.
 
-    The restored picture is bit for bit the scene wherever the effect is 0. `mask` [1|N,H,W] limits the effect or, as
-    `mask_use` says, forces it to be the edit's. Raises ValueError for pictures that are none, NaN, infinity, and batches
-    that do not pair up.
+    Where the effect is 0 the restored picture is bit for bit the scene; alpha is the scene's. `mask` [1|N,H,W] limits
+    the effect, or with `mask_use` "force" is the edit's whatever it shows; an empty one counts as none. `sensitivity`
+    above 1 finds fainter changes, below 1 only clearer ones. `feather` is the width of an object's soft edge in px of the
+    scene, by default 1/220 of the longer side. `round_trip` [1|B,H,W,3] is what the edit's VAE alone makes of the scene.
+    `relevance` [1|N,H,W] in 0..1 says where the model looked at the object.
+
+    Raises ValueError for pictures that are none, values that are not finite, masks of another size than the scene's,
+    batches that do not pair up and settings out of range.
     """
-    for pictures, noun in ((scene, "The scene"), (edited, "The edited picture")):
-        check_pictures(pictures, noun)
-        if 0 in pictures.shape:
-            raise ValueError(f"{noun} is empty: {tuple(pictures.shape)}.")
-        check_finite(pictures, noun)
+    scene, edited = (_checked(scene, "The scene"), _checked(edited, "The edited picture"))
     if mask_use not in MASK_USES:
         raise ValueError(f"Unknown use of the mask '{mask_use}'; use {', '.join(MASK_USES)}.")
-    masks = None if mask is None else check_mask(mask, *scene.shape[1:3])
-    count = paired(scenes=len(scene), edits=len(edited), masks=1 if masks is None else len(masks))
+    if not 0 < sensitivity < float("inf"):
+        raise ValueError(f"The sensitivity must be above 0; got {sensitivity}.")
+    if feather is not None and feather < 0:
+        raise ValueError(f"feather must be 0 px or more; got {feather}.")
+    size = tuple(scene.shape[1:3])
+    masks = None if mask is None or not mask.any() else check_mask(mask, *size).clamp(0, 1)
+    relevances = None if relevance is None else resize_mask(mask_batch(relevance), size[1], size[0])
+    trips = None if round_trip is None else resize(_checked(round_trip, "The round trip"), size[1], size[0])
+    counts = {"masks": masks, "relevances": relevances, "round trips": trips}
+    others = {kind: len(batch) for kind, batch in counts.items() if batch is not None}
+    count = paired(scenes=len(scene), edits=len(edited), **others)
 
-    def of(batch: Tensor | None, number: int) -> Tensor | None:
-        return None if batch is None else batch[number if len(batch) > 1 else 0]
-
-    images = scene.expand(count, *scene.shape[1:3], max(3, scene.shape[3])).clone()
-    parts = [
-        _restore_one(
-            images[number],
-            of(rgb(edited), number),
-            mask=of(masks, number),
-            mask_use=mask_use,
-            align_geometry=align_geometry,
-            match_colour=match_colour,
-            round_trip=of(round_trip, number),
-            feather=feather,
+    settings = _Settings(mask_use, align_geometry, match_colour, sensitivity, feather)
+    images = scene.expand(count, *size, max(3, scene.shape[3])).clone(memory_format=torch.contiguous_format)
+    effects = torch.zeros(count, *size)
+    objects = torch.zeros(count, *size)
+    reports = []
+    for number in range(count):
+        mask, relevance, trip = (
+            None if batch is None else batch[number if len(batch) > 1 else 0] for batch in (masks, relevances, trips)
         )
-        for number in range(count)
-    ]
-    effects = torch.stack([effect for effect, _, _ in parts])
-    objects = torch.stack([one for _, one, _ in parts])
-    boxes = [mask_box(one) or mask_box(effect) for one, effect in zip(objects, effects, strict=True)]
-    layers = torch.cat([images[..., :3].float(), objects[..., None]], -1)
-    return Restoration(images, effects, objects, layers, boxes, [report for _, _, report in parts])
+        edit = rgb(edited)[number if len(edited) > 1 else 0].float()
+        found = _found(images[number, ..., :3].float(), edit, settings, relevance=relevance, round_trip=trip)
+        opacity, solid = _masks(found, size, settings, mask)
+        effects[number] = opacity
+        objects[number] = solid
+        _put_in(images[number], edit, found, opacity)
+        reports.append(_report(found, size, tuple(edit.shape[:2]), opacity))
+    boxes = [mask_box(one) or mask_box(effect, 1 / 255) for one, effect in zip(objects, effects, strict=True)]
+    return Restoration(images, effects, objects, boxes, reports)
 
 
-def _restore_one(
-    image: Tensor, edited: Tensor, *, mask, mask_use: str, align_geometry: bool, match_colour: bool, round_trip, feather
-) -> tuple[Tensor, Tensor, Report]:
-    """Write the edit into a copy of the scene [H,W,C]; (effect, object, report)."""
-    size = tuple(image.shape[:2])
-    base = bases(size, tuple(edited.shape[:2]))[0]
-    scene_pixels = image[..., :3].float()
-    alignment = align(scene_pixels, edited) if align_geometry else Alignment(base, 1.0, True)
+def _checked(pictures: Tensor, noun: str) -> Tensor:
+    check_pictures(pictures, noun)
+    if 0 in pictures.shape:
+        raise ValueError(f"{noun} is empty: {tuple(pictures.shape)}.")
+    check_finite(pictures, noun)
+    return pictures
+
+
+class _Found(NamedTuple):
+    """What was found out about one edit, at the working size."""
+
+    alignment: Alignment
+    colours: np.ndarray
+    changes: ChangeMap
+    shown: np.ndarray  # [h,w] bool
+    difference: float  # of colours, outside the effect
+
+
+def _found(
+    scene: Tensor, edited: Tensor, settings: _Settings, *, relevance: Tensor | None, round_trip: Tensor | None
+) -> _Found:
+    """What an edit [h,w,3] did to a scene [H,W,3]."""
+    size = tuple(scene.shape[:2])
+    alignment = align(scene, edited) if settings.align_geometry else unaligned(size, tuple(edited.shape[:2]))
     scale = min(1.0, WORKING / max(size))
     working = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    small_scene = resize(scene_pixels[None], working[1], working[0])[0]
-    small_edit, shown = laid_over(alignment.matrix, _reduced(edited, alignment.matrix, working), working)
+    small = resize(scene[None], working[1], working[0])[0]
+    raw, shown_pixels = laid_over(alignment.matrix, _reduced(edited, alignment.matrix, working), working)
+    shown = shown_pixels.numpy()
+    background = None
+    if alignment.trusted and alignment.matched < MOSTLY:
+        background = enlarged(alignment.background, working).numpy()
+    elif not alignment.trusted and not alignment.blank:
+        background = np.zeros(working, bool)
     colours = UNTOUCHED
-    if match_colour and alignment.trusted:
-        colours = colour_map(small_edit.numpy(), small_scene.numpy(), shown.numpy())
-    matched_edit = recoloured(small_edit, colours)
-    changes = change_map(matched_edit.numpy(), small_scene.numpy(), shown.numpy())
-    opacity = feathered(changes.effect, shown.numpy(), (feather or FEATHER * max(size)) * scale)
-    effect = _enlarged(torch.from_numpy(opacity), size)
-    objects = _enlarged(torch.from_numpy(changes.objects.astype(np.float32)), size)
-    if mask is not None:
-        effect = effect * mask if mask_use == "limit" else torch.maximum(effect, mask)
-        objects = objects * mask if mask_use == "limit" else objects
-    for rows, pixels, _ in seen_through(alignment.matrix, _reduced(edited, alignment.matrix, size), size):
-        share = effect[rows, :, None]
-        target = image[rows][..., :3]
-        mixed = torch.lerp(target.float(), recoloured(pixels, colours), share).clamp(0, 1)
-        target.copy_(torch.where(share > 0, mixed.to(target.dtype), target))
-    outside = torch.from_numpy(~(opacity > 0)) & shown
-    verdicts = []
-    if not alignment.trusted:
-        verdicts.append(UNMATCHED)
-    if not effect.any():
-        verdicts.append(NOTHING)
-    elif (effect > 0).float().mean() > EVERYWHERE:
-        verdicts.append(EVERYTHING)
-    shift, zoom, turn = motion(alignment.matrix, size, base)
-    report = Report(
-        identical=float((effect == 0).float().mean()),
-        changed=float((effect > 0.5).float().mean()),
-        shift=shift,
-        zoom=zoom,
-        turn=turn,
-        matched=alignment.matched,
-        colour_difference=_colour_difference(small_edit[outside], small_scene[outside]),
-        verdicts=tuple(verdicts),
+    if settings.match_colour and (alignment.trusted or alignment.blank):
+        colours = colour_map(raw.numpy(), small.numpy(), shown if background is None else shown & background)
+    trips = [] if round_trip is None else [resize(round_trip[None].float(), working[1], working[0])[0].numpy()]
+    changes = change_map(
+        recoloured(raw, colours).numpy(),
+        small.numpy(),
+        shown,
+        background=background,
+        references=trips,
+        sensitivity=settings.sensitivity,
+        relevance=None if relevance is None else resize_mask(relevance[None], working[1], working[0])[0].numpy(),
     )
-    return effect, objects, report
+    outside = torch.from_numpy(shown & ~changes.reach)
+    return _Found(alignment, colours, changes, shown, colour_difference(raw[outside], small[outside]))
 
 
-def _reduced(edited: Tensor, matrix: np.ndarray, size: tuple[int, int]) -> Tensor:
+def _masks(found: _Found, size: Size, settings: _Settings, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(opacity [H,W] of the edit, that of its object) in a picture of this size."""
+    changes = found.changes
+    unit = max(changes.reach.shape) / max(size)
+    feather = FEATHER * max(changes.reach.shape) if settings.feather is None else settings.feather * unit
+    faint, clear = TAIL
+    tail = smoothstep((changes.visibility - faint) / (clear - faint)) * rim(changes.reach, feather)
+    opacity = torch.from_numpy(np.maximum(tail, rim(changes.objects, feather)) * found.shown)
+    solid = torch.from_numpy(rim(changes.objects, 2) * found.shown)
+    opacity, solid = (_fitted(plane.float(), size) for plane in (opacity, solid))
+    if mask is None:
+        return opacity, solid
+    if settings.mask_use == "force":
+        return torch.maximum(opacity, mask), solid
+    return opacity * mask, solid * mask
+
+
+def smoothstep(values: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, and smooth between."""
+    clipped = np.clip(values, 0, 1)
+    return clipped * clipped * (3 - 2 * clipped)
+
+
+def rim(mask: np.ndarray, feather: float) -> np.ndarray:
+    """The opacity [H,W] of a mask [H,W] bool with a soft edge of so many px: 1 from one px inside, then falling."""
+    if not mask.any():
+        return np.zeros(mask.shape, np.float32)
+    outside = np.asarray(ndimage.distance_transform_edt(~mask)) - 0.5
+    inside = np.asarray(ndimage.distance_transform_edt(mask)) - 0.5
+    distance = np.where(mask, -inside, outside)
+    return smoothstep((feather - 1 - distance) / max(feather, 0.5)).astype(np.float32)
+
+
+def _put_in(image: Tensor, edited: Tensor, found: _Found, opacity: Tensor) -> None:
+    """Write an edit [h,w,3] into a copy of its scene [H,W,C] where the opacity [H,W] is above 0."""
+    size = tuple(image.shape[:2])
+    matrix = found.alignment.matrix
+    for rows, pixels, _ in seen_through(matrix, _reduced(edited, matrix, size), size, where=opacity > 0):
+        share = opacity[rows, :, None]
+        target = image[rows][..., :3]
+        mixed = torch.lerp(target.float(), recoloured(pixels.clamp(0, 1), found.colours), share)
+        target.copy_(torch.where(share > 0, mixed.to(target.dtype), target))
+
+
+def _reduced(edited: Tensor, matrix: np.ndarray, size: Size) -> Tensor:
     """The edited picture [h,w,3] no larger than it will be seen, so that nothing aliases."""
     ratio = max(edited.shape[:2]) * float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))) / max(size)
     if ratio < 1.15:
@@ -151,28 +218,29 @@ def _reduced(edited: Tensor, matrix: np.ndarray, size: tuple[int, int]) -> Tenso
     return resize(edited[None], max(1, round(width / ratio)), max(1, round(height / ratio)))[0]
 
 
-def _enlarged(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask [h,w] at the scene's size."""
-    if tuple(mask.shape) == size:
-        return mask
-    return F.interpolate(mask[None, None], size, mode="bilinear")[0, 0]
+def _fitted(mask: Tensor, size: Size) -> Tensor:
+    """A mask [h,w] at another size."""
+    return mask if tuple(mask.shape) == size else F.interpolate(mask[None, None], size, mode="bilinear")[0, 0]
 
 
-def feathered(effect: np.ndarray, shown: np.ndarray, feather: float) -> np.ndarray:
-    """Opacity [H,W]: 1 on the effect, falling to 0 over so many px around it, 0 where the edit shows nothing."""
-    if not effect.any():
-        return np.zeros(effect.shape, np.float32)
-    distance = np.asarray(ndimage.distance_transform_edt(~effect))
-    ramp = np.clip(1 - distance / (feather + 1), 0, 1)
-    return (ramp * ramp * (3 - 2 * ramp) * shown).astype(np.float32)
-
-
-def _colour_difference(edited: Tensor, scene: Tensor) -> float:
-    """Mean CIE76 delta E of colours [N,3] in 0..1 of sRGB."""
-    if not len(edited):
-        return 0.0
-    from kornia.color import rgb_to_lab
-
-    both = torch.stack([edited, scene]).clamp(0, 1)
-    lab = rgb_to_lab(both.movedim(-1, 1)[..., None])[..., 0]
-    return float((lab[0] - lab[1]).square().sum(0).sqrt().mean())
+def _report(found: _Found, size: Size, edited: Size, opacity: Tensor) -> Report:
+    alignment = found.alignment
+    verdicts = []
+    if not alignment.trusted:
+        verdicts.append(BLANK if alignment.blank else UNMATCHED)
+    changed = float((opacity > 0).float().mean())
+    if not changed:
+        verdicts.append(NOTHING)
+    elif changed > EVERYWHERE:
+        verdicts.append(EVERYTHING)
+    shift, zoom, turn = motion(alignment.matrix, size, unaligned(size, edited).matrix)
+    return Report(
+        identical=1 - changed,
+        changed=float((opacity > 0.5).float().mean()),
+        shift=shift,
+        zoom=zoom,
+        turn=turn,
+        matched=alignment.matched,
+        colour_difference=found.difference,
+        verdicts=tuple(verdicts),
+    )

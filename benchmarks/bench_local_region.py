@@ -65,7 +65,7 @@ class Insertions:
         middle = scene.shape[1] // 2 - 64
         box = dict(x=middle, y=middle, width=128, height=128)
         settings = dict(expansion=0.5, working_size=self.working_size, regions="together")
-        crop, _, region = self.node("LocalRegionCrop", image=scene, **settings, **box)
+        crop, _, region, _ = self.node("LocalRegionCrop", image=scene, **settings, **box)
         edited = self.whole(crop)
         pasting = dict(feather=16, colour_match=0.0, area="changes")
         return self.node("LocalRegionPaste", local_region=region, image=edited, **pasting)

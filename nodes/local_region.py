@@ -5,8 +5,9 @@ from comfy_api.latest import io
 from ..pipelines.local_region.cutting import cut
 from ..pipelines.local_region.pasting import AREAS, paste
 from ..pipelines.local_region.windows import CHOICES, SHAPES
-from ..pipelines.pictures.boxes import corners
-from .sockets import LocalRegionType, box_inputs
+from ..pipelines.pictures.boxes import corners, to_bounding_boxes
+from ..pipelines.pictures.masks import chosen_places
+from .sockets import LocalRegionType, bounding_box_input, box_inputs
 
 
 class LocalRegionCrop(io.ComfyNode):
@@ -44,8 +45,13 @@ class LocalRegionCrop(io.ComfyNode):
                     default="together",
                     tooltip="All that is masked together; each connected region for itself, as a batch; or only one.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="Where to cut, and what the crop's mask is made of."),
-                *box_inputs(0, "of a box, px. Without a mask it is the region; with one, only what lies in it counts."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where to cut, and what the crop's mask is made of; it replaces x, y, width, height. An "
+                    "unpainted mask counts as none.",
+                ),
+                *box_inputs(0, "of a box, px; not used with a mask or a bounding box."),
                 io.Int.Input(
                     "index",
                     default=0,
@@ -71,11 +77,18 @@ class LocalRegionCrop(io.ComfyNode):
                     advanced=True,
                     tooltip="The crop's shape: square, as the expanded box comes, or the scene's.",
                 ),
+                bounding_box_input(
+                    "Boxes from the host's box canvas or a detector; they replace x, y, width, height. With a mask "
+                    "too, only what is masked within them counts."
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="crop"),
-                io.Mask.Output(display_name="crop_mask"),
-                LocalRegionType.Output(display_name="local_region"),
+                io.Image.Output(display_name="crop", tooltip="What the model is to see; one for each region."),
+                io.Mask.Output(display_name="crop_mask", tooltip="The mask, or the filled box, in the crop."),
+                LocalRegionType.Output(display_name="local_region", tooltip="For Local Region Paste."),
+                io.BoundingBox.Output(
+                    display_name="bounding_box", tooltip="The box in the scene around what is masked; of each region."
+                ),
             ],
         )
 
@@ -94,12 +107,14 @@ class LocalRegionCrop(io.ComfyNode):
         index=0,
         minimum=32,
         shape="square",
+        bounding_box=None,
     ) -> io.NodeOutput:
         box = corners(x, y, width, height) if width and height else None
+        mask, boxes = chosen_places(image, mask, bounding_box, box)
         region, crop_mask = cut(
             image,
             mask,
-            box,
+            boxes,
             expansion=expansion,
             minimum=minimum,
             shape=shape,
@@ -107,7 +122,7 @@ class LocalRegionCrop(io.ComfyNode):
             choice=regions,
             index=index,
         )
-        return io.NodeOutput(region.crops, crop_mask, region)
+        return io.NodeOutput(region.crops, crop_mask, region, to_bounding_boxes(region.boxes))
 
 
 class LocalRegionPaste(io.ComfyNode):

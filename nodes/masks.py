@@ -4,8 +4,8 @@ from comfy_api.latest import io
 
 from ..pipelines.pictures.arbitrary_masks import JITTER, SAMPLES, SHARE, arbitrary_masks
 from ..pipelines.pictures.boxes import corners
-from ..pipelines.pictures.masks import box_mask, mask_boxes
-from .sockets import box_inputs, seed_input
+from ..pipelines.pictures.masks import boxes_mask, chosen_places, masks_to_boxes
+from .sockets import bounding_box_input, box_inputs, seed_input
 
 
 class BoxToMask(io.ComfyNode):
@@ -15,18 +15,22 @@ class BoxToMask(io.ComfyNode):
             node_id="BoxToMask",
             display_name="Box to Mask",
             category="visual insertion",
-            description="A filled box as a mask of a picture's size.",
+            description="A filled box, or several, as a mask of a picture's size.",
             search_aliases=["rectangle mask", "bounding box mask", "bbox to mask"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture whose size the mask takes."),
                 *box_inputs(256, "of the box, px; what lies outside the picture is cut off."),
+                bounding_box_input("Boxes from the host's box canvas or a detector; they replace x, y, width, height."),
             ],
-            outputs=[io.Mask.Output(display_name="mask")],
+            outputs=[
+                io.Mask.Output(display_name="mask", tooltip="1 in the boxes, 0 elsewhere; of the picture's size.")
+            ],
         )
 
     @classmethod
-    def execute(cls, image, x=0, y=0, width=256, height=256) -> io.NodeOutput:
-        return io.NodeOutput(box_mask(corners(x, y, width, height), *image.shape[1:3])[None].float())
+    def execute(cls, image, x=0, y=0, width=256, height=256, bounding_box=None) -> io.NodeOutput:
+        _, boxes = chosen_places(image, None, bounding_box, corners(x, y, width, height))
+        return io.NodeOutput(boxes_mask(boxes, *image.shape[1:3]).float())
 
 
 class ArbitraryMask(io.ComfyNode):
@@ -41,8 +45,12 @@ class ArbitraryMask(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The picture whose size the mask takes."),
                 seed_input("Another seed, another shape."),
-                io.Mask.Input("mask", optional=True, tooltip="Its bounding box is used, and the widgets' box is not."),
-                *box_inputs(256, "of the box, px; not used with a mask."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Its bounding box replaces x, y, width, height. An unpainted mask counts as none.",
+                ),
+                *box_inputs(256, "of the box, px; not used with a mask or a bounding box."),
                 io.Float.Input(
                     "extension",
                     default=SHARE,
@@ -71,8 +79,14 @@ class ArbitraryMask(io.ComfyNode):
                     advanced=True,
                     tooltip="How far a point may be off its curve, px. The default suits pictures of 512 px.",
                 ),
+                bounding_box_input(
+                    "Boxes from the host's box canvas or a detector, a shape around each; they replace x, y, width, "
+                    "height. With a mask too, the box is that of what is masked within them."
+                ),
             ],
-            outputs=[io.Mask.Output(display_name="mask")],
+            outputs=[
+                io.Mask.Output(display_name="mask", tooltip="1 in the shape, 0 elsewhere; of the picture's size.")
+            ],
         )
 
     @classmethod
@@ -88,8 +102,10 @@ class ArbitraryMask(io.ComfyNode):
         extension=SHARE,
         samples=SAMPLES,
         jitter=JITTER,
+        bounding_box=None,
     ) -> io.NodeOutput:
         size = image.shape[1:3]
-        boxes = [corners(x, y, width, height)] if mask is None else mask_boxes(mask, *size)
+        mask, boxes = chosen_places(image, mask, bounding_box, corners(x, y, width, height))
+        boxes = boxes if mask is None else masks_to_boxes(mask, boxes, *size)
         masks = arbitrary_masks(boxes, *size, seed=seed, samples=samples, jitter=jitter, extension=extension)
         return io.NodeOutput(masks)

@@ -34,6 +34,13 @@ def box_inputs(side: int, what: str) -> list[io.Input]:
     ]
 
 
+def bounding_box_input(tooltip: str) -> io.Input:
+    """The host's own boxes; only by a connection, the widgets of a box are `box_inputs`."""
+    box = io.BoundingBox.Input("bounding_box", optional=True, force_input=True, tooltip=tooltip)
+    box.default = None  # the host's own box at the upper left corner stands for no connection
+    return box
+
+
 def framing_input(tooltip: str) -> io.Input:
     """How an object's picture becomes the encoder's square."""
     return io.Combo.Input("framing", options=list(FRAMINGS), default="squash", optional=True, tooltip=tooltip)

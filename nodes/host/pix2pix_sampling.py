@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...pipelines.pictures.batches import paired
 from ...pipelines.pictures.checks import check_result
-from ...pipelines.pictures.masks import check_mask, touched_cells
+from ...pipelines.pictures.masks import optional_mask, touched_cells
 from ...pipelines.pictures.scene import CELL, check_scene, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
 from ...pipelines.weights.layouts import kind_of
@@ -22,13 +22,14 @@ def prepare(
 ):
     """(guider, LATENT) for scenes [B,H,W,C] in 0..1 and masks [B,H,W] or [H,W] of where the object may appear.
 
-    The latent starts empty, or with the scene where the noise must not hide it: under a mask, or at denoise < 1.
+    An unpainted mask counts as none. The latent starts empty, or with the scene where the noise must not hide it:
+    under a mask, or at denoise < 1.
     Raises ValueError for parts that do not belong together, unusable scenes and masks, and batches that do not pair up.
     """
     _check_model(model)
     check_contexts(model, positive=positive, negative=negative)
     scene = check_scene(scene)
-    mask = None if mask is None else check_mask(mask, *scene.shape[1:3]).clamp(0, 1)
+    mask = optional_mask(mask, *scene.shape[1:3])
     count = paired(
         "Several pictures of one object are joined with views = average or concatenate.",
         scenes=len(scene),

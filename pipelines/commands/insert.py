@@ -29,7 +29,7 @@ def register(subparsers: Any) -> None:
     add("--embedding-optimizer", type=Path, metavar="FILE", help="default: the one in the models' folder")
     add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision; default: the one in the models' folder")
     add("--detail-encoder", type=Path, metavar="FOLDER", help="DINOv2; for optimizers trained with a second encoder")
-    where = "white where the object may appear, of the scene's size: latent cells outside stay the scene's"
+    where = "white where the object may appear, of the scene's size; a black one counts as none"
     add("--mask", type=Path, metavar="FILE", help=where)
     add("--denoise", type=float, default=1.0, metavar="X", help="below 1 the run starts from the noised scene")
     add("--object-scale", type=float, metavar="X", help="how strongly the object is wanted (default: the models')")
@@ -43,15 +43,14 @@ def register(subparsers: Any) -> None:
 def insert(args: Namespace) -> None:
     """Insert and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
     from ..pictures.files import mask_tensor, pil_pictures, save_picture
-    from ..pictures.masks import check_mask
+    from ..pictures.masks import optional_mask
     from ..pictures.opening import open_picture
     from ..pictures.scene import with_alpha
 
     scene_picture, scene = _scenes.open_scene(args)
     object_picture, object_mask = _scenes.open_object(args.object, args.object_mask)
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
-    if mask is not None:
-        check_mask(mask, *scene.shape[1:3])  # before gigabytes are read
+    mask = optional_mask(mask, *scene.shape[1:3])  # before gigabytes are read
     box = _scenes.box_of(args.box) if args.box else None
 
     from transformers.utils.logging import disable_progress_bar

@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..pictures.boxes import Box, corners, moved, slices
-from ..pictures.masks import PAINTED, mask_box, touched_cells
+from ..pictures.masks import PAINTED, boxes_mask, mask_box, touched_cells
 from ..pictures.scene import CELL  # sides are multiples of it, and strokes this near to each other are one region
 
 LARGEST = 8192  # px, of a crop as a model sees it
@@ -82,8 +82,6 @@ def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
     Raises ValueError for a mask of nothing but faint values, more than `MOST` regions to cut, an index there is no
     region for, or another choice.
     """
-    if choice not in CHOICES:
-        raise ValueError(f"Unknown choice of regions '{choice}'; use {', '.join(CHOICES)}.")
     box = mask_box(mask, PAINTED)
     if box is None:
         raise ValueError(
@@ -91,7 +89,13 @@ def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
         )
     if choice == "together":
         return [Region(box, mask[slices(box)])]
-    regions = separate(mask)
+    return _chosen(separate(mask), choice, index)
+
+
+def _chosen(regions: list[Region], choice: str, index: int) -> list[Region]:
+    """Each of the regions, or only number `index`."""
+    if choice not in CHOICES:
+        raise ValueError(f"Unknown choice of regions '{choice}'; use {', '.join(CHOICES)}.")
     if choice == "each":
         if len(regions) > MOST:
             raise ValueError(
@@ -102,6 +106,22 @@ def choose(mask: Tensor, choice: str, index: int = 0) -> list[Region]:
     if not 0 <= index < len(regions):
         raise ValueError(f"There is no region {index}: the mask has {len(regions)}, counted from 0, the largest first.")
     return [regions[index]]
+
+
+def choose_boxes(boxes: Sequence[Box], choice: str, index: int = 0) -> list[Region]:
+    """`choose` of boxes that lie in a picture, each a region of its own even where they touch; the largest first.
+
+    Raises ValueError for what `choose` refuses.
+    """
+    if choice == "together":
+        left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+        right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
+        inside = [moved(box, -left, -top) for box in boxes]
+        mask = boxes_mask([inside], bottom - top, right - left)[0]
+        return [Region((left, top, right, bottom), mask.float())]
+    sizes = [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
+    regions = [Region(box, torch.ones(height, width)) for box, (width, height) in zip(boxes, sizes, strict=True)]
+    return _chosen(sorted(regions, key=lambda region: -region.mask.numel()), choice, index)
 
 
 def window_size(box: Box, expansion: float, minimum: int, aspect: float | None) -> tuple[int, int]:

@@ -5,12 +5,10 @@ Masks are bool [H,W], True where the picture may change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Generator, Tensor
 
-from .boxes import Box, clip_box
+from .boxes import Box, Boxes, clip_box
 
 SAMPLES, JITTER, SHARE = 18, 5, 0.4  # of Paint by Example, as its authors' code has them
 
@@ -89,7 +87,7 @@ def arbitrary_mask(
 
 
 def arbitrary_masks(
-    boxes: Sequence[Box | None],
+    boxes: Boxes,
     height: int,
     width: int,
     *,
@@ -100,15 +98,13 @@ def arbitrary_masks(
 ) -> Tensor:
     """Masks [B,H,W] float32, 0 or 1, of an arbitrary shape around each box, drawn one after the other from one seed.
 
-    No box makes an empty mask. `extension` is the `share` of `extended_box`. Raises ValueError for what
-    `arbitrary_mask` refuses.
+    Several boxes of a picture make one mask, and none an empty one. `extension` is the `share` of `extended_box`.
+    Raises ValueError for what `arbitrary_mask` refuses.
     """
     generator = Generator().manual_seed(seed)
-    masks = []
-    for box in boxes:
-        if box is None:
-            masks.append(torch.zeros(height, width, dtype=torch.bool))
-            continue
-        extended = extended_box(box, height, width, generator, share=extension)
-        masks.append(arbitrary_mask(box, height, width, generator, samples=samples, jitter=jitter, extended=extended))
-    return torch.stack(masks).float()
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    for mask, own in zip(masks, boxes, strict=True):
+        for box in own:
+            extended = extended_box(box, height, width, generator, share=extension)
+            mask |= arbitrary_mask(box, height, width, generator, samples=samples, jitter=jitter, extended=extended)
+    return masks.float()

@@ -1,8 +1,19 @@
-"""Boxes in pictures: (x0, y0, x1, y1) in px, the far sides exclusive."""
+"""Boxes in pictures: (x0, y0, x1, y1) in px, the far sides exclusive; and as the host's BOUNDING_BOX, both ways.
+
+The host's nodes hand over one table of x, y, width and height (its own box widget), a list of tables (the same boxes
+for every picture), or a list of such lists, one for each picture (its box canvas, SAM 3, RT-DETR); detectors in floats.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil, floor, isfinite
+from numbers import Real
+from typing import Any
+
 Box = tuple[int, int, int, int]
+Boxes = Sequence[Sequence[Box]]  # those of each picture, which may be none
+SIDES = ("x", "y", "width", "height")
 
 
 def corners(x: int, y: int, width: int, height: int) -> Box:
@@ -38,3 +49,46 @@ def clip_box(box: Box, height: int, width: int) -> Box:
             "Move it inside, and give it a width and a height of 1 px or more."
         )
     return inside
+
+
+def outer_box(table: Any, height: int, width: int) -> Box:
+    """One table of the host's BOUNDING_BOX as the whole pixels of a picture that it touches.
+
+    Raises ValueError for another thing than a table of four finite numbers, no width or height, or a box outside.
+    """
+    numbers = [table.get(side) for side in SIDES] if isinstance(table, dict) else [None]
+    if not all(isinstance(number, Real) for number in numbers):
+        raise ValueError(
+            f"A bounding box must be a table of x, y, width and height, each a number; got {str(table)[:80]}. Connect "
+            "a node that gives the host's BOUNDING_BOX."
+        )
+    x, y, box_width, box_height = numbers
+    if not (isfinite(x) and isfinite(y) and 0 < box_width < float("inf") and 0 < box_height < float("inf")):
+        raise ValueError(
+            f"The bounding box at ({x:g}, {y:g}) of {box_width:g}x{box_height:g} px is none: its numbers must be "
+            "finite, its width and height above 0."
+        )
+    return clip_box((floor(x), floor(y), ceil(x + box_width), ceil(y + box_height)), height, width)
+
+
+def from_bounding_boxes(value: Any, height: int, width: int) -> list[list[Box]]:
+    """The host's BOUNDING_BOX in any form as the boxes of each picture of `height` x `width` px.
+
+    Floats are rounded outwards, what lies outside a picture is cut off. One list stands for every picture; a picture
+    among several may have no box. Raises ValueError for what `outer_box` refuses, and where no picture has a box.
+    """
+    pictures = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(tables, (list, tuple)) for tables in pictures):
+        pictures = [pictures]
+    if not any(pictures):
+        raise ValueError(
+            "The connected bounding boxes are none: nothing was drawn, or nothing detected. Draw a box, lower the "
+            "detector's threshold, or disconnect them."
+        )
+    return [[outer_box(table, height, width) for table in tables] for tables in pictures]
+
+
+def to_bounding_boxes(boxes: Boxes) -> dict[str, int] | list[list[dict[str, int]]]:
+    """The boxes of each picture as the host's BOUNDING_BOX: a single one as its table, otherwise a list per picture."""
+    tables = [[dict(zip(SIDES, (x0, y0, x1 - x0, y1 - y0), strict=True)) for x0, y0, x1, y1 in one] for one in boxes]
+    return tables[0][0] if [len(one) for one in tables] == [1] else tables

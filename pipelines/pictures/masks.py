@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .boxes import Box, clip_box, slices
+from .batches import paired
+from .boxes import Box, Boxes, clip_box, from_bounding_boxes, slices
 from .checks import check_finite, check_size, mask_batch
 
 LOG = logging.getLogger(__name__)
@@ -26,9 +27,67 @@ def box_mask(box: Box, height: int, width: int) -> Tensor:
 
     Raises ValueError when nothing lies inside.
     """
-    mask = torch.zeros(height, width, dtype=torch.bool)
-    mask[slices(clip_box(box, height, width))] = True
-    return mask
+    return boxes_mask([[box]], height, width)[0]
+
+
+def boxes_mask(boxes: Boxes, height: int, width: int) -> Tensor:
+    """The masks [N,H,W] bool of the filled boxes of each picture, all False for one without.
+
+    Raises ValueError for a box of which nothing lies inside.
+    """
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    for mask, own in zip(masks, boxes, strict=True):
+        for box in own:
+            mask[slices(clip_box(box, height, width))] = True
+    return masks
+
+
+def painted_mask(mask: Tensor | None) -> Tensor | None:
+    """The mask as it is, or None where nothing is painted: an unpainted mask of any size counts as no mask.
+
+    Load Image always gives one: what was painted in its editor, otherwise black, of 64x64 px where the file has no
+    alpha. NaN is something painted, and refused where the mask is read.
+    """
+    return mask if mask is not None and mask.any() else None
+
+
+def optional_mask(mask: Tensor | None, height: int, width: int) -> Tensor | None:
+    """`check_mask` of a mask that need not be, in 0..1: None for no mask, and for an unpainted one."""
+    mask = painted_mask(mask)
+    return None if mask is None else check_mask(mask, height, width).clamp_(0, 1)
+
+
+def mask_inside(mask: Tensor, boxes: Boxes) -> Tensor:
+    """The part of masks [B,H,W] that lies in the boxes of their pictures, [B,H,W]; one of either serves several.
+
+    Raises ValueError when no mask has such a part, or the numbers do not pair up.
+    """
+    paired(masks=len(mask), pictures_with_boxes=len(boxes))
+    inside = torch.where(boxes_mask(boxes, *mask.shape[1:]).to(mask.device), mask, 0)
+    if not inside.any():
+        raise ValueError("The mask is empty inside the box. Move the box over what is painted, or take it away.")
+    return inside
+
+
+def chosen_places(
+    pictures: Tensor, mask: Tensor | None, bounding_box: Any, box: Box | None
+) -> tuple[Tensor | None, Boxes | None]:
+    """(mask, boxes) that say where in pictures [B,H,W,C], out of a node's mask, BOUNDING_BOX and box of widgets.
+
+    The one rule of the pack: what is connected replaces the widgets' box, and an unpainted mask is not connected. A
+    mask and a BOUNDING_BOX are both meant: what is masked within the boxes. Raises ValueError for what
+    `from_bounding_boxes` refuses, and for boxes of another number of pictures.
+    """
+    mask = painted_mask(mask)
+    if bounding_box is None:
+        return mask, [[box]] if box and mask is None else None
+    boxes = from_bounding_boxes(bounding_box, *pictures.shape[1:3])
+    if len(boxes) not in (1, len(pictures)):
+        raise ValueError(
+            f"The bounding boxes are those of {len(boxes)} pictures, but {len(pictures)} are connected. Detect or draw "
+            "them in these pictures, or give one list for all."
+        )
+    return mask, boxes
 
 
 def mask_box(mask: Tensor, threshold: float = 0.5) -> Box | None:
@@ -58,7 +117,10 @@ def check_mask(mask: Tensor, height: int, width: int) -> Tensor:
     check_finite(mask.sum(dtype=torch.float32), "The mask")  # what is not finite stays so in the sum
     painted = mask.flatten(1).any(1)
     if not painted.any():
-        raise ValueError("The mask is empty: it says of no pixel that it may change. Paint one, or disconnect it.")
+        raise ValueError(
+            "The mask is empty: nothing is painted in it, and here one is needed. Paint it, or make one with Box to "
+            "Mask."
+        )
     check_size(mask, height, width, "The mask", of="the scene", advice="Resize the mask to the scene first.")
     for index in (~painted).nonzero()[:, 0].tolist():
         LOG.warning("Visual Insertion: mask %d of 0 to %d is empty; its picture stays as it is.", index, len(mask) - 1)
@@ -103,13 +165,15 @@ def touched_cells(mask: Tensor, cell: int) -> Tensor:
     return F.max_pool2d(mask[:, None], cell, ceil_mode=True)
 
 
-def mask_boxes(mask: Tensor, height: int, width: int) -> list[Box | None]:
-    """The box around each mask of a picture, None for one that is empty.
+def masks_to_boxes(mask: Tensor, inside: Boxes | None, height: int, width: int) -> list[list[Box]]:
+    """The box around each mask of a picture, or around the part `inside` these boxes; none for one that is empty.
 
-    Raises ValueError for what `check_mask` refuses, and for a mask that has no pixel of 0.5 or more and is not empty.
+    Raises ValueError for what `check_mask` and `mask_inside` refuse, and for a mask that has no pixel of 0.5 or more
+    and is not empty.
     """
     masks = check_mask(mask, height, width)
+    masks = mask_inside(masks, inside) if inside else masks
     boxes = [mask_box(one) for one in masks]
     if any(box is None and one.any() for box, one in zip(boxes, masks, strict=True)):
         raise ValueError("The mask is too faint for a box: no pixel of it is 0.5 or more.")
-    return boxes
+    return [[box] if box else [] for box in boxes]

@@ -12,11 +12,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
 from .checks import check_finite, check_pictures, check_size, mask_batch, rgb
+from .masks import painted_mask
 
 FRAMINGS = ("squash", "pad", "crop")
 BACKGROUNDS = ("keep", "mean", "white", "grey")
 MIN_PIXELS = 16  # a smaller object is noise to any encoder
-NO_MASK = (64, 64)  # LoadImage gives an all-zero mask of this size for a file without alpha
 
 
 def check_object(picture: Tensor) -> Tensor:
@@ -38,14 +38,13 @@ def check_object(picture: Tensor) -> Tensor:
 def check_object_mask(mask: Tensor | None, picture: Tensor) -> Tensor | None:
     """The mask of an object's pictures [B,H,W,C] in any form of `mask_batch` as [B,H,W] in 0..1, or None for none.
 
-    The all-zero 64x64 mask that LoadImage gives for a file without alpha counts as none. Raises
-    ValueError for a mask of another size or count than the pictures, an empty one, NaN or infinity.
+    An unpainted mask counts as none (`masks.painted_mask`). Raises ValueError for a mask of another size or count than
+    the pictures, one of several that covers nothing, NaN or infinity.
     """
+    mask = painted_mask(mask)
     if mask is None:
         return None
     mask = mask_batch(mask)
-    if mask.shape[-2:] == NO_MASK and not mask.any():
-        return None
     count, height, width = picture.shape[:3]
     advice = "Give a mask of the picture's size."
     check_size(mask, height, width, "The object's mask", of="its picture", advice=advice)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..pictures.batches import paired
 from ..pictures.files import Picture, mask_tensor, picture_tensor
-from ..pictures.masks import check_mask, touched_cells
+from ..pictures.masks import optional_mask, touched_cells
 from ..pictures.scene import check_scene, crop_to, pad_to_multiple
 from ..weights.configs import count_in, read_json
 from ..weights.layouts import kind_of
@@ -162,17 +162,17 @@ class GuidedPix2Pix:
 
         `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for
         `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws. With a `mask` [H,W] or
-        [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's. A `denoise`
-        below 1 starts from the noised scene, at that share of the noise levels. `embeds`, (object, null) [B,V,...], are
-        for a UNet with an IP-Adapter. `callback(done, total, latents)` may raise to cancel. Batches pair up: one of
-        each, or equally many.
+        [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's; an
+        unpainted mask counts as none. A `denoise` below 1 starts from the noised scene, at that share of the noise
+        levels. `embeds`, (object, null) [B,V,...], are for a UNet with an IP-Adapter. `callback(done, total, latents)`
+        may raise to cancel. Batches pair up: one of each, or equally many.
 
         Raises ValueError for unusable scenes or settings, and batches that do not pair up.
         """
         schedule = self._schedule(sampler, steps, sigmas, denoise)
         scene = check_scene(picture_tensor(scene))
         height, width = scene.shape[1:3]
-        free = None if mask is None else check_mask(mask_tensor(mask), height, width).clamp(0, 1)
+        free = None if mask is None else optional_mask(mask_tensor(mask), height, width)
         count = paired(scenes=len(scene), objects=len(context), masks=1 if free is None else len(free))
 
         vae = self.pipeline.vae

@@ -197,6 +197,39 @@ def test_with_a_mask_a_box_chooses_from_it():
     assert region.places == alone.places and torch.equal(region.masks, alone.masks)
 
 
+@pytest.mark.parametrize("size", [(96, 120), (64, 64)])
+def test_an_unpainted_mask_of_any_size_is_no_mask(size):
+    box = (40, 40, 60, 60)
+    region, masks = cut(picture(), torch.zeros(1, *size), box)
+    alone, alone_masks = cut(picture(), box=box)
+    assert region.places == alone.places and torch.equal(masks, alone_masks)
+
+
+def test_several_boxes_are_regions_together_each_or_one():
+    small, large = (10, 10, 20, 18), (18, 10, 60, 50)  # they overlap, and stay two
+    together, _ = cut(picture(), box=[[small, large]])
+    assert together.boxes == [[(10, 10, 60, 50)]] and together.masks.sum() == 80 + 42 * 40 - 2 * 8
+    each, _ = cut(picture(), box=[[small, large]], choice="each")
+    assert each.boxes == [[large, small]] and each.masks.flatten(1).sum(1).tolist() == [42 * 40, 80]
+    assert cut(picture(), box=[[small, large]], choice="one", index=1)[0].boxes == [[small]]
+
+
+def test_boxes_of_a_batch_are_each_scene_s_own_and_one_list_serves_all():
+    region, _ = cut(picture(3), box=[[(10, 10, 20, 18)], [], [(50, 50, 60, 60)]])
+    assert [number for number, _ in region.places] == [0, 2]
+    assert region.boxes == [[(10, 10, 20, 18)], [], [(50, 50, 60, 60)]]
+    assert cut(picture(2), box=[[(10, 10, 20, 18)]])[0].boxes == [[(10, 10, 20, 18)]] * 2
+    masks = torch.cat([painted((0, 0, 30, 30))] * 3)
+    assert cut(picture(3), masks, [[(10, 10, 20, 18)], [], [(20, 20, 60, 60)]])[0].boxes == [
+        [(10, 10, 20, 18)], [], [(20, 20, 30, 30)]
+    ]  # fmt: skip
+
+
+def test_the_box_of_a_region_is_that_of_what_is_masked():
+    region, _ = cut(picture(), painted((4, 4, 10, 10), (60, 40, 90, 60)), choice="each")
+    assert region.boxes == [[(60, 40, 90, 60), (4, 4, 10, 10)]]
+
+
 def test_a_stroke_of_one_pixel_survives_shrinking():
     mask = painted((0, 40, 120, 41))
     _, shrunk = cut(picture(), mask, working_size=16)
@@ -245,8 +278,14 @@ def test_nan_far_from_the_region_does_not_matter():
     ("changes", "error"),
     [
         (dict(mask=None), "Nothing says where the region is"),
-        (dict(mask=painted()), "The mask is empty"),
-        (dict(mask=torch.zeros(1, 64, 64)), "The mask is empty"),
+        (dict(mask=painted()), "Nothing says where the region is"),
+        (dict(mask=torch.zeros(1, 64, 64)), "Nothing says where the region is"),
+        (dict(mask=None, box=[[], []]), "Nothing says where the region is"),
+        (dict(mask=None, box=[[(0, 0, 9, 9)]] * 3), "3 pictures with boxes do not pair up with 2 scenes"),
+        (dict(mask=None, box=[[(0, 0, 9, 9), (200, 0, 240, 50)]]), "covers no pixel of the 120x96 px picture"),
+        (dict(mask=None, box=[[(0, 0, 9, 9)]], choice="one", index=1), "There is no region 1: the mask has 1"),
+        (dict(mask=None, box=[[(0, 0, 9, 9)]] * 2, choice="some"), "Unknown choice of regions"),
+        (dict(mask=None, box=[[(0, 0, 9, 9)] * 65], choice="each"), "65 regions"),
         (dict(mask=painted((0, 0, 9, 9), value=0.001)), "The mask is too faint"),
         (dict(mask=torch.ones(1, 64, 64)), "The mask is 64x64 px, the scene 120x96 px"),
         (dict(mask=torch.ones(3, 96, 120)), "3 masks do not pair up with 2 scenes"),

@@ -95,6 +95,11 @@ class Kit:
     def three_scenes(self):
         return self.scene.repeat(3, 1, 1, 1)
 
+    def guider_latent(self, **inputs):
+        positive, negative = self.condition()
+        inputs |= dict(model=self.model, vae=self.vae, scene=self.scene, positive=positive, negative=negative)
+        return self.comfy("ImageConditionedPix2PixGuider", **inputs)[1]["samples"]
+
     def scene_latent(self):
         """The scene's latent, as a run with a mask begins with it."""
         positive, negative = self.condition()
@@ -377,8 +382,10 @@ REFUSED = [
          lambda k: k.encode(k.picture[..., :2])),
     Case(OBJECT, "a mask of another size", "The object's mask is 32x32 px, its picture 48x48 px.",
          lambda k: k.encode(mask=mask(1, 32, 32, ones=9))),
-    Case(OBJECT, "an empty mask", "The mask of the object's picture 0 covers 0 pixels",
-         lambda k: k.encode(mask=mask(1, 48, 48))),
+    Case(OBJECT, "an empty mask among three", "The mask of the object's picture 1 covers 0 pixels",
+         lambda k: k.encode(k.picture.repeat(3, 1, 1, 1), mask=frames(empty=1)[:, :48, :48])),
+    Case(OBJECT, "a background to hide, and an unpainted mask", "background = mean hides what is around the object,",
+         lambda k: k.encode(mask=mask(1, 48, 48), background="mean")),
     Case(OBJECT, "a mask of one pixel", "The mask of the object's picture 0 covers 1 pixels",
          lambda k: k.encode(mask=mask(1, 48, 48, ones=1))),
     Case(OBJECT, "NaN in the mask", "The object's mask holds values that are not finite",
@@ -514,8 +521,6 @@ REFUSED = [
     Case(SAMPLER, "a mask of another size",
          "The mask is 32x32 px, the scene 64x64 px. Resize the mask to the scene first.",
          lambda k: k.sample(mask=mask(1, 32, 32, ones=9))),
-    Case(SAMPLER, "an empty mask, such as Load Image gives for a picture without alpha",
-         "The mask is empty: it says of no pixel that it may change.", lambda k: k.sample(mask=mask(1, 64, 64))),
     Case(SAMPLER, "NaN in the mask", "The mask holds values that are not finite",
          lambda k: k.sample(mask=nan(mask(1, 64, 64)))),
     Case(SAMPLER, "three scenes and two objects", "The batches do not pair up: 3 scenes, 2 positive, 2 negative.",
@@ -670,11 +675,11 @@ REFUSED = [
          lambda k: k.exemplar(nan(k.picture))),
     Case(EXEMPLAR, "a picture of one pixel", "The object's picture is too small: 1 x 1x1 px",
          lambda k: k.exemplar(mask(1, 1, 1, 3))),
-    Case(EXEMPLAR, "an empty mask", "The mask of the object's picture 0 covers 0 pixels",
-         lambda k: k.exemplar(mask=mask(1, 48, 48))),
+    Case(EXEMPLAR, "an empty mask among three", "The mask of the object's picture 1 covers 0 pixels",
+         lambda k: k.exemplar(k.picture.repeat(3, 1, 1, 1), mask=frames(empty=1)[:, :48, :48])),
     Case(EXEMPLAR, "an exemplar encoder of another model", "This exemplar encoder reads pooled vectors of width 64,",
          lambda k: k.exemplar(width=64)),
-    Case(PAINT, "an empty mask", "The mask is empty: it says of no pixel that it may change.",
+    Case(PAINT, "an unpainted mask, which counts as none", "The mask is empty: nothing is painted in it, and here one",
          lambda k: k.paint(mask=mask(1, 64, 64))),
     Case(PAINT, "an empty mask among three", "Mask 1 of 0 to 2 is empty: nothing would be painted there.",
          lambda k: k.paint(image=k.three_scenes(), mask=frames(empty=1))),
@@ -693,10 +698,10 @@ REFUSED = [
          lambda k: k.paint(image=k.scene.repeat(2, 1, 1, 1), mask=mask(3, 64, 64, ones=40))),
     Case(PAINT, "the VAE of another model", "The VAE gives latents of shape (1, 4, 32, 32); Paint by Example works on",
          lambda k: k.paint(vae=k.finer_vae())),
-    Case(CROP, "neither a mask nor a box", "Nothing says where the region is. Give a mask, or a box with a width",
+    Case(CROP, "neither a mask nor a box", "Nothing says where the region is. Paint or connect a mask, connect a",
          lambda k: k.cut()),
-    Case(CROP, "an empty mask, such as Load Image gives for a picture without alpha",
-         "The mask is empty: it says of no pixel that it may change.", lambda k: k.cut(mask=mask(1, 64, 64))),
+    Case(CROP, "an unpainted mask, which counts as none, and no box", "Nothing says where the region is. Paint or",
+         lambda k: k.cut(mask=mask(1, 64, 64))),
     Case(CROP, "a mask so faint that 8 bits would not keep it", "The mask is too faint: no pixel of it would survive",
          lambda k: k.cut(mask=mask(1, 64, 64, ones=9) * 1e-4)),
     Case(CROP, "a mask that is nowhere brighter than the noise of a file",
@@ -714,8 +719,16 @@ REFUSED = [
     Case(CROP, "a box outside the scene",
          "The box from (64, 0) to (80, 16) covers no pixel of the 64x64 px picture.",
          lambda k: k.cut(x=64, width=16, height=16)),
-    Case(CROP, "a box beside everything that is masked", "The mask is empty inside the box. Move the box",
-         lambda k: k.cut(mask=mask(1, 64, 64, ones=9), x=30, width=16, height=16)),
+    Case(CROP, "a bounding box beside everything that is masked", "The mask is empty inside the box. Move the box",
+         lambda k: k.cut(mask=mask(1, 64, 64, ones=9), bounding_box=box(30, 0, 16, 16))),
+    Case(CROP, "a bounding box outside the scene", "The box from (64, 0) to (80, 16) covers no pixel of the 64x64 px",
+         lambda k: k.cut(bounding_box=box(64, 0, 16, 16))),
+    Case(CROP, "a box canvas on which nothing is drawn, or a detector that found nothing",
+         "The connected bounding boxes are none: nothing was drawn, or nothing detected.",
+         lambda k: k.cut(mask=mask(1, 64, 64, ones=9), bounding_box=[[]], width=16, height=16)),
+    Case(CROP, "the bounding boxes of three pictures for two scenes",
+         "The bounding boxes are those of 3 pictures, but 2 are connected.",
+         lambda k: k.cut(k.two_scenes(), bounding_box=[[box(0, 0, 9, 9)]] * 3)),
     Case(CROP, "a region that is not there", "There is no region 1: the mask has 1, counted from 0",
          lambda k: k.cut(mask=mask(1, 64, 64, ones=9), regions="one", index=1)),
     Case(CROP, "an empty scene", "The scene holds no pictures, or none with pixels: (0, 64, 64, 3).",
@@ -737,11 +750,22 @@ REFUSED = [
          lambda k: k.comfy("BoxToMask", image=k.scene, x=64, width=16, height=16)),
     Case(BOX, "a box without width", "The box from (0, 0) to (0, 16) covers no pixel of the 64x64 px picture.",
          lambda k: k.comfy("BoxToMask", image=k.scene, width=0, height=16)),
+    Case(BOX, "a bounding box of no height", "The bounding box at (0, 0) of 16x0 px is none: its numbers must be",
+         lambda k: k.comfy("BoxToMask", image=k.scene, bounding_box=box(0, 0, 16, 0))),
+    Case(BOX, "NaN in a bounding box", "The bounding box at (nan, 0) of 16x16 px is none",
+         lambda k: k.comfy("BoxToMask", image=k.scene, bounding_box=[[box(float("nan"), 0, 16, 16)]])),
+    Case(BOX, "bounding boxes of another kind", "A bounding box must be a table of x, y, width and height",
+         lambda k: k.comfy("BoxToMask", image=k.scene, bounding_box=[0, 0, 16, 16])),
+    Case(BOX, "a bounding box outside the picture", "The box from (0, 70) to (16, 86) covers no pixel of the 64x64 px",
+         lambda k: k.comfy("BoxToMask", image=k.scene, bounding_box=[box(0, 0, 16, 16), box(0, 70, 16, 16)])),
+    Case(SHAPE, "a bounding box outside the picture", "The box from (0, 70) to (16, 86) covers no pixel of the 64x64",
+         lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, bounding_box=box(0, 70, 16, 16))),
     Case(SHAPE, "a box outside the picture",
          "The box from (64, 0) to (80, 16) covers no pixel of the 64x64 px picture.",
          lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, x=64, width=16, height=16)),
-    Case(SHAPE, "an empty mask", "The mask is empty: it says of no pixel that it may change.",
-         lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64))),
+    Case(SHAPE, "a bounding box beside everything that is masked", "The mask is empty inside the box. Move the box",
+         lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64, ones=9),
+                           bounding_box=box(30, 0, 16, 16))),
     Case(SHAPE, "a mask too faint for a box", "The mask is too faint for a box: no pixel of it is 0.5 or more.",
          lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64, ones=9) * 0.4)),
     Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
@@ -776,6 +800,11 @@ def frames(empty):
     return masks
 
 
+def box(x, y, width, height):
+    """One of the host's bounding boxes."""
+    return dict(x=x, y=y, width=width, height=height)
+
+
 def specks():
     """A mask [1,512,512] of 32 by 32 single pixels."""
     made = mask(1, 512, 512)
@@ -808,8 +837,35 @@ ACCEPTED = [
          lambda k: (seen(k.encode(opaque(k.picture))), seen(k.encode()))),
     Fine(OBJECT, "a greyscale picture", "the same as three equal channels",
          lambda k: (seen(k.encode(k.picture[..., :1])), seen(k.encode(grey(k.picture))))),
-    Fine(OBJECT, "the empty 64x64 mask that Load Image gives for a picture without alpha", "the same as no mask",
+    Fine(OBJECT, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
          lambda k: (seen(k.encode(mask=mask(1, 64, 64))), seen(k.encode()))),
+    Fine(EXEMPLAR, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
+         lambda k: tuple((torch.manual_seed(0), k.exemplar(mask=made))[1][0][0][0] for made in (mask(1, 9, 9), None))),
+    Fine(SAMPLER, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
+         lambda k: (k.result(mask=mask(1, 9, 9)), k.result())),
+    Fine(GUIDER, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
+         lambda k: (k.guider_latent(mask=mask(1, 9, 9)), k.guider_latent())),
+    Fine(CROP, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask: the box counts",
+         lambda k: (k.cut(mask=mask(1, 9, 9), width=16, height=16)[1], k.cut(width=16, height=16)[1])),
+    Fine(SHAPE, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask: the box counts",
+         lambda k: tuple(k.comfy("ArbitraryMask", image=k.scene, seed=0, width=9, height=9, mask=made)[0]
+                         for made in (mask(1, 9, 9), None))),
+    Fine(CROP, "a mask and a box of widgets", "the mask replaces the box",
+         lambda k: (k.cut(mask=mask(1, 64, 64, ones=9), x=30, width=16, height=16)[1],
+                    k.cut(mask=mask(1, 64, 64, ones=9))[1])),
+    Fine(CROP, "a mask and a bounding box", "what is masked within the bounding box",
+         lambda k: (k.cut(mask=mask(1, 64, 64, ones=40), bounding_box=box(20, 20, 30, 30))[1],
+                    k.cut(x=20, y=20, width=20, height=20)[1])),
+    Fine(CROP, "a detector's box between pixels, reaching out of the scene", "the pixels that it touches",
+         lambda k: (k.cut(bounding_box=[[box(20.7, -3.5, 30.1, 30.0) | {"score": 0.9}]])[1],
+                    k.cut(x=20, width=31, height=27)[1])),
+    Fine(CROP, "the bounding boxes of a batch, none for one of its pictures",
+         "that scene is not cut; Local Region Paste gives it back as it is",
+         lambda k: (k.paste(k.scene, k.cut(k.two_scenes(), bounding_box=[[], [box(0, 0, 9, 9)]])[2])[0][0],
+                    k.scene[0])),
+    Fine(BOX, "the bounding boxes of a batch, none for one of its pictures", "that mask stays empty",
+         lambda k: (k.comfy("BoxToMask", image=k.two_scenes(), bounding_box=[[], [box(0, 0, 9, 9)]])[0],
+                    torch.cat([mask(1, 64, 64), mask(1, 64, 64, ones=9)]))),
     Fine(SAMPLER, "a scene with alpha", "alpha is ignored",
          lambda k: (k.result(scene=opaque(k.scene, 0.3)), k.result())),
     Fine(SAMPLER, "a greyscale scene", "the same as three equal channels",

@@ -87,7 +87,7 @@ def cut(kit, request):
     boxes = [BOX] if request.param == "together" else [BOX, OTHER]
     mask = torch.cat([kit.comfy("BoxToMask", image=kit.scene, **box)[0] for box in boxes]).amax(0, keepdim=True)
     settings = dict(expansion=0.6, working_size=128, regions=request.param)
-    crops, masks, region = kit.comfy("LocalRegionCrop", image=kit.scene, mask=mask, **settings)
+    crops, masks, region, _ = kit.comfy("LocalRegionCrop", image=kit.scene, mask=mask, **settings)
     assert crops.shape == (len(boxes), 128, 128, 3) and masks.shape == (len(boxes), 128, 128)
     inside = torch.zeros(kit.scene.shape[1:3], dtype=torch.bool)
     for _, window in region.places:

@@ -45,7 +45,9 @@ def middle_of(room):
 
 
 def crop(comfy, scene, **changes):
-    return comfy("LocalRegionCrop", image=scene, **dict(expansion=0.5, working_size=128, regions="together") | changes)
+    """(crops, their masks, LOCAL_REGION)."""
+    settings = dict(expansion=0.5, working_size=128, regions="together") | changes
+    return comfy("LocalRegionCrop", image=scene, **settings)[:3]
 
 
 def insert(comfy, toys, cropped, **changes):

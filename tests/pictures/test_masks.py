@@ -20,7 +20,7 @@ from visual_insertion_pack.pipelines.pictures.masks import (
     box_mask,
     check_mask,
     mask_box,
-    mask_boxes,
+    masks_to_boxes,
     without_noise,
 )
 
@@ -75,7 +75,7 @@ def test_masks_of_several_boxes_are_drawn_one_after_the_other():
     draw = seeded(3)
     extended = extended_box(BOX, 512, 512, draw, share=0.1)
     first = arbitrary_mask(BOX, 512, 512, draw, samples=9, jitter=2, extended=extended)
-    both = arbitrary_masks([BOX, BOX], 512, 512, seed=3, samples=9, jitter=2, extension=0.1)
+    both = arbitrary_masks([[BOX], [BOX]], 512, 512, seed=3, samples=9, jitter=2, extension=0.1)
     assert both.dtype == torch.float32 and both.shape == (2, 512, 512)
     assert torch.equal(both[0], first.float()) and not torch.equal(both[0], both[1])
 
@@ -152,8 +152,9 @@ def test_a_polygon_that_crosses_itself_has_no_hole():
 def test_bounding_boxes_of_masks():
     masks = torch.zeros(2, 48, 40)
     masks[0, 3:7, 5:30], masks[1, 47, 39] = 1, 0.7
-    assert mask_boxes(masks, 48, 40) == [(5, 3, 30, 7), (39, 47, 40, 48)]
-    assert mask_boxes(masks[0], 48, 40) == [(5, 3, 30, 7)]
+    assert masks_to_boxes(masks, None, 48, 40) == [[(5, 3, 30, 7)], [(39, 47, 40, 48)]]
+    assert masks_to_boxes(masks[0], None, 48, 40) == [[(5, 3, 30, 7)]]
+    assert masks_to_boxes(masks, [[(0, 0, 10, 10)]], 48, 40) == [[(5, 3, 10, 7)], []]
     assert mask_box(torch.zeros(4, 4)) is None
 
 
@@ -168,7 +169,7 @@ def test_bounding_boxes_of_masks():
 )
 def test_a_mask_without_a_box_is_refused(mask, error):
     with pytest.raises(ValueError, match=error):
-        mask_boxes(mask, 48, 40)
+        masks_to_boxes(mask, None, 48, 40)
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"jitter": -1}])
@@ -266,7 +267,7 @@ def test_an_empty_mask_of_a_batch_stays_and_is_named_in_the_log(caplog):
     masks = torch.stack([painted((9, 9, 30, 40)), painted(), painted((50, 50, 60, 60))])
     assert torch.equal(check_mask(masks, 96, 120), masks)
     assert "mask 1 of 0 to 2 is empty; its picture stays as it is" in caplog.text
-    boxes = mask_boxes(masks, 96, 120)
-    assert boxes == [(9, 9, 30, 40), None, (50, 50, 60, 60)]
+    boxes = masks_to_boxes(masks, None, 96, 120)
+    assert boxes == [[(9, 9, 30, 40)], [], [(50, 50, 60, 60)]]
     drawn = arbitrary_masks(boxes, 96, 120, seed=0)
     assert drawn.flatten(1).any(1).tolist() == [True, False, True]

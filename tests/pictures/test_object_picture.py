@@ -93,10 +93,13 @@ def test_mask_and_alpha_both_hide():
     assert shown[5:15, 10:20].all() and shown.sum() == 100
 
 
-@pytest.mark.parametrize("size", [(20, 30), (64, 64)])
-def test_the_empty_mask_of_an_opaque_file_is_no_mask(size):
-    image = picture(*size)
-    assert torch.equal(prepare_object(image, torch.zeros(1, 64, 64)), image)
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("size", [(20, 30), (64, 64), (7, 9)])
+def test_an_unpainted_mask_of_any_size_is_no_mask(size, count):
+    image = picture()
+    assert torch.equal(prepare_object(image, torch.zeros(count, *size)), image)
+    with pytest.raises(ValueError, match="neither a mask nor"):
+        prepare_object(image, torch.zeros(count, *size), background="white")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,6 @@ def test_the_empty_mask_of_an_opaque_file_is_no_mask(size):
     [
         (picture(), torch.ones(1, 21, 30), "30x21 px.*30x20 px"),
         (picture(), torch.ones(1, 64, 64), "64x64 px.*30x20 px"),
-        (picture(), torch.zeros(1, 20, 30), "covers 0 pixels"),
         (picture(count=3), torch.ones(2, 20, 30), "2 masks.*3 pictures"),
         (picture(), torch.full((1, 20, 30), float("nan")), "not finite"),
         (picture() * float("nan"), None, "not finite"),

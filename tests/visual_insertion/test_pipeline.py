@@ -289,7 +289,6 @@ def test_a_photograph_lying_on_its_side_is_turned():
         (dict(sigmas=torch.tensor([1.0, 0.0]), denoise=0.5), "not both"),
         (dict(denoise=1.5), "at most 1; got 1.5"),
         (dict(mask=torch.ones(1, 9, 9)), "The mask is 9x9 px, the scene 64x64 px"),
-        (dict(mask=torch.zeros(1, 64, 64)), "The mask is empty"),
         (dict(mask=torch.ones(2, 64, 64), scene=pictures(1, 3, 64, 64, 3)), "3 scenes, 2 masks"),
         (dict(scene=pictures(1, 3, 64, 64, 3), objects=[OBJECT] * 2, views="separate"), "do not pair up"),
     ],
@@ -450,6 +449,17 @@ def test_the_command_keeps_the_scene_outside_a_mask(insert, toys, files, scene_m
     assert torch.equal(changed, free)
 
 
+def test_an_unpainted_mask_counts_as_none_for_the_pipeline_and_the_command(insert, toys, files, tmp_path):
+    settings = dict(steps=2, seed=4, sampler="euler")
+    scene, picture = Image.open(files / "scene.png"), Image.open(files / "object.png")
+    black = Image.new("L", (64, 64))
+    black.save(tmp_path / "black.png")
+    alone = toys(scene, picture, **settings)
+    assert torch.equal(toys(scene, picture, black, mask=torch.zeros(1, 9, 9), **settings).latents, alone.latents)
+    code, path = insert(mask=tmp_path / "black.png", object_mask=tmp_path / "black.png", **settings)
+    assert code == 0 and np.array_equal(np.asarray(Image.open(path)), np.asarray(alone.pictures()[0]))
+
+
 def test_the_command_takes_a_mask_inside_a_box(insert, tmp_path):
     samples = MODELS / "samples"
     large = dict(scene=samples / "dollhouse.png", object=samples / "object.png", steps=6)
@@ -470,7 +480,7 @@ def test_the_command_takes_a_mask_inside_a_box(insert, tmp_path):
     ("size", "value", "message"),
     [
         ((40, 30), 255, "The mask is 40x30 px, the scene 70x61 px. Resize the mask to the scene first."),
-        ((70, 61), 0, "The mask is empty: it says of no pixel that it may change."),
+        ((70, 61), 2, "The mask is too faint: no pixel of it would survive the noise of a file"),
     ],
 )
 def test_the_command_refuses_a_mask_before_it_reads_models(insert, tmp_path, capsys, size, value, message):

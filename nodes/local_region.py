@@ -132,7 +132,8 @@ class LocalRegionPaste(io.ComfyNode):
             node_id="LocalRegionPaste",
             display_name="Local Region Paste",
             category="visual insertion",
-            description="Puts the edited crop back. Every pixel outside is the scene's own, to the last bit.",
+            description="Puts the edited crop back. Every pixel that is black in `changed` is the scene's own, to the "
+            "last bit.",
             search_aliases=["stitch", "inpaint stitch", "uncrop", "paste back"],
             inputs=[
                 LocalRegionType.Input("local_region", tooltip="From Local Region Crop."),
@@ -142,8 +143,8 @@ class LocalRegionPaste(io.ComfyNode):
                     default=16,
                     min=0,
                     max=1024,
-                    tooltip="Width of the soft edge, px of the scene. At the window's border at most a quarter of its "
-                    "side; none along the scene's own border.",
+                    tooltip="Width of the soft edge, px of the scene: around what changed, but inside the mask and the "
+                    "window's border, there at most a quarter of the width; none along the scene's own border.",
                 ),
                 io.Float.Input(
                     "colour_match",
@@ -157,8 +158,8 @@ class LocalRegionPaste(io.ComfyNode):
                     "area",
                     options=list(AREAS),
                     default="changes",
-                    tooltip="What is pasted: only what the edit changed, the object and its shadow; the whole window; "
-                    "or only what is masked.",
+                    tooltip="What is pasted: what the edit changed, object and shadow, with a soft rim; the whole window; or "
+                    "only what is masked.",
                 ),
                 io.Image.Input(
                     "scene",
@@ -166,7 +167,13 @@ class LocalRegionPaste(io.ComfyNode):
                     tooltip="Paste into this picture of the same size instead, such as the result of another paste.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="image"), io.Mask.Output(display_name="changed")],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The scene with the edited crop in place."),
+                io.Mask.Output(
+                    display_name="changed",
+                    tooltip="How much of each pixel is new. Where it is black the pixel is the scene's.",
+                ),
+            ],
         )
 
     @classmethod

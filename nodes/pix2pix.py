@@ -26,7 +26,10 @@ def _conditioning_inputs() -> list:
     ]
 
 
-_MASK_TOOLTIP = "Optional: the object may only appear here. The latent outside stays the scene's."
+_MASK_TOOLTIP = (
+    "Optional: the object may only appear here. The latents outside stay the scene's; as pixels they still come out of "
+    "the VAE. An unpainted mask counts as none."
+)
 
 
 class ImageConditionedPix2PixSampler(io.ComfyNode):

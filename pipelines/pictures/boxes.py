@@ -13,7 +13,7 @@ from typing import Any
 
 Box = tuple[int, int, int, int]
 Boxes = Sequence[Sequence[Box]]  # those of each picture, which may be none
-SIDES = ("x", "y", "width", "height")
+SIDES: tuple[str, ...] = ("x", "y", "width", "height")
 
 
 def corners(x: int, y: int, width: int, height: int) -> Box:
@@ -56,8 +56,8 @@ def outer_box(table: Any, height: int, width: int) -> Box:
 
     Raises ValueError for another thing than a table of four finite numbers, no width or height, or a box outside.
     """
-    numbers = [table.get(side) for side in SIDES] if isinstance(table, dict) else [None]
-    if not all(isinstance(number, Real) for number in numbers):
+    numbers: list[Any] = [table.get(side) for side in SIDES] if isinstance(table, dict) else []
+    if not numbers or not all(isinstance(number, Real) for number in numbers):
         raise ValueError(
             f"A bounding box must be a table of x, y, width and height, each a number; got {str(table)[:80]}. Connect "
             "a node that gives the host's BOUNDING_BOX."

@@ -71,7 +71,7 @@ def mask_inside(mask: Tensor, boxes: Boxes) -> Tensor:
 
 def chosen_places(
     pictures: Tensor, mask: Tensor | None, bounding_box: Any, box: Box | None
-) -> tuple[Tensor | None, Boxes | None]:
+) -> tuple[Tensor | None, Boxes]:
     """(mask, boxes) that say where in pictures [B,H,W,C], out of a node's mask, BOUNDING_BOX and box of widgets.
 
     The one rule of the pack: what is connected replaces the widgets' box, and an unpainted mask is not connected. A
@@ -80,7 +80,7 @@ def chosen_places(
     """
     mask = painted_mask(mask)
     if bounding_box is None:
-        return mask, [[box]] if box and mask is None else None
+        return mask, [[box]] if box and mask is None else []
     boxes = from_bounding_boxes(bounding_box, *pictures.shape[1:3])
     if len(boxes) not in (1, len(pictures)):
         raise ValueError(
@@ -165,8 +165,8 @@ def touched_cells(mask: Tensor, cell: int) -> Tensor:
     return F.max_pool2d(mask[:, None], cell, ceil_mode=True)
 
 
-def masks_to_boxes(mask: Tensor, inside: Boxes | None, height: int, width: int) -> list[list[Box]]:
-    """The box around each mask of a picture, or around the part `inside` these boxes; none for one that is empty.
+def masks_to_boxes(mask: Tensor, inside: Boxes, height: int, width: int) -> list[list[Box]]:
+    """The box around each mask of a picture, or around what of it lies `inside` boxes; none for an empty one.
 
     Raises ValueError for what `check_mask` and `mask_inside` refuse, and for a mask that has no pixel of 0.5 or more
     and is not empty.

@@ -389,6 +389,9 @@ def test_what_is_not_new_is_the_scene_bit_for_bit(case):
             if len(region.places) == 1:
                 assert at_end or not border.any()
     assert not changed[~inside].any()
+    if pasting["area"] == "mask":
+        assert not changed[(masks == 0).expand(len(scene), -1, -1)].any()
+    assert not ((changed > 0) & (changed < 1 / 255)).any()  # what 8 bits show as unchanged is
     assert torch.isfinite(result).all() and result.min() >= 0 and result.max() <= 1
 
 
@@ -442,12 +445,27 @@ def test_the_feather_leaves_the_middle_of_a_small_window():
     assert changed[0, 40, 50] == 1
 
 
-def test_by_its_mask_only_what_is_masked_is_pasted_with_a_soft_rim():
-    _, (_, changed) = cut_and_paint(box=(40, 30, 60, 50), area="mask", feather=8)
-    assert (changed[0, 30:50, 40:60] == 1).all()
-    row = changed[0, 40]
-    assert row.nonzero()[0] == 40 - 8 and row.nonzero()[-1] == 59 + 8
-    assert (row[32:41].diff() > 0).all()
+def test_by_its_mask_only_what_is_masked_is_pasted_with_a_soft_rim_inside():
+    _, (result, changed) = cut_and_paint(box=(20, 10, 100, 90), area="mask", feather=8)
+    assert torch.equal(changed > 0, painted((20, 10, 100, 90)) > 0)
+    assert torch.equal(result[changed == 0], picture()[changed == 0])
+    row = changed[0, 50]
+    assert (row[19:28].diff() > 0).all() and (row[27:93] == 1).all() and (row[92:101].diff() < 0).all()
+
+
+def test_the_rim_of_a_mask_takes_a_quarter_of_a_part_at_most_and_leaves_a_thin_stroke():
+    mask = painted((20, 10, 100, 11), (20, 40, 40, 60))
+    _, (_, changed) = cut_and_paint(mask=mask, area="mask", feather=1000)
+    assert (changed[0, 10, 20:100] == 1).all()
+    assert (changed[0, 45:55, 25:35] == 1).all() and 0 < changed[0, 50, 20] < 0.2
+    assert torch.equal(changed > 0, mask > 0)
+
+
+def test_a_mask_of_the_whole_scene_has_no_rim_and_none_along_the_scene_s_border():
+    _, (_, changed) = cut_and_paint(mask=torch.ones(1, 96, 120), area="mask", feather=32)
+    assert (changed == 1).all()
+    _, (_, changed) = cut_and_paint(mask=painted((0, 0, 60, 96)), area="mask", feather=8)
+    assert (changed[0, :, :50] == 1).all() and (changed[0, 10, 52:61].diff() < 0).all()
 
 
 def test_a_soft_mask_is_pasted_softly():

@@ -96,9 +96,9 @@ WIDGETS = (1, 2, 3, 4)
 def test_what_is_connected_replaces_the_widgets_box_and_an_unpainted_mask_is_not_connected(unpainted):
     assert painted_mask(unpainted) is None
     assert chosen_places(PICTURES, unpainted, None, WIDGETS) == (None, [[WIDGETS]])
-    assert chosen_places(PICTURES, unpainted, None, None) == (None, None)
+    assert chosen_places(PICTURES, unpainted, None, None) == (None, [])
     assert chosen_places(PICTURES, unpainted, table(5, 6, 7, 8), WIDGETS) == (None, [[(5, 6, 12, 14)]])
-    assert chosen_places(PICTURES, PAINTED, None, WIDGETS) == (PAINTED, None)
+    assert chosen_places(PICTURES, PAINTED, None, WIDGETS) == (PAINTED, [])
     assert chosen_places(PICTURES, PAINTED, table(5, 6, 7, 8), WIDGETS) == (PAINTED, [[(5, 6, 12, 14)]])
 
 

@@ -152,8 +152,8 @@ def test_a_polygon_that_crosses_itself_has_no_hole():
 def test_bounding_boxes_of_masks():
     masks = torch.zeros(2, 48, 40)
     masks[0, 3:7, 5:30], masks[1, 47, 39] = 1, 0.7
-    assert masks_to_boxes(masks, None, 48, 40) == [[(5, 3, 30, 7)], [(39, 47, 40, 48)]]
-    assert masks_to_boxes(masks[0], None, 48, 40) == [[(5, 3, 30, 7)]]
+    assert masks_to_boxes(masks, [], 48, 40) == [[(5, 3, 30, 7)], [(39, 47, 40, 48)]]
+    assert masks_to_boxes(masks[0], [], 48, 40) == [[(5, 3, 30, 7)]]
     assert masks_to_boxes(masks, [[(0, 0, 10, 10)]], 48, 40) == [[(5, 3, 10, 7)], []]
     assert mask_box(torch.zeros(4, 4)) is None
 
@@ -169,7 +169,7 @@ def test_bounding_boxes_of_masks():
 )
 def test_a_mask_without_a_box_is_refused(mask, error):
     with pytest.raises(ValueError, match=error):
-        masks_to_boxes(mask, None, 48, 40)
+        masks_to_boxes(mask, [], 48, 40)
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"jitter": -1}])
@@ -267,7 +267,7 @@ def test_an_empty_mask_of_a_batch_stays_and_is_named_in_the_log(caplog):
     masks = torch.stack([painted((9, 9, 30, 40)), painted(), painted((50, 50, 60, 60))])
     assert torch.equal(check_mask(masks, 96, 120), masks)
     assert "mask 1 of 0 to 2 is empty; its picture stays as it is" in caplog.text
-    boxes = masks_to_boxes(masks, None, 96, 120)
+    boxes = masks_to_boxes(masks, [], 96, 120)
     assert boxes == [[(9, 9, 30, 40)], [], [(50, 50, 60, 60)]]
     drawn = arbitrary_masks(boxes, 96, 120, seed=0)
     assert drawn.flatten(1).any(1).tolist() == [True, False, True]

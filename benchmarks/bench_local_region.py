@@ -57,7 +57,7 @@ class Insertions:
         """Scene [1,H,W,3] -> result, all of it through the model."""
         inputs = dict(model=self.model, vae=self.vae, scene=scene, guidance=self.guidance, steps=self.steps)
         inputs |= dict(zip(("positive", "negative"), self.tokens, strict=True))
-        (latent,) = self.node("ImageConditionedPix2PixSampler", **inputs, **SAMPLING)
+        latent, _ = self.node("ImageConditionedPix2PixSampler", **inputs, **SAMPLING)
         return self.node("SceneDecode", latent=latent, vae=self.vae, scene=scene)[0]
 
     def local(self, scene: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -71,7 +71,7 @@ class Inserter:
         (guidance,) = self.node("GuidanceControl", **self.settings["guidance"])
         common = dict(model=self.model, vae=self.vae, scene=scene, positive=positive, negative=negative)
         sampler = {**self.settings["sampler"], "seed": seed}
-        (latent,) = self.node("ImageConditionedPix2PixSampler", **common, guidance=guidance, **sampler)
+        latent, _ = self.node("ImageConditionedPix2PixSampler", **common, guidance=guidance, **sampler)
         return self._decode(latent, scene)
 
     def _decode(self, latent, scene) -> np.ndarray:

@@ -38,7 +38,7 @@ def host_ways(comfy: InProcess, scene: Tensor, thing: Tensor, steps: int, guidan
     schedule = dict(scheduler="normal", steps=steps, denoise=1.0)
 
     def ours():
-        (latent,) = comfy("ImageConditionedPix2PixSampler", **conditions, **schedule, seed=0, sampler_name="euler")
+        latent, _ = comfy("ImageConditionedPix2PixSampler", **conditions, **schedule, seed=0, sampler_name="euler")
         return comfy("SceneDecode", latent=latent, vae=vae, scene=scene)
 
     def stock():

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..pipelines.pictures.checks import check_result
 from ..pipelines.pictures.scene import crop_to
-from .host.pix2pix_sampling import prepare, sample
+from .host.pix2pix_sampling import prepare, relevance_of, sample
 from .sockets import GuidanceType, seed_input
 
 
@@ -67,7 +67,13 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
             ],
-            outputs=[io.Latent.Output(display_name="latent")],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="For Decode Scene."),
+                io.Mask.Output(
+                    display_name="relevance",
+                    tooltip="Where the object mattered to the model, rough: a hint for Restore Scene. Costs nothing.",
+                ),
+            ],
         )
 
     @classmethod
@@ -93,7 +99,8 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
         latent = sample(
             model, guider, latent, seed=seed, steps=steps, sampler=sampler_name, scheduler=scheduler, denoise=denoise
         )
-        return io.NodeOutput(latent, ui={"unet_evaluations": [guider.evaluations]})
+        relevance = relevance_of(guider, latent, scene)
+        return io.NodeOutput(latent, relevance, ui={"unet_evaluations": [guider.evaluations]})
 
 
 class ImageConditionedPix2PixGuider(io.ComfyNode):

@@ -91,3 +91,9 @@ def sample(model, guider, latent, *, seed: int, steps: int, sampler: str, schedu
     )[0]
     check_result(sampled["samples"], "What was sampled")
     return sampled
+
+
+def relevance_of(guider: ThreeBranchGuider, latent, scene: Tensor) -> Tensor:
+    """Where the object mattered in the guider's last run: [B,H,W] in 0..1, of the size of a scene [B,H,W,C]."""
+    shape = (len(latent["samples"]), *scene.shape[1:3])
+    return guider.relevance.masks(shape, CELL, latent.get("noise_mask"))

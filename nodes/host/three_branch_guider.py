@@ -10,6 +10,7 @@ import node_helpers
 
 from ...pipelines.sampling.guidance import Guidance, combine, needed_branches, scales_at
 from ...pipelines.sampling.kept_scene import restore_kept
+from ...pipelines.sampling.relevance import Relevance
 
 CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance branch -> the host's name for it
 
@@ -28,6 +29,7 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         self.guidance = guidance
         self.set_cfg(guidance.object_scale)
         self.evaluations = 0  # UNet evaluations of the last run, one per branch and model call
+        self.relevance = Relevance()  # of the last run
 
     def set_branches(self, *, full, scene, empty) -> None:
         """Conditioning of e(I,O), e(I,0) and e(0,0)."""
@@ -36,6 +38,7 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
 
     def sample(self, noise, latent_image, sampler, sigmas, denoise_mask=None, **kwargs):
         self.evaluations = 0
+        self.relevance = Relevance()
         ignored = [name for name in TWO_BRANCH_PATCHES if self.model_options.get(name)]
         if ignored:
             logging.warning(
@@ -50,12 +53,14 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
 
     def predict_noise(self, x, timestep, model_options, seed=None):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma
-        scales = scales_at(self.guidance, float(timestep.max()), percent_to_sigma)
+        sigma = float(timestep.max())
+        scales = scales_at(self.guidance, sigma, percent_to_sigma)
         branches = needed_branches(self.guidance, scales)
         conds = [self.conds.get(CONDS[branch]) for branch in branches]
         denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         self.evaluations += len(branches)
         predictions = dict(zip(branches, denoised, strict=True))
+        self.relevance.add(sigma, percent_to_sigma, predictions)
         guided = combine(self.guidance, scales, predictions)
         weaker = predictions.get("scene", predictions.get("empty", guided))
         for patch in model_options.get("sampler_post_cfg_function", []):

@@ -31,6 +31,7 @@ from ..weights.pretrained import load_model, present, reading
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .kept_scene import KeptScene, restore_kept
 from .latents import Callback, Sampled, decode, encode, first_noise, step_generator
+from .relevance import Relevance
 from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, shortened_sigmas, training_levels
 
 DEFAULT = Guidance()
@@ -75,13 +76,15 @@ class GuidedUNet(nn.Module):
         self.embeds = embeds
         self.kept = kept
         self.evaluations = 0  # one per branch and step
+        self.relevance = Relevance()
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict=False, **kwargs):
         """Noisy and scene latents [B,2C,h,w], a timestep, object contexts [B,N,D] -> guided output ([B,C,h,w],)."""
         latents, scene = sample.chunk(2, dim=1)
         sigma = self.sigma_at(timestep)
         signal = (1 + sigma**2) ** -0.5  # noisy = signal * clean + signal * sigma * noise
-        scales = scales_at(self.guidance, sigma, partial(percent_to_sigma, self.levels))
+        level_of = partial(percent_to_sigma, self.levels)
+        scales = scales_at(self.guidance, sigma, level_of)
         branches = needed_branches(self.guidance, scales)
 
         noisy = self.kept.noised(latents, sigma, signal) if self.kept else latents
@@ -102,6 +105,7 @@ class GuidedUNet(nn.Module):
             branch: (of_noisy * noisy - signal * sigma * output) / of_clean
             for branch, output in zip(branches, outputs.chunk(len(branches)), strict=True)
         }
+        self.relevance.add(sigma, level_of, predictions)
         clean = combine(self.guidance, scales, predictions)
         if self.kept:
             clean = self.kept.predicted(clean)
@@ -113,6 +117,7 @@ class Insertion(Sampled):
     """What one call gives."""
 
     unet_evaluations: int  # one per branch and step
+    relevance: Tensor  # [B,H,W] float32 on the CPU, 0..1: where the object mattered to the model (relevance.py)
 
 
 class GuidedPix2Pix:
@@ -199,7 +204,8 @@ class GuidedPix2Pix:
         if kept and (sigmas is None or not sigmas[-1]):
             sampled = restore_kept(sampled, scene_latents, kept.mask)
         images = crop_to(decode(vae, sampled), height, width, cell)
-        return Insertion(images.cpu(), sampled.cpu(), unet.evaluations)
+        relevance = unet.relevance.masks((count, height, width), cell, kept.mask if kept else None)
+        return Insertion(images.cpu(), sampled.cpu(), unet.evaluations, relevance)
 
     def _schedule(self, sampler: str, steps: int, sigmas: Tensor | None, denoise: float) -> Schedule:
         """The run of a sampler over `sigmas` [N+1], or the noise levels of `steps` and a share of them, `denoise`."""

@@ -47,7 +47,7 @@ def of_tokens(pair):
 
 def flagship(kit, crop, mask):
     given = dict(model=kit.model, vae=kit.vae, scene=crop, guidance=kit.guidance, **of_tokens(kit.tokens))
-    (latent,) = kit.comfy("ImageConditionedPix2PixSampler", **given, **SETTINGS, **EULER, denoise=1.0)
+    latent, _ = kit.comfy("ImageConditionedPix2PixSampler", **given, **SETTINGS, **EULER, denoise=1.0)
     return kit.comfy("SceneDecode", latent=latent, vae=kit.vae, scene=crop)[0]
 
 

@@ -52,7 +52,7 @@ def crop(comfy, scene, **changes):
 
 def insert(comfy, toys, cropped, **changes):
     inputs, vae = toys
-    (latent,) = comfy("ImageConditionedPix2PixSampler", **inputs, scene=cropped, **SAMPLING | changes)
+    latent, _ = comfy("ImageConditionedPix2PixSampler", **inputs, scene=cropped, **SAMPLING | changes)
     return comfy("SceneDecode", latent=latent, vae=vae, scene=cropped)[0]
 
 

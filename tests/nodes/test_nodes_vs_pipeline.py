@@ -78,6 +78,11 @@ def test_the_same_noise_and_noise_levels_give_the_same_latents(comfy, models, pi
     assert alone.images.shape == image.shape == SCENE.shape
     assert (alone.images - image).abs().max() <= 2e-3
     assert alone.unet_evaluations == guider.evaluations
+    relevance = guider.relevance.masks(SCENE.shape[:3], 8)
+    assert alone.relevance.shape == SCENE.shape[:3]
+    assert (alone.relevance - relevance).abs().max() <= 2e-3
+    without_scene_branch = settings["object_scale"] == settings["scene_scale"]
+    assert bool((relevance == 1).all()) == without_scene_branch
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral"])
@@ -85,7 +90,7 @@ def test_the_sampler_node_and_the_pipeline_make_one_picture_of_one_seed(comfy, m
     """No sigmas given: both choose theirs, and draw their own noise."""
     model, vae, _, _ = models
     positive, negative = conditioning(comfy, models, framing="pad", background="mean")
-    (host,) = comfy(
+    host, relevance = comfy(
         "ImageConditionedPix2PixSampler",
         model=model,
         vae=vae,
@@ -103,6 +108,8 @@ def test_the_sampler_node_and_the_pipeline_make_one_picture_of_one_seed(comfy, m
     difference = relative(alone.latents, host["samples"])
     print(f"relative difference of the latents: {difference:.2e}")
     assert difference <= LIMIT
+    assert (alone.relevance - relevance).abs().max() <= 2e-3
+    assert relevance.min() == 0 and relevance.max() > 0.8
 
 
 # a mask, and a run that starts from the noised scene
@@ -128,11 +135,11 @@ RUNS |= {"mask and denoise 0.6": (MASKS["soft"], 0.6), "mask and denoise 0.3": (
 
 
 def sampler_node(comfy, models, **changes):
-    """Latents of the sampler node."""
+    """Latents and relevance of the sampler node."""
     model, vae, _, _ = models
     positive, negative = conditioning(comfy, models)
     settings = dict(seed=11, steps=5, sampler_name="euler", scheduler="normal", denoise=1.0) | changes
-    (latent,) = comfy(
+    latent, relevance = comfy(
         "ImageConditionedPix2PixSampler",
         model=model,
         vae=vae,
@@ -141,7 +148,7 @@ def sampler_node(comfy, models, **changes):
         negative=negative,
         **settings,
     )
-    return latent["samples"]
+    return latent["samples"], relevance
 
 
 def kept_cells(mask):
@@ -167,10 +174,10 @@ def scene_latents(pipeline):
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral"])
 def test_both_doors_keep_and_start_from_the_scene_alike(comfy, models, pipeline, sampler, mask, denoise):
     given = {} if mask is None else {"mask": mask}
-    host = sampler_node(comfy, models, sampler_name=sampler, denoise=denoise, **given)
-    alone = pipeline(
-        SCENE, OBJECT, MASK, Guidance(), sampler=sampler, steps=5, seed=11, mask=mask, denoise=denoise
-    ).latents
+    host, relevance = sampler_node(comfy, models, sampler_name=sampler, denoise=denoise, **given)
+    result = pipeline(SCENE, OBJECT, MASK, Guidance(), sampler=sampler, steps=5, seed=11, mask=mask, denoise=denoise)
+    alone = result.latents
+    assert (result.relevance - relevance).abs().max() <= 2e-3
     difference = relative(alone, host)
     print(f"relative difference of the latents: {difference:.2e}")
     assert difference <= LIMIT

@@ -372,7 +372,7 @@ def test_the_sampler_and_the_guider_agree_on_an_object_and_a_text(comfy, models,
     positive = joined(comfy, "concat", thing, object_and_text.text)
     given = dict(model=model, vae=vae, scene=SCENE, positive=positive, negative=negative)
     run = dict(seed=5, steps=3, sampler_name="euler", scheduler="normal", denoise=1.0)
-    (ours,) = comfy("ImageConditionedPix2PixSampler", **given, **run)
+    ours, _ = comfy("ImageConditionedPix2PixSampler", **given, **run)
     guider, latent = comfy("ImageConditionedPix2PixGuider", **given)
     (sigmas,) = comfy("BasicScheduler", model=model, scheduler="normal", steps=3, denoise=1.0)
     result = run_guider(comfy, guider, latent, sigmas, seed=5)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from visual_insertion_pack.pipelines.playroom.judging import oracle
 from visual_insertion_pack.pipelines.playroom.world.dataset import HELD_OUT_SEED
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
 from visual_insertion_pack.tests.nodes.parts import run_guider
@@ -224,6 +225,57 @@ def test_evaluations_are_counted_per_picture_and_anew_in_each_run(comfy, counted
         sample(comfy, counted, guider, latent)
         assert guider.evaluations == 3 * STEPS
         assert counted.rows == [9] * STEPS
+
+
+# relevance
+
+
+def relevance(comfy, kit, **changes):
+    """Our sampler's map of where the object mattered."""
+    inputs = dict(
+        **dict(model=kit.model, vae=kit.vae, scene=kit.scene, positive=kit.positive, negative=kit.negative),
+        **dict(seed=3, steps=STEPS, sampler_name="euler", scheduler="normal", denoise=1.0),
+    )
+    return comfy("ImageConditionedPix2PixSampler", **(inputs | changes))[1]
+
+
+def test_the_object_mattered_where_it_stands_afterwards(comfy, playroom):
+    positive, negative = condition(comfy, playroom, playroom.objects, "separate")
+    run = dict(scene=playroom.scenes, positive=positive, negative=negative, steps=20, sampler_name="euler_ancestral")
+    made = insert(comfy, playroom, **run)
+    maps = relevance(comfy, playroom, **run).numpy()
+    pictures = [
+        comfy("VAEDecode", samples={"samples": samples}, vae=playroom.vae)[0]
+        for samples in (made, comfy("VAEEncode", pixels=playroom.scenes, vae=playroom.vae)[0]["samples"])
+    ]
+    edited, scenes = ((picture * 255).round().byte().numpy() for picture in pictures)
+    for picture, scene, where in zip(edited, scenes, maps, strict=True):
+        stands = oracle.find(picture, scene).mask
+        assert where[stands].mean() > 5 * where[~stands].mean()
+        assert where[stands].mean() > 0.5
+
+
+def test_relevance_is_known_where_the_object_may_be_and_zero_elsewhere(comfy, playroom):
+    mask = torch.zeros(1, 128, 128)
+    mask[:, 32:96, 48:112] = 1
+    where = relevance(comfy, playroom, mask=mask)
+    assert where.shape == (1, 128, 128) and where[:, 32:96, 48:112].max() > 0.9
+    outside = torch.nn.functional.max_pool2d(mask, 17, 1, 8) == 0  # a cell is 8 px, and maps are enlarged softly
+    assert outside.any() and not where[outside].any()
+
+
+@pytest.mark.parametrize("changes", [dict(denoise=0.1), dict(steps=1), dict(guidance=dict(object_scale=0.0))])
+def test_a_run_without_a_step_that_counts_rules_nothing_out(comfy, playroom, changes):
+    if "guidance" in changes:
+        changes = {"guidance": guidance(comfy, **changes["guidance"])}
+    assert torch.equal(relevance(comfy, playroom, **changes), torch.ones(1, 128, 128))
+
+
+def test_relevance_has_the_scenes_size_and_one_map_per_picture(comfy, playroom):
+    scenes = playroom.scenes[:2, 3:120, :99]
+    where = relevance(comfy, playroom, scene=scenes)
+    assert where.shape == (2, 117, 99) and where.dtype == torch.float32
+    assert not torch.equal(where[0], where[1])
 
 
 # batches

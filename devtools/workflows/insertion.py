@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .graph import BLUE, CYAN, GREEN, VIOLET, Node, Workflow, read_note
 from .sample_pictures import IN_THE_MIDDLE_ROOM
-from .stages import SEED, cut_out, finish, load, pictures, put_back, save
+from .stages import SEED, cut_out, finish, load, pictures, put_back, restore, save, show_changes
 
 SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
 SECOND_PASS = 0.25  # denoise
@@ -89,10 +89,11 @@ def conditions(models: Models, scene: Node, tokens: Tokens, guidance: Node) -> d
 def insert(
     workflow: Workflow, models: Models, *, scene: Node, tokens: Tokens, guidance: Node, seed: int = SEED
 ) -> Node:
-    """The scene with the object in it, by our sampler."""
+    """The scene with the object in it, by our sampler, restored."""
     inputs = conditions(models, scene, tokens, guidance)
     latent = workflow.add("ImageConditionedPix2PixSampler", **inputs, seed=seed, **SAMPLING, denoise=1.0)
-    return workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=scene[0])
+    edited = workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=scene[0])
+    return restore(workflow, scene, edited, vae=models.vae, relevance=latent[1])
 
 
 def sample(workflow: Workflow, models: Models, *, guider: Node, latent: list, denoise: float = 1.0) -> Node:
@@ -137,6 +138,7 @@ def one_object(
     guidance = guide(workflow, scales)
     workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    show_changes(workflow, result[1])
     finish(workflow, scene, result, enlarge)
     return workflow
 
@@ -164,7 +166,10 @@ def insert_object_stock_nodes() -> Workflow:
     )
     workflow.group("Sampling", BLUE)
     latent = sample(workflow, models, guider=guider, latent=both[2])
-    finish(workflow, scene, workflow.add("VAEDecode", samples=latent[0], vae=models.vae))
+    edited = workflow.add("VAEDecode", samples=latent[0], vae=models.vae)
+    result = restore(workflow, scene, edited, vae=models.vae)
+    show_changes(workflow, result[1])
+    finish(workflow, scene, result)
     return workflow
 
 
@@ -174,10 +179,13 @@ def insert_two_objects() -> Workflow:
     guidance = guide(workflow)
     scene, *objects = pictures(workflow, {"Scene": "scene", "Object": "object", "Second object": "object2"})
     result = scene
+    effects = []
     for number, title in enumerate(("First object", "Second object")):
         workflow.group(title, BLUE)
         tokens = encode(workflow, models, objects[number])
         result = insert(workflow, models, scene=result, tokens=tokens, guidance=guidance, seed=SEED + number)
+        effects.append(result[1])
+    show_changes(workflow, *effects)
     finish(workflow, scene, result)
     return workflow
 
@@ -199,9 +207,11 @@ def insert_and_upscale() -> Workflow:
     workflow.group("Second pass", BLUE)
     latent = sample(workflow, models, guider=guider, latent=latent[0], denoise=SECOND_PASS)
     sharp = workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=large_scene[0])
+    result = restore(workflow, large_scene, sharp, vae=models.vae)
+    show_changes(workflow, result[1])
     workflow.group("Result", CYAN)
     workflow.add("PreviewImage", "Enlarged only", images=large[0])
-    save(workflow, sharp)
+    save(workflow, result)
     return workflow
 
 
@@ -215,7 +225,9 @@ def insert_object_two_views() -> Workflow:
     views = workflow.add("BatchImagesNode", **{"images.image0": one[0], "images.image1": other[0]})
     tokens = encode(workflow, models, views)
     workflow.group("Insertion", BLUE)
-    finish(workflow, scene, insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance))
+    result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    show_changes(workflow, result[1])
+    finish(workflow, scene, result)
     return workflow
 
 
@@ -229,7 +241,9 @@ def insert_in_local_region() -> Workflow:
     cut = cut_out(workflow, scene, below=True, expansion=0.5, working_size=128, **IN_THE_MIDDLE_ROOM)
     workflow.group("Insertion", BLUE)
     edited = insert(workflow, models, scene=cut, tokens=tokens, guidance=guidance)
-    finish(workflow, scene, put_back(workflow, cut, edited), enlarge=1.0)
+    result = put_back(workflow, cut, edited)
+    show_changes(workflow, result[1])
+    finish(workflow, scene, result, enlarge=1.0)
     return workflow
 
 
@@ -245,6 +259,7 @@ def insert_object_with_text() -> Workflow:
     guidance = guide(workflow, REAL_SCALES)
     workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=(both[0], tokens[1]), guidance=guidance)
+    show_changes(workflow, result[1])
     finish(workflow, scene, result, enlarge=1.0)
     return workflow
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from .graph import BLUE, GREEN, VIOLET, Node, Workflow, read_note
 from .sample_pictures import IN_THE_ROOM_BELOW, ON_THE_TABLE
-from .stages import SEED, cut_out, finish, load, pictures, put_back
+from .stages import SEED, cut_out, finish, load, pictures, put_back, restore, show_changes
 
 DDIM = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
 PLAYROOM_SAMPLING = {**DDIM, "steps": 20, "cfg": 3.0}
@@ -41,7 +41,7 @@ def jagged_mask(workflow: Workflow, scene: Node, box: Mapping[str, int], **setti
 def paint(
     workflow: Workflow, loader: Node, *, scene: Node, exemplar: Node, mask: list, sampling: Mapping[str, str | float]
 ) -> Node:
-    """The object in the mask, by the host's own sampler; the rest of the scene has been through the VAE."""
+    """The object in the mask, by the host's own sampler, and restored: outside of the mask all is the scene's."""
     model = loader[0]
     vae = loader[1]
     workflow.group("Object", GREEN)
@@ -53,7 +53,8 @@ def paint(
     workflow.group("Painting", BLUE)
     inputs = {"model": model, "positive": conditioned[0], "negative": conditioned[1], "latent_image": conditioned[2]}
     latent = workflow.add("KSampler", **inputs, seed=SEED, **sampling)
-    return workflow.add("SceneDecode", latent=latent[0], vae=vae, scene=scene[0])
+    edited = workflow.add("SceneDecode", latent=latent[0], vae=vae, scene=scene[0])
+    return restore(workflow, scene, edited, vae=vae, mask=mask)
 
 
 # workflows
@@ -64,12 +65,8 @@ def paint_by_example() -> Workflow:
     loader = playroom(workflow)
     scene, exemplar = pictures(workflow, {"Scene": "scene", "Object": "object"})
     mask = jagged_mask(workflow, scene, ON_THE_TABLE, jitter=1)
-    painted = paint(workflow, loader, scene=scene, exemplar=exemplar, mask=mask[0], sampling=PLAYROOM_SAMPLING)
-    workflow.group("Put back", VIOLET)
-    sharp = workflow.add("MaskToImage", mask=mask[0])
-    blurred = workflow.add("ImageBlur", "Soft edge", image=sharp[0], blur_radius=4, sigma=2.0)
-    soft = workflow.add("ImageToMask", image=blurred[0], channel="red")
-    result = workflow.add("ImageCompositeMasked", destination=scene[0], source=painted[0], mask=soft[0])
+    result = paint(workflow, loader, scene=scene, exemplar=exemplar, mask=mask[0], sampling=PLAYROOM_SAMPLING)
+    show_changes(workflow, result[1])
     finish(workflow, scene, result)
     return workflow
 
@@ -97,7 +94,9 @@ def paint_locally(
     mask = jagged_mask(workflow, scene, IN_THE_ROOM_BELOW, extension=0.1, jitter=jitter)
     cut = cut_out(workflow, scene, expansion=0.5, working_size=working_size, mask=mask[0])
     painted = paint(workflow, loader, scene=cut, exemplar=exemplar, mask=cut[1], sampling=sampling)
-    finish(workflow, scene, put_back(workflow, cut, painted, area="mask"), enlarge=1.0)
+    result = put_back(workflow, cut, painted)
+    show_changes(workflow, result[1])
+    finish(workflow, scene, result, enlarge=1.0)
     return workflow
 
 

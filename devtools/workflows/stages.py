@@ -55,13 +55,28 @@ def cut_out(workflow: Workflow, scene: Node, below: bool = False, **where: list 
     return workflow.add("LocalRegionCrop", image=scene[0], **where)
 
 
-def put_back(workflow: Workflow, cut: Node, edited: Node, **how: str) -> Node:
-    """The scene with the edited part in it, and a look at what changed."""
+def restore(workflow: Workflow, scene: Node, edited: Node, **known: list | str) -> Node:
+    """The scene with what our models put into it, all else bit for bit its own: image, effect, object and more.
+
+    They keep every pixel in its place, so there is no geometry to undo.
+    """
+    return workflow.add("RestoreScene", scene=scene[0], edited=edited[0], align_geometry=False, **known)
+
+
+def put_back(workflow: Workflow, cut: Node, edited: Node) -> Node:
+    """The scene with the edited part in it, and how much of each pixel is new."""
     workflow.group("Put back", VIOLET, below=True)
-    result = workflow.add("LocalRegionPaste", local_region=cut[2], image=edited[0], **how)
+    return workflow.add("LocalRegionPaste", local_region=cut[2], image=edited[0])
+
+
+def show_changes(workflow: Workflow, *effects: list) -> None:
+    """A look at where the result is not the scene, after all edits."""
     workflow.group("What changed", CYAN, below=True)
-    workflow.add("MaskPreview", "What changed", mask=result[1])
-    return result
+    whole, *others = effects
+    for other in others:
+        both = {"destination": whole, "source": other, "x": 0, "y": 0, "operation": "add"}
+        whole = workflow.add("MaskComposite", "All effects", **both)[0]
+    workflow.add("MaskPreview", "What changed", mask=whole)
 
 
 def finish(workflow: Workflow, before: Node, after: Node, enlarge: float = 3.0) -> None:

@@ -24,7 +24,7 @@ from ..pipelines.weights.manifest import load_manifest, model_folders, verify
 from ..pipelines.whole_files import whole
 from .environment import ROOT, find_host
 from .host import Graph, Host, HostError, Json, has_gpu
-from .pictures import CHANGED_RULE, PictureError, changed, png, read_picture, sample_path, sheet, shrink
+from .pictures import PictureError, png, read_picture, sample_path, sheet, shrink
 
 GRAPHS = ROOT / "example_workflows" / "api"
 MODELS = ROOT / "playroom_models"
@@ -115,7 +115,7 @@ def demo(options: argparse.Namespace) -> int:
         with clock("save"):
             result_file = host.view(saved_image(graph, entry))
             result = Image.open(io.BytesIO(result_file)).convert("RGB")
-            mask = changed(scene, result)
+            mask = Image.open(io.BytesIO(host.view(changed_image(graph, entry)))).convert("L")
             object_picture = pictures[find_picture_node(graph, "Object")]
             columns = {"scene": scene, "object": object_picture, "result": result, "mask": mask}
             files = {f"{name}.png": png(picture) for name, picture in columns.items()}
@@ -123,7 +123,7 @@ def demo(options: argparse.Namespace) -> int:
             files["sheet.png"] = png(sheet(columns))
             write(options.output, files)
         report = describe(options, graph, entry=entry, host=host, clock=clock)
-        report["changed_share"] = round(mask.histogram()[255] / (mask.width * mask.height), 4)
+        report["changed_share"] = round(1 - mask.histogram()[0] / (mask.width * mask.height), 4)
         write(options.output, {"report.json": (json.dumps(report, indent=2) + "\n").encode()})
         tell(options, report, [*files, "report.json"])
         if options.keep_serving:
@@ -203,6 +203,14 @@ def saved_image(graph: Graph, entry: Json) -> dict[str, str]:
     if not outputs:
         raise DemoError("this workflow has no SaveImage")
     return outputs[-1]["images"][0]
+
+
+def changed_image(graph: Graph, entry: Json) -> dict[str, str]:
+    """The picture of the node that shows what changed."""
+    for number, node in graph.items():
+        if node["class_type"] == "MaskPreview" and title(node) == "What changed":
+            return entry["outputs"][number]["images"][0]
+    raise DemoError("this workflow has no MaskPreview titled 'What changed'")
 
 
 def missing_weights(graph: Graph, home: Path) -> list[str]:
@@ -338,7 +346,7 @@ def describe(options: argparse.Namespace, graph: Graph, *, entry: Json, host: Ho
         "device": system["devices"][0]["name"],
         "models": options.models,
         "model_files": model_versions() if options.models == "playroom" else weight_names(graph),
-        "mask_rule": CHANGED_RULE,
+        "mask": "how much of each pixel is new, as Restore Scene says; where it is black the pixel is the scene's",
     }
 
 

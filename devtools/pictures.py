@@ -1,22 +1,16 @@
-"""Pictures of the demo: find a sample, read any photograph, find what changed, lay out the sheet."""
+"""Pictures of the demo: find a sample, read any photograph, lay out the sheet."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 from .environment import ROOT
 
 SAMPLES = ROOT / "playroom_models" / "samples"
 SAMPLE_PREFIX = "visual_insertion_"  # of a sample's copy in the host's input folder
-
-CHANGED = 24  # of 255; what a VAE does to an untouched pixel stays below
-CHANGED_RULE = (
-    "the largest absolute difference of the three channels, smoothed by a Gaussian of 1/128 of the longest side, above"
-    f" {CHANGED} of 255. A result of another size is first brought to the scene's."
-)
 
 
 class PictureError(Exception):
@@ -58,16 +52,6 @@ def png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def changed(scene: Image.Image, result: Image.Image) -> Image.Image:
-    """White where the result differs from the scene, by CHANGED_RULE."""
-    if result.size != scene.size:
-        result = result.resize(scene.size, Image.Resampling.LANCZOS)
-    red, green, blue = ImageChops.difference(scene, result).split()
-    largest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    smooth = largest.filter(ImageFilter.GaussianBlur(max(scene.size) / 128))
-    return smooth.point([255 * (value > CHANGED) for value in range(256)])
 
 
 def sheet(pictures: dict[str, Image.Image]) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..pictures.boxes import Box, corners
 
@@ -47,6 +47,24 @@ def add_region(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--expansion", type=float, default=0.5, metavar="X", help="what is seen around the region, in its sides")
     add("--working-size", type=int, metavar="PX", help="the region's longer side for the model (default: its own)")
+
+
+def add_restoring(parser: ArgumentParser) -> None:
+    """Add --no-restore."""
+    raw = "leave the picture as the model made it; by default all that the object did not change is the scene's again"
+    parser.add_argument("--no-restore", action="store_true", help=raw)
+
+
+def restored(scene: torch.Tensor, edited: torch.Tensor, vae: Any, **known: torch.Tensor | None) -> torch.Tensor:
+    """The scene [1,H,W,C] with what our models put into it [1,H,W,3], the rest bit for bit its own: [1,H,W,3].
+
+    `known` are a `mask` outside of which nothing changes, and a `prior` of where the object is. Our models keep every
+    pixel in its place, so there is no geometry to undo.
+    """
+    from ..restoration.restore import restore
+    from ..sampling.latents import round_trip
+
+    return restore(scene, edited, align_geometry=False, round_trip=round_trip(vae, scene), **known).images[..., :3]
 
 
 def open_scene(args: Namespace) -> tuple[Image.Image, torch.Tensor]:

@@ -37,6 +37,7 @@ def register(subparsers: Any) -> None:
     only = "only in this part of a large scene, px; all else stays as it is to the last bit"
     add("--box", nargs=4, type=int, metavar=("X", "Y", "WIDTH", "HEIGHT"), help=only)
     _scenes.add_region(parser)
+    _scenes.add_restoring(parser)
     _scenes.add_sampling(parser, 20, SAMPLERS)
 
 
@@ -74,7 +75,7 @@ def insert(args: Namespace) -> None:
     bar = ProgressBar("inserting", "step")
 
     def edit(part: Tensor, part_mask: Tensor | None) -> Tensor:
-        return pipeline(
+        made = pipeline(
             part,
             object_picture,
             object_mask,
@@ -87,7 +88,11 @@ def insert(args: Namespace) -> None:
             framing=args.framing,
             background=args.background,
             callback=bar,
-        ).images
+        )
+        if args.no_restore:
+            return made.images
+        limit = None if mask is None else part_mask
+        return _scenes.restored(part, made.images, pipeline.pipeline.vae, mask=limit, prior=made.relevance)
 
     with bar:
         if box:

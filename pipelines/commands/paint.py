@@ -38,10 +38,10 @@ def register(subparsers: Any) -> None:
     add(
         "--whole",
         action="store_true",
-        help="the whole scene through the model, as the original does, instead of the region around the mask; its "
-        "background then comes out of the VAE",
+        help="the whole scene through the model, as the original does, instead of the region around the mask",
     )
     _scenes.add_region(parser)
+    _scenes.add_restoring(parser)
     _scenes.add_sampling(parser, 50, SAMPLERS)
 
 
@@ -72,7 +72,7 @@ def paint(args: Namespace) -> None:
     bar = ProgressBar("painting", "step")
 
     def edit(part: Tensor, part_mask: Tensor) -> Tensor:
-        return pipeline(
+        made = pipeline(
             part,
             part_mask,
             exemplar,
@@ -85,13 +85,15 @@ def paint(args: Namespace) -> None:
             background=args.background,
             mask_resize=args.mask_resize,
             callback=bar,
-        ).images
+        )
+        return made.images if args.no_restore else _scenes.restored(part, made.images, pipeline.vae, mask=part_mask)
 
     with bar:
         if args.whole:
             images = with_alpha(edit(scene, mask), scene)
         else:
             size = args.working_size or pipeline.native_size
-            images = edit_region(scene, edit, mask=mask, working_size=size, expansion=args.expansion, area="mask")
+            area = "mask" if args.no_restore else "changes"
+            images = edit_region(scene, edit, mask=mask, working_size=size, expansion=args.expansion, area=area)
     save_picture(pil_pictures(images)[0], args.output, like=scene_picture)
     print(args.output)

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from ..pictures.checks import check_result
 from ..pictures.files import pil_pictures
+from ..pictures.scene import CELL, check_scene, crop_to, pad_to_multiple
 
 SEEDS = 2**64
 Callback = Callable[[int, int, Tensor], object]  # steps done, steps in all, latents [B,C,h,w]
@@ -47,6 +48,14 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     pictures = vae.decode(latents.to(vae.dtype)).sample.float()
     check_result(pictures, "What the VAE decoded")
     return pictures.div(2).add(0.5).clamp(0, 1).movedim(1, -1)
+
+
+@torch.no_grad()
+def round_trip(vae: Any, scene: Tensor, cell: int = CELL) -> Tensor:
+    """What a VAE alone makes of scenes [B,H,W,C] in 0..1: [B,H,W,3] float32 on the CPU; `cell` is in px."""
+    scene = check_scene(scene)
+    pictures = decode(vae, encode(vae, pad_to_multiple(scene, cell)))
+    return crop_to(pictures, *scene.shape[1:3], cell).cpu()
 
 
 def first_noise(noise: Tensor | None, scene_latents: Tensor, seed: int) -> Tensor:

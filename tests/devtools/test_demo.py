@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -45,6 +46,13 @@ def test_the_demo_leaves_pictures_and_a_report(made):
         assert Image.open(output / f"{name}.png").size == (128, 74)
     assert str(output) in said
     assert "dev.py serve" in said
+
+
+def test_the_demos_mask_is_black_where_the_result_is_the_scene(made):
+    scene, result, mask = (np.asarray(Image.open(made[1] / f"{name}.png")) for name in ("scene", "result", "mask"))
+    report = json.loads((made[1] / "report.json").read_text("utf-8"))
+    assert report["changed_share"] == pytest.approx((mask > 0).mean(), abs=1e-4)
+    assert np.abs(result.astype(int) - scene)[mask == 0].max(initial=0) <= 1  # a share below 1/255 is black too
 
 
 def test_the_demo_writes_over_nobodys_pictures(home, tmp_path):

@@ -379,25 +379,6 @@ def test_a_large_picture_shrinks_in_proportion(size):
     assert small.size == tuple(max(1, round(side * ratio)) for side in size)
 
 
-def test_the_mask_shows_what_changed_and_no_noise():
-    scene = Image.new("RGB", (64, 64), (100, 100, 100))
-    noise = Image.effect_noise((64, 64), 4).point(lambda value: value - 28)
-    result = Image.merge("RGB", [noise] * 3)
-    result.paste((100, 100, 200), (20, 20, 40, 40))
-    mask = pictures.changed(scene, result)
-    assert mask.getpixel((30, 30)) == 255
-    left, top, right, bottom = mask.getbbox()
-    assert (left, top) == pytest.approx((20, 20), abs=1)
-    assert (right, bottom) == pytest.approx((40, 40), abs=1)
-
-
-def test_a_result_of_another_size_is_compared_at_the_scenes():
-    scene = photograph()
-    mask = pictures.changed(scene, scene.resize((40, 80), Image.Resampling.NEAREST))
-    assert mask.size == scene.size
-    assert mask.getbbox() is None
-
-
 def test_the_sheet_holds_all_pictures():
     named = {name: Image.new("RGB", (9, 300), name) for name in ("red", "green", "blue")}
     sheet = pictures.sheet({**named, "mask": Image.new("L", (30, 3), 255)})

@@ -14,8 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "playroom_models" / "samples"
 GRAPHS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
 TOYS = [path.stem for path in GRAPHS if "PlayroomModels" in path.read_text("utf-8")]
-ENLARGED = {"insert_and_upscale": 2}
-LOCAL = {"insert_in_local_region", "paint_by_example_local_region"}  # changes a small part of the scene
+ENLARGED = {"Enlarge the scene"}  # nodes that make another picture the scene
 
 
 def read_graph(name):
@@ -40,18 +39,38 @@ def run(server):
     return run
 
 
+def titled(graph, title):
+    (number,) = (number for number, node in graph.items() if node["_meta"]["title"] == title)
+    return number
+
+
+def watched(graph):
+    """The graph with two previews more: the scene that it restores, and where the effect is not zero, to the bit."""
+    restored = next(
+        (title for title in ENLARGED if title in {node["_meta"]["title"] for node in graph.values()}), "Scene"
+    )
+    effect = graph[titled(graph, "What changed")]["inputs"]["mask"]
+    more = {
+        "any": {"class_type": "ThresholdMask", "inputs": {"mask": effect, "value": 0.0}},
+        "effect": {"class_type": "MaskPreview", "inputs": {"mask": ["any", 0]}},
+        "before": {"class_type": "PreviewImage", "inputs": {"images": [titled(graph, restored), 0]}},
+    }
+    return graph | {number: node | {"_meta": {"title": number}} for number, node in more.items()}
+
+
 @pytest.mark.parametrize("name", TOYS)
-def test_it_runs_and_changes_the_scene(name, run):
-    graph = read_graph(name)
-    entry, result = run(graph)
-    (scene,) = (graph[n]["inputs"]["image"] for n in nodes(graph, "LoadImage") if graph[n]["_meta"]["title"] == "Scene")
-    scene = Image.open(SAMPLES / scene.removeprefix("visual_insertion_"))
-    factor = ENLARGED.get(name, 1)
+def test_it_changes_a_part_of_the_scene_and_no_bit_of_the_rest(name, run, server):
+    entry, result = run(watched(read_graph(name)))
+    scene, effect = (
+        Image.open(io.BytesIO(server.view(entry["outputs"][number]["images"][0]))) for number in ("before", "effect")
+    )
     assert entry["status"]["status_str"] == "success"
-    assert result.size == (scene.width * factor, scene.height * factor)
-    assert pixels(result).std() > 1  # one colour is what values that are not finite become
-    changed = np.abs(pixels(result) - pixels(scene.resize(result.size)))
-    assert changed.mean() > 1 if name not in LOCAL else 0.003 < (changed.max(-1) > 24).mean() < 0.1
+    assert result.size == scene.size == effect.size
+    outside = pixels(effect).max(-1) == 0
+    changed = np.abs(pixels(result) - pixels(scene)).max(-1)
+    assert not changed[outside].any()
+    assert 0.003 < (changed > 24).mean() < 0.3
+    assert 0.5 < outside.mean() < 0.997
 
 
 def test_stock_nodes_make_the_same_picture(run):

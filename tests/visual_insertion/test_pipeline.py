@@ -386,6 +386,31 @@ def test_the_command_inserts_and_repeats(insert, files, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.png", "r.png"]
 
 
+def scene_and_result(insert, *extra, **options):
+    """uint8 pictures of the sample scene and what the command makes of it."""
+    samples = MODELS / "samples"
+    code, path = insert(*extra, scene=samples / "scene.png", object=samples / "object.png", steps=8, seed=5, **options)
+    assert code == 0
+    return (np.asarray(Image.open(one).convert("RGB")).astype(int) for one in (samples / "scene.png", path))
+
+
+def test_the_command_restores_what_the_object_did_not_change(insert):
+    scene, restored = scene_and_result(insert)
+    _, raw = scene_and_result(insert, "--no-restore")
+    same, same_raw = ((picture == scene).all(2) for picture in (restored, raw))
+    assert same.mean() > 0.6 and same_raw.mean() < 0.1
+    assert (np.abs(restored - scene).max(2) > 60).mean() > 0.02  # the object is there
+
+
+def test_the_command_changes_no_pixel_outside_a_mask(insert, tmp_path):
+    mask = Image.new("L", (128, 128))
+    mask.paste(255, (21, 13, 75, 90))
+    mask.save(tmp_path / "where.png")
+    scene, restored = scene_and_result(insert, mask=tmp_path / "where.png")
+    changed = (restored != scene).any(2)
+    assert changed.any() and not changed[np.asarray(mask) == 0].any()
+
+
 def test_the_command_leaves_all_outside_a_box_alone(insert):
     samples = MODELS / "samples"
     large = dict(scene=samples / "dollhouse.png", object=samples / "object.png", steps=6)
@@ -432,7 +457,7 @@ def scene_mask(files):
 @pytest.mark.parametrize("denoise", [1.0, 0.6])
 def test_the_command_keeps_the_scene_outside_a_mask(insert, toys, files, scene_mask, denoise):
     options = dict(mask=scene_mask, denoise=denoise, steps=3, seed=4, sampler="euler", object_scale=3)
-    code, path = insert(**options)
+    code, path = insert("--no-restore", **options)
     assert code == 0
     scene, picture, mask = (Image.open(files / name) for name in ("scene.png", "object.png", "scene_mask.png"))
     guidance = Guidance(3, toys.guidance.scene_scale)

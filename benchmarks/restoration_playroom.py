@@ -1,0 +1,152 @@
+"""The playroom's scenes restored after the shipped flagship's insertions, and after true pictures' way through its VAE.
+
+Two truths. Of a *true picture* the renderer knows which pixels are the object and which its shadow; the VAE's decoding
+of it is what an editor that gets everything right would give back. What the flagship *inserts* nobody drew: its truth is
+where its result differs from the VAE's decoding of the scene, by the rule that the oracle had at 730a6a8, kept here so
+that it depends on nothing that is measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..pipelines.pictures.changes import largest_part
+from ..pipelines.playroom.judging import oracle
+from ..pipelines.playroom.judging.judge import load_judge
+from ..pipelines.playroom.pictures import restored_pictures
+from ..pipelines.playroom.world import dataset
+from ..pipelines.restoration.restore import Restoration, restore
+from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+from .restoration_measures import overlap
+
+CHANGE = 22.0  # of 255, mean over the channels, averaged over 3x3
+SMALLEST = 150  # px
+BATCH = 32
+STEPS = 20
+
+Figures = dict[str, float]
+
+
+def as_tensor(pictures: np.ndarray) -> Tensor:
+    """uint8 [N,H,W,3] as float32 in 0..1."""
+    return torch.from_numpy(pictures).float() / 255
+
+
+def as_bytes(pictures: Tensor) -> np.ndarray:
+    return (pictures[..., :3].clamp(0, 1) * 255).round().byte().numpy()
+
+
+def own_pixels(result: np.ndarray, vae_scene: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(the toy's pixels, those and its shadow's) [H,W] bool in a result uint8 [H,W,3]; None where there is no toy."""
+    edited = result.astype(np.float32)
+    original = vae_scene.astype(np.float32)
+    changed = np.asarray(ndimage.uniform_filter(np.abs(edited - original).mean(-1), 3)) > CHANGE
+    whole = largest_part(changed, corners=False)
+    if whole is None:
+        return None
+    solid = ndimage.binary_opening(changed & ~oracle.shadow(edited, original))
+    toy = largest_part(np.asarray(solid) & ndimage.binary_dilation(whole, iterations=2), corners=False)
+    return None if toy is None or toy.sum() < SMALLEST else (toy, whole | toy)
+
+
+class Playroom:
+    """The test split's first cases, with what the flagship makes of them."""
+
+    def __init__(self, models: Path, count: int, seed: int = 0):
+        self.truth = dataset.render_arrays(dataset.TEST_SEEDS[:count], views=1)
+        self.judge = load_judge(models / "judge.safetensors")
+        self.scenes = as_tensor(self.truth["scene"])
+        pipeline = VisualInsertionPipeline.from_folder(models)
+        vae = pipeline.pipeline.vae
+        self.vae_scenes = restored_pictures(vae, self.truth["scene"])
+        self.vae_targets = restored_pictures(vae, self.truth["target"])
+        contexts = [pipeline.contexts(picture) for picture in as_tensor(self.truth["objects"][:, 0])]
+        results = []
+        relevances = []
+        for start in range(0, count, BATCH):
+            part = slice(start, start + BATCH)
+            context = torch.cat([full for full, _ in contexts[part]])
+            null = contexts[0][1]
+            insertion = pipeline.sample(self.scenes[part], context, null, steps=STEPS, seed=seed * 1000 + start)
+            results.append(insertion.images)
+            relevances.append(getattr(insertion, "relevance", None))
+        self.results = torch.cat(results)[..., :3]
+        self.relevance = None if relevances[0] is None else torch.cat(relevances)
+
+    def restored(self, edited: Tensor, prior: Tensor | None = None, calibrated: bool = True) -> Restoration:
+        """All scenes, restored from these edits; `calibrated` says whether the VAE's round trip is known."""
+        return restore(self.scenes, edited, round_trip=as_tensor(self.vae_scenes) if calibrated else None, prior=prior)
+
+
+def against(result: Restoration, objects: list[np.ndarray | None], effects: list[np.ndarray | None]) -> Figures:
+    """Mean IoU with true masks, over the cases that have them."""
+    of_object = []
+    of_effect = []
+    for number, (toy, effect) in enumerate(zip(objects, effects, strict=True)):
+        if toy is None or effect is None:
+            continue
+        of_object.append(overlap(result.objects[number].numpy() >= 0.5, toy))
+        of_effect.append(overlap(result.effect[number].numpy() >= 0.5, effect))
+    return {
+        "object_iou": float(np.mean(of_object)),
+        "object_iou_median": float(np.median(of_object)),
+        "effect_iou": float(np.mean(of_effect)),
+        "cases": float(len(of_object)),
+    }
+
+
+def bit_equal(result: Restoration, scenes: Tensor) -> float:
+    """The share of pictures that are their scene bit for bit wherever no effect is reported."""
+    untouched = result.effect == 0
+    equal = [torch.equal(result.images[i][untouched[i]], scenes[i][untouched[i]]) for i in range(len(scenes))]
+    return float(np.mean(equal))
+
+
+def judged(playroom: Playroom, pictures: np.ndarray, originals: np.ndarray) -> Figures:
+    """Identity and inclusion of pictures against what their background is taken from, both uint8."""
+    table = oracle.score(pictures, originals, playroom.truth, playroom.judge)
+    return {
+        "identity": float(oracle.identity(table).mean()),
+        "inserted": float(table["inserted"].mean()),
+        "background_db": float(np.nanmean(table["background"])),
+    }
+
+
+def measure(models: Path, count: int) -> dict[str, Figures]:
+    """All figures of the playroom, by what was restored."""
+    playroom = Playroom(models, count)
+    pairs = zip(as_bytes(playroom.results), playroom.vae_scenes, strict=True)
+    own = [own_pixels(result, vae_scene) for result, vae_scene in pairs]
+    toys = [None if pixels is None else pixels[0] for pixels in own]
+    effects = [None if pixels is None else pixels[1] for pixels in own]
+    true_toys = list(playroom.truth["object_mask"])
+    same_place = [toy if toy is not None and overlap(toy, true) > 0.5 else None for toy, true in zip(toys, true_toys)]
+    rows = {"as it comes": judged(playroom, as_bytes(playroom.results), playroom.vae_scenes)}
+
+    ways: dict[str, tuple[Tensor | None, bool]] = {"restored": (None, True), "without the VAE known": (None, False)}
+    if playroom.relevance is not None:
+        ways["with relevance"] = (playroom.relevance, True)
+        ways["with relevance, without the VAE known"] = (playroom.relevance, False)
+    for name, (prior, calibrated) in ways.items():
+        result = playroom.restored(playroom.results, prior, calibrated)
+        row = against(result, toys, effects) | judged(playroom, as_bytes(result.images), playroom.truth["scene"])
+        row["bit_equal"] = bit_equal(result, playroom.scenes)
+        row["identical"] = float((result.images == playroom.scenes).all(-1).float().mean())
+        where_true = [true if toy is not None else None for true, toy in zip(true_toys, same_place)]
+        at_true_place = against(result, where_true, where_true) if any(x is not None for x in where_true) else {}
+        row["object_iou_of_true_place"] = at_true_place.get("object_iou", float("nan"))
+        row["at_true_place"] = at_true_place.get("cases", 0.0)
+        rows[name] = row
+
+    true_effects = list(playroom.truth["effect_mask"])
+    for name, calibrated in (("true pictures", True), ("true pictures, without the VAE known", False)):
+        result = playroom.restored(as_tensor(playroom.vae_targets), None, calibrated)
+        row = against(result, true_toys, true_effects)
+        row["bit_equal"] = bit_equal(result, playroom.scenes)
+        rows[name] = row
+    return rows

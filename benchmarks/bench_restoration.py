@@ -1,38 +1,73 @@
 """Real photographs, an object put in, the drift of an editor simulated: what is given back, beside what others do.
 
     python dev.py bench restoration
-    python dev.py bench restoration --quick --dry
+    python dev.py bench restoration --quick
+    python dev.py bench restoration --only table --pictures coffee.png --methods RestoreScene
 
-The cases are those of `restoration_cases`; the others' steps those of `restoration_rivals`. Figures go to
-docs/figures/restoration.json, the tables to docs/restoration.md, pictures for people to docs/images/restoration.jpg.
+The cases are those of `restoration_cases`, the others' steps those of `restoration_rivals`. Figures go to
+docs/figures/restoration.json, tables to docs/restoration.md, pictures for people to docs/images/restoration.jpg. The
+results of every part stay in output/restoration; those of the others are read back while cases and steps are the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
+from unittest import mock
 
 import numpy as np
 import torch
 
-from ..pipelines.restoration.alignment import align
-from ..pipelines.restoration.restore import restore
+from ..pipelines.restoration import restore as restoring
+from ..pipelines.restoration.report import NOTHING, UNMATCHED
+from ..pipelines.restoration.restore import Restoration, restore
+from ..pipelines.whole_files import write_text
 from . import restoration_cases as cases
+from . import restoration_report as report
 from . import restoration_rivals as rivals
-from .figures import ROOT
-from .restoration_measures import Row, measured
+from .ablation_report import fill
+from .figures import ROOT, record
+from .restoration_measures import Row, decibels, measured
 
 OURS = "RestoreScene"
+BEST_DIFFERENCE = "difference, best threshold"
+TODAY = "today's rule"
 METHODS: dict[str, Callable[[cases.Case], rivals.Outcome]] = {
-    "today's rule": lambda case: rivals.todays_rule(case.scene, case.edited),
-    "difference, best threshold": lambda case: rivals.plain_difference(case.scene, case.edited, case.effect),
+    TODAY: lambda case: rivals.todays_rule(case.scene, case.edited),
+    BEST_DIFFERENCE: lambda case: rivals.plain_difference(case.scene, case.edited, case.effect),
     "flow composite": lambda case: rivals.flow_composite(case.scene, case.edited),
     "difference merge": lambda case: rivals.difference_merge(case.scene, case.edited),
 }
-QUICK = {"pictures": ["chelsea.png", "page.png", "coins.png"], "drifts": ["VAE alone", "zoom .975, shift, colour"]}
+PARTS = ("table", "hard", "nothing", "chain", "large", "playroom")
+QUICK = {"pictures": ["chelsea.png", "page.png"], "drifts": ["VAE alone", "zoom .975, shift, colour"]}
+IN_RANGE = [name for name, drift in cases.DRIFTS.items() if not drift.megapixels and drift.matrix == (1, 0, 0, 1)]
+WRONG = 2.0  # px of the scene, from which on a geometry that was undone is wrong
+NOTHING_DRIFTS = ("VAE alone", "colour", "zoom 1.05, shift 2 %, colour", "JPEG 80, colour")
+ROUNDS = 10
+CHAINED = ("chelsea.png", "coffee.png", "camera.png", "motorcycle_left.png")
+CHAIN_DRIFTS = ("colour", "zoom .975, shift, colour", "shift .9 %", "JPEG 80, colour", "zoom 1.05, shift 2 %, colour")
+SHOWN = ("effect_iou", "object_iou", "background_flagged", "alignment_px", "bit_equal", "seconds")
+ILLUSTRATED = (
+    ("coffee.png", "zoom .975, shift, colour"),
+    ("motorcycle_left.png", "zoom 1.1, shift 5 %"),
+    ("camera.png", "zoom .9, shift 5 %, colour"),
+    ("ihc.png", "1 megapixel, own aspect, colour"),
+    ("chelsea.png", "turned .6 degrees, stretched"),
+    ("moon.png", "JPEG 80, colour"),
+    ("page.png", "shift .9 %"),
+    ("rocket.jpg", "colour"),
+)
+
+
+# Ours.
 
 
 def in_pixels(matrix: np.ndarray, scene: tuple[int, ...], edited: tuple[int, ...]) -> cases.Affine:
@@ -44,80 +79,437 @@ def in_pixels(matrix: np.ndarray, scene: tuple[int, ...], edited: tuple[int, ...
     return out @ np.vstack([matrix, [0, 0, 1]]) @ into
 
 
-def restored(case: cases.Case) -> rivals.Outcome:
-    """What `restore` makes of a case."""
-    scene = torch.from_numpy(case.scene.copy())[None]
-    result = restore(scene, torch.from_numpy(case.edited.copy())[None])
+def run_restore(scene: np.ndarray, edited: np.ndarray) -> tuple[Restoration, cases.Affine]:
+    """What `restore` makes of a pair [H,W,3], [h,w,3], and the geometry it undid."""
+    matrices = []
+
+    def aligning(*arguments):
+        alignment = align(*arguments)
+        matrices.append(alignment.matrix)
+        return alignment
+
+    align = restoring.align
+    with mock.patch.object(restoring, "align", aligning):
+        result = restore(torch.from_numpy(scene.copy())[None], torch.from_numpy(edited.copy())[None])
+    return result, in_pixels(matrices[0], scene.shape, edited.shape)
+
+
+def as_outcome(result: Restoration, affine: cases.Affine) -> rivals.Outcome:
     return rivals.Outcome(
         picture=result.images[0].numpy(),
         effect=result.effect[0].numpy(),
         objects=result.objects[0].numpy(),
+        affine=affine,
     )
 
 
-def estimated(case: cases.Case) -> tuple[cases.Affine, bool]:
-    """(the geometry that `restore` undoes, whether it is more than a change of size)."""
-    alignment = align(torch.from_numpy(case.scene.copy()), torch.from_numpy(case.edited.copy()))
-    return in_pixels(alignment.matrix, case.scene.shape, case.edited.shape), alignment.trusted
+def our_row(case: cases.Case) -> dict:
+    """What is measured of `restore` for a case."""
+    begun = time.process_time()
+    result, affine = run_restore(case.scene, case.edited)
+    seconds = time.process_time() - begun
+    outcome = as_outcome(result, affine)
+    row: dict = labels(case, OURS) | measured(case, outcome, seconds)
+    verdicts = result.reports[0].verdicts
+    row["unmatched"] = float(UNMATCHED in verdicts)
+    row["nothing"] = float(NOTHING in verdicts)
+    row["wrong_geometry"] = float(UNMATCHED not in verdicts and is_wrong(case, affine))
+    row["layers_off"] = layers_off(case.scene, result)
+    return row
 
 
-def rows_of(selected: Iterable[cases.Case], methods: list[str], folder: Path | None = None) -> list[dict]:
+def is_wrong(case: cases.Case, affine: cases.Affine) -> bool:
+    """Whether an undone geometry is more than 2 px off; where there is none, whether it is more than resizing."""
+    height, width = case.scene.shape[:2]
+    truth = rivals.stretched(case.scene, case.edited) if case.affine is None else case.affine
+    return cases.alignment_error(affine, truth, width, height) > WRONG
+
+
+def layers_off(scene: np.ndarray, result: Restoration) -> float | None:
+    """How far the layers, put together again, are from the restored picture at most; None where there are no layers."""
+    try:
+        from ..pipelines.layers.matting import separate
+    except ImportError:
+        return None
+    layers = separate(torch.from_numpy(scene.copy()), result.images[0], result.objects[0], result.effect[0])
+    return float((layers.recompose() - result.images[0]).abs().max())
+
+
+# The parts.
+
+
+def labels(case: cases.Case, method: str) -> dict:
+    return {"case": case.name, "picture": case.picture, "drift": case.drift, "method": method}
+
+
+class Remembered:
+    """Rows of the others' methods, by case and method, from a file while cases and steps are the same."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.key = hashlib.sha256(
+            b"".join(
+                Path(module.__file__ or "").read_bytes() for module in (cases, rivals, sys.modules[measured.__module__])
+            )
+        ).hexdigest()
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.rows: dict[str, dict] = stored["rows"] if stored.get("key") == self.key else {}
+
+    def row(self, case: cases.Case, name: str) -> dict:
+        place = f"{case.name}: {name}"
+        if place not in self.rows:
+            begun = time.process_time()
+            outcome = METHODS[name](case)
+            row: Row = measured(case, outcome, time.process_time() - begun)
+            self.rows[place] = labels(case, name) | row
+        return self.rows[place]
+
+    def save(self) -> None:
+        write_text(self.path, json.dumps({"key": self.key, "rows": self.rows}))
+
+
+def rows_of(selected: Iterable[cases.Case], methods: list[str], remembered: Remembered) -> list[dict]:
     """Every method's figures for every case."""
     rows = []
     for case in selected:
         for name in methods:
-            make = restored if name == OURS else METHODS[name]
-            begun = time.process_time()
-            outcome = make(case)
-            row: Row = measured(case, outcome, time.process_time() - begun)
-            if name == OURS:
-                affine, trusted = estimated(case)
-                row["trusted"] = float(trusted)
-                if case.affine is not None:
-                    height, width = case.scene.shape[:2]
-                    row["alignment_px"] = cases.alignment_error(affine, case.affine, width, height)
-            rows.append({"case": case.name, "picture": case.picture, "drift": case.drift, "method": name, **row})
-        line = rows[-len(methods)]
-        print(f"{case.name:52}", *(f"{key} {line[key]:.3g}" for key in SHOWN if line.get(key) is not None), flush=True)
+            rows.append(our_row(case) if name == OURS else remembered.row(case, name))
+        show(rows[-len(methods)])
+        remembered.save()
     return rows
 
 
-SHOWN = ("effect_iou", "object_iou", "background_flagged", "alignment_px", "bit_equal", "seconds")
+def show(row: dict) -> None:
+    cells = [f"{key} {row[key]:.3g}" for key in SHOWN if row.get(key) is not None]
+    marks = [key for key in ("unmatched", "nothing", "wrong_geometry") if row.get(key)]
+    print(f"{row['case']:52}", *cells, *marks, flush=True)
 
 
-def median(rows: list[dict], method: str, key: str) -> float:
-    values = [row[key] for row in rows if row["method"] == method and row.get(key) is not None]
-    return float(np.median(values)) if values else float("nan")
+def nothing_cases(pictures: list[str] | None = None) -> Iterable[cases.Case]:
+    """Scenes that come back drifted and otherwise as they were, and objects pasted into their very pixels."""
+    for picture in pictures or cases.PICTURES:
+        for drift in NOTHING_DRIFTS:
+            yield cases.without_object(picture, drift)
+        yield cases.copied(picture)
 
 
-def mean(rows: list[dict], method: str, key: str) -> float:
-    values = [row[key] for row in rows if row["method"] == method and row.get(key) is not None]
-    return float(np.mean(values)) if values else float("nan")
+def chain(picture: str, rounds: int = ROUNDS) -> dict:
+    """Objects put in one after the other by an editor that drifts each time, each result restored before the next.
+
+    Beside it, the same without restoring: what is drifted drifts again.
+    """
+    first = cases.photograph(picture)
+    current = first
+    unrestored = first
+    union = np.zeros(first.shape[:2], bool)
+    touched = np.zeros(first.shape[:2], bool)
+    for number in range(rounds):
+        drift = cases.DRIFTS[CHAIN_DRIFTS[number % len(CHAIN_DRIFTS)]]
+        kind = cases.OBJECTS[number % len(cases.OBJECTS)]
+
+        def edit(scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            rng = cases.seeded(picture, "chain", number)  # noqa: B023
+            ideal, _, _ = cases.composited(scene, kind, rng, size=0.5)  # noqa: B023
+            return cases.drifted(ideal, drift, rng)[0], np.abs(ideal - scene).max(-1) > cases.TOUCHED  # noqa: B023
+
+        edited, _ = edit(current)
+        result, _ = run_restore(current, edited)
+        current = result.images[0].numpy()
+        union |= result.effect[0].numpy() > 0
+        unrestored, changed = edit(unrestored)
+        touched |= changed
+    rest = ~touched
+    return {
+        "case": f"{Path(picture).stem}, {rounds} rounds",
+        "background_equal": float(np.array_equal(current[~union], first[~union])),
+        "kept": float((~union).mean()),
+        "background_db": decibels(current, first, rest),
+        "unrestored_db": decibels(unrestored, first, rest),
+    }
 
 
-def summary(rows: list[dict], methods: list[str]) -> str:
-    lines = []
-    for name in methods:
-        cells = [f"{key} {mean(rows, name, key):.3f}/{median(rows, name, key):.3f}" for key in SHOWN]
-        lines.append(f"{name:28}" + "  ".join(cells))
-    return "mean/median\n" + "\n".join(lines)
+def seconds_of(case: cases.Case, repeats: int = 3) -> float:
+    """CPU seconds of `restore`, the median of some runs."""
+    seconds = []
+    for _ in range(repeats):
+        begun = time.process_time()
+        run_restore(case.scene, case.edited)
+        seconds.append(time.process_time() - begun)
+    return median(seconds)
+
+
+def copies(megapixels: float) -> dict:
+    """What a fresh process holds at most while it restores, beyond scene and edit, in float32 copies of the scene."""
+    case = cases.enlarged(cases.make_case("motorcycle_left.png", "zoom .975, shift, colour"), megapixels)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, picture in (("scene", case.scene), ("edited", case.edited)):
+            np.save(Path(folder) / f"{name}.npy", np.round(picture * 255).astype(np.uint8))
+        launcher = [sys.executable, str(ROOT / "devtools" / "pack.py"), "benchmarks.bench_restoration"]
+        run = subprocess.run([*launcher, f"--peak={folder}"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+def own_peak(folder: Path) -> dict:
+    """Restore the pictures of a folder; Linux only."""
+    scene, edited = (
+        torch.from_numpy(np.load(folder / f"{name}.npy")).float().div_(255) for name in ("scene", "edited")
+    )
+    restore(scene[None, :64, :64], edited[None, :64, :64])  # imports
+
+    def status(name: str) -> float:
+        _, _, text = Path("/proc/self/status").read_text().partition(f"{name}:")
+        return int(text.split()[0]) * 1024
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+    before = status("VmRSS")
+    begun = time.process_time()
+    result = restore(scene[None], edited[None])
+    seconds = time.process_time() - begun
+    untouched = result.effect[0] == 0
+    equal = torch.equal(result.images[0][untouched], scene[untouched])
+    size = scene.numel() * scene.element_size()
+    return {"copies": (status("VmHWM") - before) / size, "seconds": seconds, "bit_equal": float(equal)}
+
+
+def large(megapixels: float) -> dict:
+    two = cases.two_megapixels()
+    row = our_row(two)
+    show(row)
+    peak = copies(megapixels)
+    print(f"{megapixels:g} megapixels:", peak, flush=True)
+    return {"seconds_2mp": seconds_of(two), **{f"{key}_24mp": value for key, value in peak.items()}, "row": row}
+
+
+def playroom(count: int) -> dict:
+    from .restoration_playroom import measure
+
+    rows = measure(ROOT / "playroom_models", count)
+    for name, row in rows.items():
+        print(f"{name:40}", {key: round(value, 3) for key, value in row.items()}, flush=True)
+    return rows
+
+
+# What is written.
+
+
+def of(rows: list[dict], method: str) -> list[dict]:
+    return [row for row in rows if row["method"] == method]
+
+
+def figures_of(results: dict) -> dict[str, tuple[float, str]]:
+    """The figures of docs/figures/restoration.json from the results of all parts."""
+    table = results["table"]
+    ours = of(table, OURS)
+    every = [*ours, *results["hard"], *results["nothing"], results["large"]["row"]]
+    in_range = np.array([row["alignment_px"] for row in ours if row["drift"] in IN_RANGE])
+    aligned = np.array([row["alignment_px"] for row in ours])
+    rival_ious = {name: report.average(of(table, name), "effect_iou") or 0.0 for name in METHODS if name != TODAY}
+    best = max(rival_ious, key=lambda name: rival_ious[name])
+    chains = results["chain"]
+    empty = [row for row in results["nothing"] if row["drift"] != "pasted"]
+    figures = {
+        "cases": (len(ours), f"{len(cases.PICTURES)} pictures x {len(cases.DRIFTS)} drifts, simulated"),
+        "outside_bit_equal": (
+            float(np.mean([row["bit_equal"] for row in every])),
+            f"share of all {len(every)} cases, the hard ones too",
+        ),
+        "align_median_px": (float(np.median(in_range)), "px of the scene, zoom .9 to 1.1, shift to 5 %"),
+        "align_p95_px": (float(np.quantile(in_range, 0.95)), "px of the scene, zoom .9 to 1.1, shift to 5 %"),
+        "align_within_1px": (float((in_range <= 1).mean()), "share, zoom .9 to 1.1, shift to 5 %"),
+        "align_within_1px_all": (float((aligned <= 1).mean()), "share of all cases, other sizes and turned ones too"),
+        "background_flagged": (report.average(ours, "background_flagged", np.median), "median share"),
+        "background_flagged_mean": (report.average(ours, "background_flagged"), "mean share"),
+        "effect_iou": (report.average(ours, "effect_iou"), "mean over the cases"),
+        "effect_iou_median": (report.average(ours, "effect_iou", np.median), "median over the cases"),
+        "object_iou": (report.average(ours, "object_iou"), "mean over the cases"),
+        "object_iou_median": (report.average(ours, "object_iou", np.median), "median over the cases"),
+        "wrong_geometry_cases": (
+            sum(row["wrong_geometry"] for row in every),
+            f"of {len(every)} cases: undone, and more than {WRONG:g} px off",
+        ),
+        "left_alone_cases": (
+            sum(row["unmatched"] for row in ours),
+            f"of the {len(ours)} cases of the table: background not matched, geometry left alone",
+        ),
+        "nothing_flagged_cases": (
+            sum(not row["nothing"] for row in empty),
+            f"of {len(empty)} scenes that came back without an object",
+        ),
+        "seconds_2mp": (results["large"]["seconds_2mp"], "CPU s on one core, 1411 x 1411 px, median of 3"),
+        "copies_24mp": (results["large"]["copies_24mp"], "float32 copies of the scene beyond scene and edit, peak"),
+        "seconds_24mp": (results["large"]["seconds_24mp"], "CPU s on one core"),
+        "chain10_background_equal": (
+            float(np.mean([row["background_equal"] for row in chains])),
+            f"share of {len(chains)} chains of ten insertions",
+        ),
+        "chain10_background_db": (report.average(chains, "background_db"), "dB outside all that was put in"),
+        "chain10_unrestored_db": (report.average(chains, "unrestored_db"), "dB, the same chains without restoring"),
+        "best_rival_effect_iou": (rival_ious[best], f"mean over the cases, {best}"),
+        "todays_rule_background_flagged": (
+            report.average(of(table, TODAY), "background_flagged", np.median),
+            "median share",
+        ),
+        "todays_rule_background_flagged_mean": (report.average(of(table, TODAY), "background_flagged"), "mean share"),
+        "todays_rule_effect_iou": (report.average(of(table, TODAY), "effect_iou"), "mean over the cases"),
+    }
+    off = [row["layers_off"] for row in every if row.get("layers_off") is not None]
+    if off:
+        figures["layers_recompose_max"] = (max(off), f"of 1, largest difference of {len(off)} cases; 1/255 is 0.0039")
+    for name, row in results["playroom"].items():
+        for key, value in row.items():
+            if not np.isnan(value):
+                figures[f"playroom_{slug(name)}{key}"] = (value, f"{name}; see docs/restoration.md")
+    return {name: (round(float(value), 5), unit) for name, (value, unit) in figures.items()}
+
+
+def slug(name: str) -> str:
+    """A restored playroom is what the issue's figures mean; other ways say so."""
+    if name == "restored":
+        return ""
+    return name.replace(",", "").replace(" ", "_") + "_"
+
+
+def text_of(results: dict) -> str:
+    """What docs/restoration.md shows between its marks."""
+    table = results["table"]
+    ours = of(table, OURS)
+    chains = {row["case"]: row for row in results["chain"]}
+    chain_heads = {
+        "background_equal": ("background equal to the first scene's", "{:.0%}"),
+        "kept": ("pixels outside all effects", "{:.0%}"),
+        "background_db": ("background, dB", "{:.1f}"),
+        "unrestored_db": ("without restoring, dB", "{:.1f}"),
+    }
+    playroom_heads = {
+        "cases": ("cases", "{:.0f}"),
+        "object_iou": ("object IoU", "{:.3f}"),
+        "object_iou_median": ("median", "{:.3f}"),
+        "effect_iou": ("effect IoU", "{:.3f}"),
+        "true_place_object_iou": ("object IoU with the drawn toy", "{:.3f}"),
+        "true_place_cases": ("where it stands there", "{:.0f}"),
+        "identity": ("identity", "{:.3f}"),
+        "inserted": ("inserted", "{:.3f}"),
+        "background_db": ("background, dB", "{:.1f}"),
+        "bit_equal": ("bit-equal outside", "{:.0%}"),
+        "identical": ("identical pixels", "{:.0%}"),
+    }
+    hard_heads = {
+        "count": ("cases", "{:.0f}"),
+        "unmatched": ("left alone, with a verdict", "{:.0f}"),
+        "wrong": ("wrong geometry", "{:.0f}"),
+        "nothing": ("'nothing inserted'", "{:.0f}"),
+        "flagged": ("background flagged", "{:.2%}"),
+    }
+    blocks = [
+        "",
+        "### Every method, mean over all cases (median)",
+        "",
+        report.table(table, "method", "method", medians=("effect_iou", "background_flagged", "alignment_px")),
+        "### RestoreScene by drift",
+        "",
+        report.table(ours, "drift", "drift", medians=("background_flagged", "alignment_px")),
+        "### RestoreScene by picture",
+        "",
+        report.table(ours, "picture", "picture", medians=("background_flagged", "alignment_px")),
+        "### Where geometry must be right or left alone, and where there is nothing",
+        "",
+        report.named(hard_groups(results), hard_heads, "kind"),
+        "### Ten insertions in a row",
+        "",
+        report.named(chains, chain_heads, "scene"),
+        "### The playroom",
+        "",
+        report.named(results["playroom"], playroom_heads, "what was restored"),
+        "![Scene, edit, restored](images/restoration.jpg)",
+        "",
+    ]
+    return "\n".join(blocks)
+
+
+def hard_groups(results: dict) -> dict[str, report.Figures]:
+    """Counts of the hard cases by kind."""
+    kinds: dict[str, list[dict]] = {}
+    for row in [*results["hard"], *results["nothing"]]:
+        if row["picture"].startswith("blank"):
+            kind = "blank sky, nothing inserted" if row["case"].endswith("nothing inserted") else "blank sky"
+        elif row["case"].endswith("nothing inserted"):
+            kind = "nothing inserted"
+        else:
+            kind = row["drift"]
+        kinds.setdefault(kind, []).append(row)
+    return {
+        kind: {
+            "count": len(rows),
+            "unmatched": sum(row["unmatched"] for row in rows),
+            "wrong": sum(row["wrong_geometry"] for row in rows),
+            "nothing": sum(row["nothing"] for row in rows),
+            "flagged": report.average(rows, "background_flagged"),
+        }
+        for kind, rows in kinds.items()
+    }
+
+
+def draw_sheet(path: Path) -> None:
+    entries = []
+    for picture, drift in ILLUSTRATED:
+        case = cases.make_case(picture, drift)
+        entries.append((case, as_outcome(*run_restore(case.scene, case.edited))))
+    report.sheet(entries, path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few cases, nothing recorded")
-    parser.add_argument("--pictures", nargs="+", choices=list(cases.PICTURES))
-    parser.add_argument("--drifts", nargs="+", choices=list(cases.DRIFTS))
+    parser.add_argument("--quick", action="store_true", help="a few cases of each part, nothing recorded")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="the other parts are read back")
+    parser.add_argument("--pictures", nargs="+", choices=list(cases.PICTURES), help="of the table; nothing is recorded")
+    parser.add_argument("--drifts", nargs="+", choices=list(cases.DRIFTS), help="of the table; nothing is recorded")
     parser.add_argument("--methods", nargs="+", choices=[OURS, *METHODS], default=[OURS, *METHODS])
+    parser.add_argument("--playroom-cases", type=int, default=96)
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "restoration")
+    parser.add_argument("--dry", action="store_true", help="print, write no file of the repository")
+    parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.peak:
+        print(json.dumps(own_peak(options.peak)))
+        return
+
+    options.folder.mkdir(parents=True, exist_ok=True)
     pictures = options.pictures or (QUICK["pictures"] if options.quick else None)
     drifts = options.drifts or (QUICK["drifts"] if options.quick else None)
-    rows = rows_of(cases.main_cases(pictures, drifts), options.methods)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-    print(summary(rows, options.methods))
+    partial = options.quick or pictures or drifts or len(options.methods) <= len(METHODS)
+    hard = list(cases.hard_cases())[:: 8 if options.quick else 1] if "hard" in options.only else []
+    remembered = Remembered(options.folder / "others.json")
+    makers: dict[str, Callable[[], object]] = {
+        "table": lambda: rows_of(cases.main_cases(pictures, drifts), options.methods, remembered),
+        "hard": lambda: rows_of(hard, [OURS], remembered),
+        "nothing": lambda: rows_of(nothing_cases(QUICK["pictures"] if options.quick else None), [OURS], remembered),
+        "chain": lambda: [chain(picture, 2 if options.quick else ROUNDS) for picture in CHAINED],
+        "large": lambda: large(4 if options.quick else 24),
+        "playroom": lambda: playroom(4 if options.quick else options.playroom_cases),
+    }
+    results = {}
+    for part in PARTS:
+        path = options.folder / f"{part}{'-partial' if partial else ''}.json"
+        if part in options.only:
+            results[part] = makers[part]()
+            write_text(path, json.dumps(results[part]))
+        elif path.exists():
+            results[part] = json.loads(path.read_text(encoding="utf-8"))
+    if "table" in results:
+        print(report.table(results["table"], "method", "method", medians=("effect_iou", "background_flagged")))
+    if len(results) < len(PARTS):
+        return
+    figures = figures_of(results)
+    text = text_of(results)
+    print(text)
+    for name, (value, unit) in figures.items():
+        print(f"{name:44}{value:10.4f}  {unit}")
+    if partial or options.dry:
+        return
+    print(record("restoration", figures, "python dev.py bench restoration"))
+    fill(ROOT / "docs" / "restoration.md", text)
+    draw_sheet(ROOT / "docs" / "images" / "restoration.jpg")
 
 
 if __name__ == "__main__":

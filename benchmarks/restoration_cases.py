@@ -179,14 +179,19 @@ def _drift_number(drift: str) -> int:
     return list(DRIFTS).index(drift) if drift in DRIFTS else len(DRIFTS)
 
 
-def composited(scene: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An object of a kind with its contact shadow (clear or faint), at times a soft reflection, in a scene [H,W,3]."""
+def composited(
+    scene: np.ndarray, kind: str, rng: np.random.Generator, size: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An object of a kind with its contact shadow (clear or faint), at times a soft reflection, in a scene [H,W,3].
+
+    It is .22 to .36 times `size` of the shorter side large. Given are ideal, alpha and surroundings as by `inserted`.
+    """
     height, width = scene.shape[:2]
     short = min(height, width)
     place = Place(
         x=width * rng.uniform(0.32, 0.68),
         y=height * rng.uniform(0.34, 0.62),
-        radius=short * rng.uniform(0.11, 0.18),
+        radius=size * short * rng.uniform(0.11, 0.18),
     )
     alpha, colours = drawn(kind, scene, place, rng)
     if _is_grey(scene) and rng.random() < 0.5:

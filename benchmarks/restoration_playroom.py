@@ -1,9 +1,9 @@
 """The playroom's scenes restored after the shipped flagship's insertions, and after true pictures' way through its VAE.
 
 Two truths. Of a *true picture* the renderer knows which pixels are the object and which its shadow; the VAE's decoding
-of it is what an editor that gets everything right would give back. What the flagship *inserts* nobody drew: its truth is
-where its result differs from the VAE's decoding of the scene, by the rule that the oracle had at 730a6a8, kept here so
-that it depends on nothing that is measured.
+of it is what an editor that gets everything right would give back. What the flagship *inserts* nobody drew: its truth
+is where its result differs from the VAE's decoding of the scene, by the rule that the oracle had at 730a6a8, kept here
+so that it depends on nothing that is measured.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ def measure(models: Path, count: int) -> dict[str, Figures]:
     toys = [None if pixels is None else pixels[0] for pixels in own]
     effects = [None if pixels is None else pixels[1] for pixels in own]
     true_toys = list(playroom.truth["object_mask"])
-    same_place = [toy if toy is not None and overlap(toy, true) > 0.5 else None for toy, true in zip(toys, true_toys)]
+    at_true_place = [
+        true if toy is not None and overlap(toy, true) > 0.5 else None
+        for toy, true in zip(toys, true_toys, strict=True)
+    ]
     rows = {"as it comes": judged(playroom, as_bytes(playroom.results), playroom.vae_scenes)}
 
     ways: dict[str, tuple[Tensor | None, bool]] = {"restored": (None, True), "without the VAE known": (None, False)}
@@ -137,10 +140,9 @@ def measure(models: Path, count: int) -> dict[str, Figures]:
         row = against(result, toys, effects) | judged(playroom, as_bytes(result.images), playroom.truth["scene"])
         row["bit_equal"] = bit_equal(result, playroom.scenes)
         row["identical"] = float((result.images == playroom.scenes).all(-1).float().mean())
-        where_true = [true if toy is not None else None for true, toy in zip(true_toys, same_place)]
-        at_true_place = against(result, where_true, where_true) if any(x is not None for x in where_true) else {}
-        row["object_iou_of_true_place"] = at_true_place.get("object_iou", float("nan"))
-        row["at_true_place"] = at_true_place.get("cases", 0.0)
+        if any(true is not None for true in at_true_place):
+            there = against(result, at_true_place, at_true_place)
+            row |= {"true_place_object_iou": there["object_iou"], "true_place_cases": there["cases"]}
         rows[name] = row
 
     true_effects = list(playroom.truth["effect_mask"])

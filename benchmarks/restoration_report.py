@@ -1,0 +1,104 @@
+"""Restoring as a person reads it: the tables of docs/restoration.md and a sheet of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..pipelines.pictures.sheets import tile
+from .restoration_cases import Case
+from .restoration_rivals import Outcome, at_size_of
+
+Figures = dict[str, float | None]
+CELL = 250  # px, width of a picture on the sheet
+HEADS = {  # of the tables of methods and drifts
+    "effect_iou": ("effect IoU", "{:.2f}"),
+    "object_iou": ("object IoU", "{:.2f}"),
+    "background_flagged": ("background flagged", "{:.2%}"),
+    "alignment_px": ("alignment error, px", "{:.2f}"),
+    "background_db_before": ("background before, dB", "{:.1f}"),
+    "background_db_after": ("after, dB", "{:.1f}"),
+    "bit_equal": ("bit-equal outside", "{:.0%}"),
+    "identical": ("identical pixels", "{:.0%}"),
+    "seconds": ("s", "{:.2f}"),
+}
+
+
+def average(rows: Iterable[dict], key: str, how=np.mean) -> float | None:
+    """Over the rows that have a figure; None where none has."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return float(how(values)) if values else None
+
+
+def line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def cell(value: float | None, form: str) -> str:
+    return "" if value is None or np.isnan(value) else form.format(value)
+
+
+def table(rows: list[dict], key: str, first: str, medians: tuple[str, ...] = ()) -> str:
+    """Markdown: means of the rows with the same `key`, a line for each; medians in brackets behind those named."""
+    heads = [f"{head} (median)" if name in medians else head for name, (head, _) in HEADS.items()]
+    text = line([first, *heads]) + "|---" * (len(heads) + 1) + "|\n"
+    for group in dict.fromkeys(row[key] for row in rows):
+        members = [row for row in rows if row[key] == group]
+        cells = [str(group)]
+        for name, (_, form) in HEADS.items():
+            value = cell(average(members, name), form)
+            if name in medians and value:
+                value += f" ({cell(average(members, name, np.median), form)})"
+            cells.append(value)
+        text += line(cells)
+    return text
+
+
+def named(rows: dict[str, Figures], heads: dict[str, tuple[str, str]], first: str) -> str:
+    """Markdown: a line for each entry."""
+    text = line([first, *(head for head, _ in heads.values())]) + "|---" * (len(heads) + 1) + "|\n"
+    for name, row in rows.items():
+        text += line([name, *(cell(row.get(key), form) for key, (_, form) in heads.items())])
+    return text
+
+
+def on_sheet(picture: np.ndarray) -> Image.Image:
+    """A picture [H,W,3] or a mask [H,W], 0..1, at the sheet's size."""
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, -1)
+    image = Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8))
+    image.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+    return image
+
+
+def difference(picture: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """How much a picture differs from its scene [H,W], on white, ten times as much as it does."""
+    return 1 - np.clip(10 * np.abs(picture - scene).max(-1), 0, 1)
+
+
+def sheet(entries: list[tuple[Case, Outcome]], path: Path) -> None:
+    """What was given back of some cases, a row for each."""
+    heads = ("scene", "edit", "edit - scene, x10", "restored", "restored - scene, x10", "effect, object")
+    pictures = []
+    for head in heads:
+        heading = Image.new("RGB", (CELL + 4, 20), "white")
+        ImageDraw.Draw(heading).text((4, 4), head, "black")
+        pictures.append(heading)
+    for case, outcome in entries:
+        edited = at_size_of(case.scene, case.edited)
+        masks = 0.5 * (outcome.effect >= 0.5)
+        if outcome.objects is not None:
+            masks = np.maximum(masks, outcome.objects >= 0.5)
+        for picture in (
+            case.scene,
+            edited,
+            difference(edited, case.scene),
+            outcome.picture,
+            difference(outcome.picture, case.scene),
+            masks,
+        ):
+            pictures.append(on_sheet(picture))
+    tile(pictures, columns=len(heads), gap=4).save(path, quality=85, optimize=True)

@@ -369,7 +369,7 @@ def slug(name: str) -> str:
     return name.replace(",", "").replace(" ", "_") + "_"
 
 
-def text_of(results: dict) -> str:
+def text_of(results: dict, figures: dict[str, tuple[float, str]]) -> str:
     """What docs/restoration.md shows between its marks."""
     table = results["table"]
     ours = of(table, OURS)
@@ -402,6 +402,7 @@ def text_of(results: dict) -> str:
     }
     blocks = [
         "",
+        report.promises({name: value for name, (value, _) in figures.items()}),
         "### Every method, mean over all cases (median)",
         "",
         report.table(table, "method", "method", medians=("effect_iou", "background_flagged", "alignment_px")),
@@ -501,7 +502,7 @@ def main() -> None:
     if len(results) < len(PARTS):
         return
     figures = figures_of(results)
-    text = text_of(results)
+    text = text_of(results, figures)
     print(text)
     for name, (value, unit) in figures.items():
         print(f"{name:44}{value:10.4f}  {unit}")

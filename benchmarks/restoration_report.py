@@ -27,6 +27,35 @@ HEADS = {  # of the tables of methods and drifts
 }
 
 
+PROMISED = {  # figures of docs/figures/restoration.json: what it is, what is aimed at
+    "outside_bit_equal": ("cases that are bit-equal outside the reported effect", "{:.1%}", "100 %"),
+    "align_median_px": ("alignment error, median, px", "{:.2f}", "<= 0.5"),
+    "align_p95_px": ("alignment error, 95th percentile, px", "{:.2f}", "<= 1"),
+    "align_within_1px": ("alignment within 1 px", "{:.1%}", ">= 95 %"),
+    "background_flagged": ("background flagged, median", "{:.2%}", "<= 1 %"),
+    "effect_iou": ("effect IoU, mean", "{:.3f}", ">= .80"),
+    "object_iou": ("object IoU, mean", "{:.3f}", ">= .85"),
+    "wrong_geometry_cases": ("cases with a wrong geometry", "{:.0f}", "0"),
+    "seconds_2mp": ("2 megapixels, CPU seconds", "{:.1f}", "<= 5"),
+    "copies_24mp": ("24 megapixels, copies of the scene", "{:.1f}", "<= 4"),
+    "chain10_background_equal": ("ten in a row: chains with an equal background", "{:.0%}", "100 %"),
+    "layers_recompose_max": ("layers against the picture, largest difference", "{:.5f}", "<= 0.00392 (1/255)"),
+    "playroom_object_iou": ("playroom, object IoU", "{:.3f}", ">= .85"),
+    "best_rival_effect_iou": ("the best of the others, effect IoU", "{:.3f}", ""),
+    "todays_rule_background_flagged": ("the rule before, background flagged, median", "{:.2%}", ""),
+    "todays_rule_background_flagged_mean": ("the rule before, background flagged, mean", "{:.2%}", ""),
+}
+
+
+def promises(figures: dict[str, float]) -> str:
+    """Markdown: what is aimed at beside what was measured, from the values of the figures' file."""
+    text = line(["", "measured", "aim"]) + "|---|---|---|\n"
+    for name, (meaning, form, aim) in PROMISED.items():
+        if name in figures:
+            text += line([meaning, form.format(figures[name]), aim])
+    return text
+
+
 def average(rows: Iterable[dict], key: str, how=np.mean) -> float | None:
     """Over the rows that have a figure; None where none has."""
     values = [row[key] for row in rows if row.get(key) is not None]

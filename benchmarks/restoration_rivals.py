@@ -135,6 +135,13 @@ def flow_composite(scene: np.ndarray, edited: np.ndarray, threshold: float = FLO
     counted as changed; both pictures blurred a little; the distance of colours in Lab with lightness at less weight,
     smoothed; a threshold; holes closed, small parts dropped; a feathered composite.
     """
+    aligned, distance, disagreement, affine = flow_distances(scene, edited)
+    share = flow_share(distance, disagreement, threshold)
+    return Outcome(composited(scene, aligned, share), share, affine=affine)
+
+
+def flow_distances(scene: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Affine]:
+    """(the edit laid over the scene, its distance in colour [H,W], what the flows disagree by [H,W], the geometry)."""
     import cv2
 
     small = at_size_of(scene, edited)
@@ -154,12 +161,17 @@ def flow_composite(scene: np.ndarray, edited: np.ndarray, threshold: float = FLO
     apart = (_lab(blurred[1]) - _lab(blurred[0])) * (LUMA_WEIGHT, 1, 1)
     distance = np.linalg.norm(apart, axis=-1)
     distance = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), 0.004 * max(height, width))
-    changed = (distance > threshold) | ((disagreement > 8) & (distance > threshold / 2))
-    changed = _cleaned(changed, closing=0.01 * max(height, width), smallest=0.001 * height * width)
-    share = _feathered(changed, 0.006 * max(height, width))
     base = stretched(scene, edited)
     affine = base if matrix is None else base @ np.vstack([(matrix / matrix[2, 2])[:2], [0, 0, 1]])
-    return Outcome(composited(scene, aligned, share), share, affine=affine)
+    return aligned, distance, disagreement, affine
+
+
+def flow_share(distance: np.ndarray, disagreement: np.ndarray, threshold: float) -> np.ndarray:
+    """How much of each pixel [H,W] is the edit's."""
+    side = max(distance.shape)
+    changed = (distance > threshold) | ((disagreement > 8) & (distance > threshold / 2))
+    changed = _cleaned(changed, closing=0.01 * side, smallest=0.001 * distance.size)
+    return _feathered(changed, 0.006 * side)
 
 
 def _cleaned(changed: np.ndarray, closing: float, smallest: float) -> np.ndarray:
@@ -186,16 +198,25 @@ def difference_merge(scene: np.ndarray, edited: np.ndarray, threshold: float = M
     The distance of colours in Lab less its median, which is what the model does everywhere; a threshold; parts under
     250 px dropped; 8 px grown; blurred and feathered by 15; blended by Poisson's equation.
     """
+    small = at_size_of(scene, edited)
+    share = merge_share(merge_distance(scene, small), threshold)
+    return Outcome(_poisson(scene, small, share > 0.5), share, affine=stretched(scene, edited))
+
+
+def merge_distance(scene: np.ndarray, edited: np.ndarray) -> np.ndarray:
+    """By how much colours are further apart [H,W] than in the middle."""
+    distance = np.linalg.norm(_lab(edited) - _lab(scene), axis=-1)
+    return distance - np.median(distance)
+
+
+def merge_share(distance: np.ndarray, threshold: float) -> np.ndarray:
+    """How much of each pixel [H,W] is the edit's."""
     import cv2
 
-    small = at_size_of(scene, edited)
-    distance = np.linalg.norm(_lab(small) - _lab(scene), axis=-1)
-    changed = distance - np.median(distance) > threshold
-    changed = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    changed = cv2.morphologyEx((distance > threshold).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     changed = _cleaned(changed, closing=2, smallest=250)
     grown = cv2.dilate(changed.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (17, 17)))
-    share = cv2.GaussianBlur(cv2.GaussianBlur(grown.astype(np.float32), (15, 15), 0), (15, 15), 0)
-    return Outcome(_poisson(scene, small, share > 0.5), share, affine=stretched(scene, edited))
+    return cv2.GaussianBlur(cv2.GaussianBlur(grown.astype(np.float32), (15, 15), 0), (15, 15), 0)
 
 
 def _poisson(scene: np.ndarray, edited: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,12 +1,18 @@
 """The truth of the benchmark of restoring: what its cases say about themselves is so."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 pytest.importorskip("skimage", reason="the cases' photographs ship with scikit-image")
 
+from visual_insertion_pack.benchmarks import bench_restoration  # noqa: E402
 from visual_insertion_pack.benchmarks import restoration_cases as cases  # noqa: E402
+from visual_insertion_pack.benchmarks import restoration_measures as measures  # noqa: E402
+from visual_insertion_pack.benchmarks import restoration_rivals as rivals  # noqa: E402
+from visual_insertion_pack.devtools.pack import ROOT  # noqa: E402
 
 
 def spots(width, height):
@@ -104,3 +110,70 @@ def test_hard_cases_say_where_there_is_no_geometry():
     assert np.array_equal(pasted.edited[~pasted.touched], pasted.scene[~pasted.touched])
     empty = cases.without_object("page.png", "colour")
     assert not empty.effect.any() and not empty.touched.any()
+
+
+# What is measured of them.
+
+
+def test_a_map_of_the_pipelines_is_the_same_in_pixels():
+    from visual_insertion_pack.pipelines.restoration import geometry
+
+    scene, edited = (300, 451), (320, 480)
+    corners = np.array([[-0.5, -0.5, 1], [450.5, 299.5, 1]])
+    affine = bench_restoration.in_pixels(geometry.stretched(scene, edited), scene, edited)
+    assert corners @ affine.T == pytest.approx(np.array([[-0.5, -0.5], [479.5, 319.5]]))
+    assert affine == pytest.approx(rivals.stretched(np.zeros((*scene, 3)), np.zeros((*edited, 3))))
+
+
+@pytest.mark.parametrize("drift", ["zoom .975, shift, colour", "1 megapixel, own aspect, colour"])
+def test_a_restored_photograph_is_the_scene_outside_the_effect_and_aligned(drift):
+    row = bench_restoration.our_row(cases.make_case("page.png", drift))
+    assert row["bit_equal"] == 1
+    assert row["alignment_px"] < 1 and row["background_flagged"] < 0.05
+    assert row["effect_iou"] > 0.5 and not row["wrong_geometry"]
+
+
+def test_a_chain_keeps_the_first_scene():
+    row = bench_restoration.chain("page.png", rounds=2)
+    assert row["background_equal"] == 1 and row["kept"] > 0.5
+    assert row["background_db"] > row["unrestored_db"]
+
+
+def test_what_the_others_do_is_measured_the_same_way():
+    pytest.importorskip("cv2", reason="the others' steps need OpenCV")
+    case = cases.make_case("page.png", "VAE alone")
+    for name, make in bench_restoration.METHODS.items():
+        outcome = make(case)
+        row = measures.measured(case, outcome, 0.0)
+        assert outcome.picture.shape == case.scene.shape, name
+        assert 0 < row["effect_iou"] < 1 and row["object_iou"] is None, name
+
+
+def test_a_perfect_answer_is_measured_as_one():
+    case = cases.make_case("page.png", "VAE alone")
+    picture = np.where(case.touched[..., None], case.ideal, case.scene)
+    outcome = rivals.Outcome(picture, case.touched.astype(float), case.object, case.affine)
+    row = measures.measured(case, outcome, 0.0)
+    assert row["object_iou"] == 1 and row["alignment_px"] == 0 and row["background_flagged"] == 0
+    assert row["background_db_after"] == measures.EXACT and row["bit_equal"] == 1
+    truth = case.effect.astype(float)
+    assert measures.measured(case, rivals.Outcome(case.ideal, truth), 0.0)["effect_iou"] == 1
+    everything = measures.measured(case, rivals.Outcome(case.edited, np.ones_like(truth)), 0.0)
+    assert everything["background_flagged"] == 1
+
+
+def test_a_geometry_is_wrong_where_it_is_undone_and_off():
+    case = cases.unrelated("page.png", "coins.png")
+    assert not bench_restoration.is_wrong(case, np.eye(2, 3))
+    assert bench_restoration.is_wrong(case, np.eye(2, 3) * 1.1)
+    moved = cases.make_case("page.png", "shift .9 %")
+    assert not bench_restoration.is_wrong(moved, moved.affine) and bench_restoration.is_wrong(moved, np.eye(2, 3))
+
+
+def test_the_page_says_what_was_measured():
+    docs = ROOT / "docs"
+    stored = json.loads((docs / "figures" / "restoration.json").read_text(encoding="utf-8"))
+    figures = {name: figure["value"] for name, figure in stored.items()}
+    page = (docs / "restoration.md").read_text(encoding="utf-8")
+    assert bench_restoration.report.promises(figures) in page
+    assert figures["cases"] == len(cases.PICTURES) * len(cases.DRIFTS)

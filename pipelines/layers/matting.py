@@ -21,7 +21,7 @@ from ..pictures.boxes import slices
 from ..pictures.checks import check_finite, rgb
 from ..pictures.masks import mask_box
 
-WHITE = 255  # layers have 8 bits
+WHITE = np.float32(255)  # layers have 8 bits
 TOLERANCE = 1.5 / 255  # an effect mask of 8 bits says 0 for less than half a level, and a picture rounds once more
 NOISE = 4 / 255  # of one pixel's colour, of a good VAE
 ENOUGH = 1 / 16  # of white: what is darker says little of a shadow
@@ -53,17 +53,17 @@ class Layers:
 
 
 def eight_bits(values: Tensor) -> Array:
-    """Values in 0..1 as whole numbers in 0..255."""
-    return rounded(values.detach().cpu().numpy() * WHITE)
+    """Values in 0..1 as whole numbers in 0..255, float32: these hold their products and tell halves apart."""
+    return rounded(values.detach().cpu().float().numpy() * WHITE)
 
 
 def rounded(values: Array) -> Array:
-    return np.asarray(values).round().clip(0, WHITE).astype(np.int32)
+    return np.rint(values).clip(0, WHITE)
 
 
 def pixels(levels: Array) -> Tensor:
     """Whole numbers in 0..255 as float32 in 0..1."""
-    return torch.from_numpy(levels.astype(np.float32) / WHITE)
+    return torch.from_numpy(levels.astype(np.float32)) / WHITE
 
 
 def over(colour: Array, alpha: Array, ground: Array) -> Array:
@@ -99,7 +99,7 @@ def separate(
         )
     height, width = effect.shape
     ground = eight_bits(scene)
-    shadow = np.full((height, width, 3), WHITE, np.uint8)
+    shadow = np.full((height, width, 3), 255, np.uint8)
     light = np.zeros((height, width, 3), np.uint8)
     layer = np.zeros((height, width, 4), np.uint8)
     box = mask_box(effect)
@@ -144,7 +144,13 @@ def _parts(scene: Array, restored: Array, mask: Array, effect: Array, reach: int
     outside = ~rim & (mask == 0)
     under = _shadow_under(scene, restored, outside)
     ground = rounded(scene * under / WHITE)
-    alpha = rounded(_opacity(ground, restored, mask, core, rim, reach=reach) * WHITE)[..., None]
+    alpha = np.zeros((*mask.shape, 1), np.float32)
+    box = mask_box(torch.from_numpy(rim | core))
+    if box is not None:
+        area = slices(box)
+        near_object = dict(ground=ground[area], restored=restored[area], mask=mask[area])
+        opacity = _opacity(**near_object, core=core[area], rim=rim[area], reach=reach)
+        alpha[area] = rounded(opacity * WHITE)[..., None]
     there = alpha > 0
     alpha = np.where(there, np.maximum(alpha, _least_opacity(ground, restored)), 0)
     solid = np.maximum(alpha, 1)
@@ -164,7 +170,7 @@ def _shadow_under(scene: Array, restored: Array, outside: Array) -> Array:
     """
     dark = torch.from_numpy(np.minimum(restored, scene) * outside[..., None])
     bright = torch.from_numpy(scene * outside[..., None])
-    planes = torch.stack([dark, bright]).permute(0, 3, 1, 2).float() / WHITE
+    planes = torch.stack([dark, bright]).permute(0, 3, 1, 2) / WHITE
     return rounded(_carried_on(planes[:1], planes[1:])[0].permute(1, 2, 0).numpy() * WHITE)
 
 
@@ -189,7 +195,7 @@ def _nearest(mask: Array) -> tuple[Array, tuple[Array, Array]]:
     return distance, (places[0], places[1])
 
 
-def _opacity(ground: Array, restored: Array, mask: Array, core: Array, rim: Array, *, reach: int) -> Array:
+def _opacity(*, ground: Array, restored: Array, mask: Array, core: Array, rim: Array, reach: int) -> Array:
     """Opacity [H,W] in 0..1: the mask's, and in the rim the most probable one between the mask's and the colours'.
 
     With background B, the object's colour F of variance s², a picture I, and the mask's value m of variance t², it is
@@ -200,7 +206,7 @@ def _opacity(ground: Array, restored: Array, mask: Array, core: Array, rim: Arra
     weight = core[..., None].astype(np.float32)
     sigma = (reach, reach, 0)
     total = np.asarray(ndimage.gaussian_filter(weight, sigma)) + 1e-6
-    levels = restored.astype(np.float32) / WHITE
+    levels = restored / WHITE
     mean = np.asarray(ndimage.gaussian_filter(levels * weight, sigma)) / total
     square = np.asarray(ndimage.gaussian_filter(levels**2 * weight, sigma)) / total
     distance, places = _nearest(core)
@@ -222,4 +228,4 @@ def _least_opacity(ground: Array, restored: Array) -> Array:
     more = restored - ground
     room = np.where(more > 0, WHITE - ground, ground)
     least = np.ceil(WHITE * np.abs(more) / np.maximum(room, 1))
-    return np.maximum(least.max(-1, keepdims=True), 1).astype(np.int32)
+    return np.maximum(least.max(-1, keepdims=True), 1)

@@ -21,7 +21,7 @@ from ..pictures.boxes import slices
 from ..pictures.checks import check_finite, rgb
 from ..pictures.masks import mask_box
 
-WHITE = np.float32(255)  # layers have 8 bits
+WHITE = 255.0  # layers have 8 bits
 TOLERANCE = 1.5 / 255  # an effect mask of 8 bits says 0 for less than half a level, and a picture rounds once more
 NOISE = 4 / 255  # of one pixel's colour, of a good VAE
 ENOUGH = 1 / 16  # of white: what is darker says little of a shadow
@@ -138,8 +138,8 @@ def checked_mask(mask: Tensor, noun: str, scene: Tensor) -> Tensor:
 
 def _parts(scene: Array, restored: Array, mask: Array, effect: Array, reach: int) -> tuple[Array, Array, Array]:
     """(shadow, light, object) of pictures [H,W,3] in 0..255 with a mask [H,W] in 0..1 that is 0 outside the effect."""
-    core = np.asarray(ndimage.binary_erosion(mask >= 0.5, iterations=reach, border_value=1))
-    near = np.asarray(ndimage.binary_dilation(mask >= 0.5, iterations=reach))
+    core: Array = ndimage.binary_erosion(mask >= 0.5, iterations=reach, border_value=1)
+    near: Array = ndimage.binary_dilation(mask >= 0.5, iterations=reach)
     rim = effect & (((mask > 0) & (mask < 1)) | (near & ~core))
     outside = ~rim & (mask == 0)
     under = _shadow_under(scene, restored, outside)
@@ -189,10 +189,9 @@ def _carried_on(part: Tensor, whole: Tensor) -> Tensor:
 
 def _nearest(mask: Array) -> tuple[Array, tuple[Array, Array]]:
     """For each pixel how far the nearest one of a mask [H,W] bool is, px, and where: rows and columns."""
-    distance: Any
-    places: Any
-    distance, places = ndimage.distance_transform_edt(~mask, return_indices=True)
-    return distance, (places[0], places[1])
+    transform: Any = ndimage.distance_transform_edt(~mask, return_indices=True)
+    distance, (rows, columns) = transform
+    return distance, (rows, columns)
 
 
 def _opacity(*, ground: Array, restored: Array, mask: Array, core: Array, rim: Array, reach: int) -> Array:

@@ -137,3 +137,40 @@ def test_krita_sees_the_restored_picture(tmp_path):
         ["xvfb-run", "-a", "krita", *export], env=os.environ | home, check=True, capture_output=True, timeout=500
     )
     assert farthest(Image.open(tmp_path / "out.png").convert("RGB"), eight_bits(restored)) <= 1
+
+
+GIMPS = {"svg:multiply": "LAYER-MODE-MULTIPLY-LEGACY", "svg:screen": "LAYER-MODE-SCREEN-LEGACY"}
+
+
+@pytest.mark.skipif(not shutil.which("gimp-console"), reason="GIMP is not installed")
+@pytest.mark.parametrize("normal", ["LAYER-MODE-NORMAL", "LAYER-MODE-NORMAL-LEGACY"])
+def test_gimp_sees_the_restored_picture_and_mixes_soft_edges_by_its_mode_for_them(normal, tmp_path):
+    """GIMP 2.10 of some systems lacks its plug-in for OpenRaster, so its script does here what the plug-in does.
+
+    GIMP's Normal mixes in linear light, also in files that say otherwise: half opaque pixels differ until the layer's
+    mode is Normal (legacy), or its composite space perceptual.
+    """
+    _, restored, layers = edit()
+    write_openraster(tmp_path / "a.ora", layers)
+    size, placed, *_ = read(tmp_path / "a.ora")
+    steps = [f"(let* ((image (car (gimp-image-new {size[0]} {size[1]} RGB))) (layer 0))"]
+    for number, (attributes, picture) in enumerate(placed):
+        picture.save(tmp_path / f"{number}.png")
+        file = (tmp_path / f"{number}.png").as_posix()
+        mode = GIMPS.get(attributes["composite-op"], normal)
+        steps += [
+            f'(set! layer (car (gimp-file-load-layer RUN-NONINTERACTIVE image "{file}")))',
+            f"(gimp-layer-set-mode layer {mode})",
+            f"(gimp-layer-set-offsets layer {attributes['x']} {attributes['y']})",
+            "(gimp-image-insert-layer image layer 0 0)",
+        ]
+    result = (tmp_path / "out.png").as_posix()
+    steps.append("(set! layer (car (gimp-image-flatten image)))")
+    steps.append(f'(file-png-save RUN-NONINTERACTIVE image layer "{result}" "out.png" 0 9 0 0 0 0 0))')
+    command = ["gimp-console", "-i", "-d", "-f", "-b", " ".join(steps), "-b", "(gimp-quit 0)"]
+    home = os.environ | {"HOME": str(tmp_path)}
+    subprocess.run(command, env=home, check=True, capture_output=True, timeout=500)
+    opacity = layers.object[..., 3]
+    mixed = ((opacity > 0) & (opacity < 1)).numpy() & (normal == "LAYER-MODE-NORMAL")
+    seen = np.asarray(Image.open(result).convert("RGB"))
+    assert farthest(seen[~mixed], eight_bits(restored)[~mixed]) <= 1

@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     embedding_optimizer,
     guidance,
+    layers,
     local_region,
     masks,
     object_image,
@@ -36,6 +37,8 @@ NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
     paint_by_example.PaintByExampleConditioning,
     playroom.PaintByExamplePlayroomModels,
     restoration.RestoreScene,
+    layers.SplitLayers,
+    layers.SaveLayers,
 ]
 
 

@@ -8,6 +8,7 @@ put over each other as Porter and Duff do ("Compositing Digital Images", 1984). 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from ..pictures.batches import paired
 from ..pictures.boxes import slices
-from ..pictures.checks import check_finite, rgb
+from ..pictures.checks import check_finite, check_pictures, mask_batch, rgb
 from ..pictures.masks import mask_box
 
 WHITE = 255.0  # layers have 8 bits
@@ -110,6 +112,29 @@ def separate(
         parts = _parts(ground[area], eight_bits(restored[area]), opacity, effect[area].numpy(), reach)
         shadow[area], light[area], layer[area] = parts
     return Layers(pixels(ground), pixels(shadow), pixels(light), pixels(layer))
+
+
+def separate_batch(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_mask: Tensor) -> list[Layers]:
+    """`separate` for batches: pictures [B,H,W,C] and masks in any form of `mask_batch`, of which each is one or many.
+
+    Raises ValueError for what `separate` refuses, and batches that do not pair up.
+    """
+    check_pictures(scene, "The scene")
+    check_pictures(restored, "The restored picture")
+    object_masks = mask_batch(object_mask)
+    effect_masks = mask_batch(effect_mask)
+    counts = {"scenes": len(scene), "restored pictures": len(restored)}
+    count = paired(**counts, **{"object masks": len(object_masks), "effect masks": len(effect_masks)})
+    batches = (scene, restored, object_masks, effect_masks)
+    rows = zip(*(batch.expand(count, *batch.shape[1:]) for batch in batches), strict=True)
+    return [separate(*row) for row in rows]
+
+
+def stacked(layers: Sequence[Layers]) -> tuple[Tensor, Tensor, Tensor]:
+    """(objects [N,H,W,4], shadows [N,H,W,3], lights [N,H,W,3]) of N layers of one size."""
+    objects = torch.stack([one.object for one in layers])
+    shadows = torch.stack([one.shadow for one in layers])
+    return objects, shadows, torch.stack([one.light for one in layers])
 
 
 def checked_pictures(scene: Tensor, restored: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -81,6 +82,18 @@ def write_openraster(path: Path, layers: Layers, *, object_name: str = OBJECT, l
             content = io.BytesIO()
             picture.save(content, format="PNG", **facts)
             archive.writestr(_entry(name), content.getvalue())
+
+
+def write_batch(
+    folder: Path, name: str, counter: int, layers: Sequence[Layers], *, object_name: str = OBJECT
+) -> list[Path]:
+    """Write one file each, named as the host's Save Image names them from `counter` on; their paths."""
+    paths = []
+    for number, one in enumerate(layers):
+        stem = name.replace("%batch_num%", str(number))
+        paths.append(folder / f"{stem}_{counter + number:05}_{SUFFIX}")
+        write_openraster(paths[-1], one, object_name=object_name)
+    return paths
 
 
 def _cropped(name: str, picture: Tensor, something: Tensor, operation: str) -> PlacedLayer | None:

@@ -11,6 +11,7 @@ from . import (
     object_image,
     paint_by_example,
     pix2pix,
+    placement,
     playroom,
     restoration,
     unet_loader,
@@ -39,6 +40,7 @@ NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
     restoration.RestoreScene,
     layers.SplitLayers,
     layers.SaveLayers,
+    placement.PlaceObject,
 ]
 
 

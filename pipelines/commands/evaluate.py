@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PLAYROOM = "playroom"
 BENCHMARKS = ("pipe", "magicbrush-add", "opa", "dreameditbench", "anyinsertion")
 IN_PARQUET = ("pipe", "dreameditbench", "anyinsertion")
-TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "shuffled_object")
+TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "placed_object", "shuffled_object")
 SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m", "plms")  # of all methods
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from PIL import Image
 
+from ..pictures.files import picture_tensor, pil_pictures
 from ..pictures.masks import array_box
+from ..placement.place import place
 from .cases import Benchmark, Case, object_box
 from .inserters import Inserter
 
@@ -49,6 +52,20 @@ def copy_paste(case: Case) -> Image.Image:
     return paste(case, *case.views()[0])
 
 
+def placed_object(case: Case) -> Image.Image:
+    """The same standing in that box in its own shape, with a shadow and in the scene's light (`placement`).
+
+    An object picture without a mask is pasted as a rectangle. Raises ValueError for a case without a mask.
+    """
+    if case.mask is None:
+        raise ValueError(f"Case {case.name} has no mask that says where to place.")
+    picture, mask = case.views()[0]
+    opacity = torch.ones(picture.size[::-1]) if mask is None else torch.from_numpy(mask.astype(np.float32))
+    scene = picture_tensor(case.scene)
+    placed = place(scene, picture_tensor(picture)[..., :3], opacity[None], [[array_box(case.mask)]])
+    return pil_pictures(placed.images)[0]
+
+
 def shuffled_object(benchmark: Benchmark) -> Inserter:
     """The next case's object at this case's true box."""
     places = {name: index for index, name in enumerate(benchmark.names)}
@@ -64,5 +81,6 @@ TRIVIAL_METHODS: dict[str, Callable[[Benchmark], Inserter]] = {
     "unchanged": lambda benchmark: unchanged,
     "perfect_copy": lambda benchmark: perfect_copy,
     "copy_paste": lambda benchmark: copy_paste,
+    "placed_object": lambda benchmark: placed_object,
     "shuffled_object": shuffled_object,
 }

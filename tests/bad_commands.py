@@ -82,6 +82,20 @@ def converted(content: bytes) -> Callable[[Path], list[object]]:
     return lambda folder: ["convert", "optimizer", written(folder / "emb_opt.pt", content), folder / "o.safetensors"]
 
 
+def layers(*more: object, result=(64, 64), output="layers.ora"):
+    def arguments(folder: Path) -> list[object]:
+        pictures = [picture(folder / "scene.png"), picture(folder / "result.png", result)]
+        return ["layers", *pictures, "--output", folder / output, *more]
+
+    return arguments
+
+
+def layers_with_masks(folder: Path) -> list[object]:
+    white = folder / "white.png"
+    Image.new("L", (64, 64), 255).save(white)
+    return layers("--object-mask", white, "--effect-mask", white, result=(48, 48))(folder)
+
+
 PAGE = b"<html>404</html>"
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
 
@@ -94,6 +108,14 @@ REFUSED = [
                insert(scene=b""), "scene.png"),
     BadCommand("insert", "an output in a format that cannot be written well", "FILE names no picture format",
                insert(output="result.psd"), "result.psd"),
+    BadCommand("layers", "an output that is no OpenRaster file", "FILE names no OpenRaster file; end its name in .ora.",
+               layers(output="layers.psd"), "layers.psd"),
+    BadCommand("layers", "an output folder that does not exist", "The folder of FILE does not exist.",
+               layers(output="nowhere/layers.ora"), "nowhere/layers.ora", code=2),
+    BadCommand("layers", "one mask of two", "Give --object-mask and --effect-mask, or neither",
+               layers("--object-mask", "mask.png")),
+    BadCommand("layers", "masks and a result of another size", "The restored picture is 48x48 px, the scene 64x64 px.",
+               layers_with_masks),
     BadCommand("train", "another origin's model in the folder",
                "FOLDER holds embedding_optimizer.safetensors, which would be written over",
                train(before=lambda folder: written(folder / "run" / "embedding_optimizer.safetensors")), "run"),

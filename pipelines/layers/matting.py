@@ -28,6 +28,7 @@ TOLERANCE = 1.5 / 255  # an effect mask of 8 bits says 0 for less than half a le
 NOISE = 4 / 255  # of one pixel's colour, of a good VAE
 ENOUGH = 1 / 16  # of white: what is darker says little of a shadow
 DOUBT = 0.3  # standard deviation of a mask's values in an object's rim
+SLACK = 60  # of 255: how much more opacity than was solved for a pixel beside the mask may need, being the object's
 SHARE = 1 / 512  # of the longer side: the rim's half width
 NARROWEST = 2  # px, the same
 
@@ -176,8 +177,9 @@ def _parts(scene: Array, restored: Array, mask: Array, effect: Array, reach: int
         near_object = dict(ground=ground[area], restored=restored[area], mask=mask[area])
         opacity = _opacity(**near_object, core=core[area], rim=rim[area], reach=reach)
         alpha[area] = rounded(opacity * WHITE)[..., None]
-    there = alpha > 0
-    alpha = np.where(there, np.maximum(alpha, _least_opacity(ground, restored)), 0)
+    least = _least_opacity(ground, restored)
+    there = (alpha > 0) & ((mask[..., None] > 0) | (least <= alpha + SLACK))  # else the shadow explains it better
+    alpha = np.where(there, np.maximum(alpha, least), 0)
     solid = np.maximum(alpha, 1)
     colour = rounded((WHITE * restored - (WHITE - solid) * ground) / solid)
     factor = rounded(WHITE * np.minimum(restored, scene) / np.maximum(scene, 1))

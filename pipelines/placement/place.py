@@ -63,8 +63,13 @@ def place(
 
 
 def standing_box(cut_out: Tensor, box: Box) -> Box:
-    """Where a cut-out [h,w,4] stands in a box: as large as fits, on its lower side, in the middle."""
+    """Where a cut-out [h,w,4] stands in a box: as large as fits, on its lower side, in the middle.
+
+    Raises ValueError for a box without pixels.
+    """
     x0, y0, x1, y1 = box
+    if x0 >= x1 or y0 >= y1:
+        raise ValueError(f"The box from ({x0}, {y0}) to ({x1}, {y1}) has no width or no height. Give it both.")
     height, width = cut_out.shape[:2]
     scale = min((x1 - x0) / width, (y1 - y0) / height)
     new_width = max(1, round(width * scale))

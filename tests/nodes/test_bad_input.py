@@ -84,6 +84,19 @@ class Kit:
         region = region or self.cut(mask=mask(1, 64, 64, ones=64))[2]
         return self.comfy("LocalRegionPaste", local_region=region, image=image, **given)
 
+    def layers(self, node="SplitLayers", **changes):
+        """Split Layers or Save Layers of a scene to which nothing was done."""
+        inputs = dict(scene=self.scene, image=self.scene, object_mask=mask(1, 64, 64), effect_mask=mask(1, 64, 64))
+        return self.comfy(node, **(inputs | changes))
+
+    def save_layers(self, **changes):
+        return self.layers("SaveLayers", **(dict(filename_prefix="bad") | changes))
+
+    def place(self, **changes):
+        """Place Object: the object's picture, cut out by a mask, in a box of the scene."""
+        inputs = dict(scene=self.scene, object_image=self.picture, object_mask=mask(1, 48, 48, ones=24))
+        return self.comfy("PlaceObject", **(inputs | dict(x=8, y=8, width=32, height=32) | changes))
+
     def two_parts(self):
         """A region cut with each of two parts of a mask."""
         parts = mask(1, 64, 64, ones=8) + mask(1, 64, 64, ones=8).flip(1, 2)
@@ -366,6 +379,7 @@ GUIDANCE, SAMPLER, GUIDER = "Guidance Control", "Image-Conditioned Pix2Pix Sampl
 DECODE, MODELS, DEMO = "Decode Scene", "Playroom Models", "`python dev.py demo`"
 UNET_LOADER = "Load Pix2Pix UNet"
 CROP, PASTE, BOX, SHAPE = "Local Region Crop", "Local Region Paste", "Box to Mask", "Arbitrary Mask"
+SPLIT, SAVE, PLACE = "Split Layers", "Save Layers", "Place Object"
 PAINT_LOADER, EXEMPLAR, PAINT = "Load Paint by Example", "Paint by Example Encode", "Paint by Example Conditioning"
 
 UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
@@ -768,6 +782,45 @@ REFUSED = [
                            bounding_box=box(30, 0, 16, 16))),
     Case(SHAPE, "a mask too faint for a box", "The mask is too faint for a box: no pixel of it is 0.5 or more.",
          lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64, ones=9) * 0.4)),
+    Case(SPLIT, "a picture of another size than the scene", "The restored picture is 48x48 px, the scene 64x64 px.",
+         lambda k: k.layers(image=k.picture)),
+    Case(SPLIT, "a picture that is not the scene outside the effect",
+         "The restored picture is not the scene outside the effect mask: 4096 px differ.",
+         lambda k: k.layers(image=k.scene + 0.1)),
+    Case(SPLIT, "NaN in the picture", "The restored picture holds values that are not finite",
+         lambda k: k.layers(image=nan(k.scene))),
+    Case(SPLIT, "NaN in the object's mask", "The object mask holds values that are not finite",
+         lambda k: k.layers(object_mask=nan(mask(1, 64, 64)))),
+    Case(SPLIT, "a mask of another size", "The effect mask must be [H,W] of the scene's 64x64 px; got (32, 32).",
+         lambda k: k.layers(effect_mask=mask(1, 32, 32))),
+    Case(SPLIT, "batches that do not pair up", "The batches do not pair up: 2 scenes, 3 restored pictures.",
+         lambda k: k.layers(scene=k.two_scenes(), image=k.three_scenes())),
+    Case(SAVE, "any of these", "The restored picture is 48x48 px, the scene 64x64 px.",
+         lambda k: k.save_layers(image=k.picture)),
+    Case(PLACE, "an object without a mask or alpha", "Nothing says where the object is in its picture. Give a mask",
+         lambda k: k.place(object_mask=None)),
+    Case(PLACE, "Load Image's mask of a cut-out, which is inverted",
+         "The object's mask is 1 along its picture's whole border and 0 inside, as Load Image's mask of a cut-out is",
+         lambda k: k.place(object_mask=1 - square(48))),
+    Case(PLACE, "an unpainted mask of the object", "Nothing says where the object is in its picture. Give a mask",
+         lambda k: k.place(object_mask=mask(1, 48, 48))),
+    Case(PLACE, "a mask of one pixel", "The mask of the object's picture 0 covers 1 pixels",
+         lambda k: k.place(object_mask=mask(1, 48, 48, ones=1))),
+    Case(PLACE, "a mask of another size", "The object's mask is 32x32 px, its picture 48x48 px.",
+         lambda k: k.place(object_mask=mask(1, 32, 32, ones=9))),
+    Case(PLACE, "a mask on what is transparent", "The object is wholly transparent: nothing of it would be seen.",
+         lambda k: k.place(object_image=torch.cat([k.picture, square(48)[..., None]], -1), object_mask=1 - square(48))),
+    Case(PLACE, "NaN in the object", "The object's picture holds values that are not finite",
+         lambda k: k.place(object_image=nan(k.picture))),
+    Case(PLACE, "NaN in the scene", "The scene holds values that are not finite",
+         lambda k: k.place(scene=nan(k.scene))),
+    Case(PLACE, "an empty scene", "The scene is empty: (0, 64, 64, 3).", lambda k: k.place(scene=k.scene[:0])),
+    Case(PLACE, "a box outside the scene", "The box from (64, 32) to (72, 40) covers no pixel of the 64x64 px picture.",
+         lambda k: k.place(x=64, width=8)),
+    Case(PLACE, "a box without width", "The box from (8, 8) to (8, 40) has no width or no height.",
+         lambda k: k.place(width=0)),
+    Case(PLACE, "two scenes and three objects", "The batches do not pair up: 2 scenes, 3 objects.",
+         lambda k: k.place(scene=k.two_scenes(), object_image=k.picture.repeat(3, 1, 1, 1))),
     Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
     Case(DEMO, "a full disk", "the results cannot be written:", Kit.fill_disk),
 ]  # fmt: skip
@@ -809,6 +862,13 @@ def specks():
     """A mask [1,512,512] of 32 by 32 single pixels."""
     made = mask(1, 512, 512)
     made[:, 4::16, 4::16] = 1
+    return made
+
+
+def square(size):
+    """A mask of a square in the middle."""
+    made = mask(1, size, size)
+    made[:, size // 4 : -(size // 4), size // 4 : -(size // 4)] = 1
     return made
 
 
@@ -901,6 +961,18 @@ ACCEPTED = [
                     k.cut(k.scene[:, :16, :16], mask=mask(1, 16, 16, ones=16))[0])),
     Fine(CROP, "a box that reaches out of the scene", "what lies outside is cut off",
          lambda k: (k.cut(x=50, y=50, width=99, height=99)[0], k.cut(x=50, y=50, width=14, height=14)[0])),
+    Fine(SPLIT, "masks as other packs make them: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: k.layers(object_mask=form, effect_mask=form)[0])),
+    Fine(SPLIT, "an empty object mask", "there is no object: what differs is shadow and light",
+         lambda k: (k.layers(image=k.scene * 0.5, effect_mask=mask(1, 64, 64, ones=64))[0], mask(1, 64, 64, 4))),
+    Fine(PLACE, "an unpainted mask", "the widgets' box is used",
+         lambda k: (k.place(mask=mask(1, 64, 64))[0], k.place()[0])),
+    Fine(PLACE, "a painted mask", "its bounding box replaces the widgets' box",
+         lambda k: (k.place(mask=mask(1, 64, 64, ones=30))[0], k.place(x=0, y=0, width=30, height=30)[0])),
+    Fine(PLACE, "an object of one pixel's box", "it is one pixel",
+         lambda k: (k.place(width=1, height=1)[1].sum().clamp(0.5, 1), torch.tensor(1.0))),
+    Fine(PLACE, "a box that reaches out of the scene", "what lies outside is cut off",
+         lambda k: (k.place(x=40, width=48, height=48, shadow=0.0)[0][:, :, :40], k.scene[:, :, :40])),
     Fine(PASTE, "an enlarged crop", "it is brought back to the region's size",
          lambda k: (k.paste(torch.ones(1, 128, 128, 3))[0], k.paste(torch.ones(1, 64, 64, 3))[0])),
     Fine(SAMPLER, "a scene of one pixel", "it is padded to one latent cell",

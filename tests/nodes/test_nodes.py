@@ -32,6 +32,10 @@ NODES = [
     "PaintByExampleEncode",
     "PaintByExampleConditioning",
     "PaintByExamplePlayroomModels",
+    "RestoreScene",
+    "SplitLayers",
+    "SaveLayers",
+    "PlaceObject",
 ]
 HOST_LISTS = {"sampler_name", "scheduler", "name"}  # combos filled by the host or from its folders
 PROMISED = ("optional", "default", "min", "max", "step", "options", "advanced", "control_after_generate")
@@ -99,9 +103,9 @@ def test_every_node_has_a_help_page_that_names_its_sockets(schemas, name):
     assert [name for name in names if f"| `{name}` |" not in page] == []
 
 
-@pytest.mark.parametrize("name", ["ObjectImageEncode", "PaintByExampleEncode"])
+@pytest.mark.parametrize("name", ["ObjectImageEncode", "PaintByExampleEncode", "PlaceObject"])
 def test_help_and_tooltip_say_that_load_image_inverts_its_mask(schemas, name):
-    (mask,) = [item for item in schemas[name].inputs if item.id == "mask"]
+    (mask,) = [item for item in schemas[name].inputs if item.id == ("object_mask" if name == "PlaceObject" else "mask")]
     page = (ROOT / "web" / "docs" / f"{name}.md").read_text("utf-8")
     assert "**Invert Mask**" in page and "**inverted**" in page
     assert "Load Image's mask of a cut-out" in mask.tooltip and "Invert Mask" in mask.tooltip

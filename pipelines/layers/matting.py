@@ -124,8 +124,13 @@ def separate_batch(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_
     check_pictures(restored, "The restored picture")
     object_masks = mask_batch(object_mask)
     effect_masks = mask_batch(effect_mask)
-    counts = {"scenes": len(scene), "restored pictures": len(restored)}
-    count = paired(**counts, **{"object masks": len(object_masks), "effect masks": len(effect_masks)})
+    counts = {
+        "scenes": len(scene),
+        "restored pictures": len(restored),
+        "object masks": len(object_masks),
+        "effect masks": len(effect_masks),
+    }
+    count = paired("", **counts)
     batches = (scene, restored, object_masks, effect_masks)
     rows = zip(*(batch.expand(count, *batch.shape[1:]) for batch in batches), strict=True)
     return [separate(*row) for row in rows]

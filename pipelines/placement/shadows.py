@@ -21,6 +21,7 @@ SHIFT = 0.4  # how far the narrow one is moved down, in standard deviations of t
 FLAT = 0.4  # blur in depth, of that along the ground
 REACH = 3  # standard deviations
 FADE = 2.5  # of the depth: from so far above the ground on there is no shadow
+ENOUGH = 512  # px of the longer side: a larger shadow is only blurred more
 LEAST = 1 / 255  # of darkness: what is fainter than one level is none
 
 
@@ -30,6 +31,12 @@ def ground_shadow(opacity: Tensor, *, strength: float, softness: float) -> tuple
     A scene is multiplied with 1 - darkness. Strength and softness are in 0..1; at softness 0 it still is a little soft.
     """
     height, width = opacity.shape
+    step = -(-max(height, width) // ENOUGH)
+    if step > 1:
+        coarse = F.interpolate(opacity[None, None], (-(-height // step), -(-width // step)), mode="area")[0, 0]
+        darkness, left, top = ground_shadow(coarse, strength=strength, softness=softness)
+        fine = F.interpolate(darkness[None, None], scale_factor=step, mode="bilinear")[0, 0]
+        return torch.where(fine < LEAST, 0.0, fine), left * step, height + (top - len(coarse)) * step
     depth = max(2, round(DEPTH * min(width, 2 * height)))
     sigma = max(0.5, (0.3 + 0.7 * softness) * BLUR * depth)
     margin = int(np.ceil(REACH * sigma))
@@ -44,5 +51,5 @@ def ground_shadow(opacity: Tensor, *, strength: float, softness: float) -> tuple
     height_above = np.arange(above, -below, -1).clip(0)[:, None]
     narrow = narrow * np.exp(-((height_above / depth) ** 2))
     darkness = strength * (1 - (1 - WIDE * wide) * (1 - NARROW * narrow))
-    darkness[darkness < LEAST] = 0
-    return torch.from_numpy(darkness.astype(np.float32)).clamp(0, 1), -margin, height - above
+    shadow = torch.from_numpy(darkness.astype(np.float32)).clamp(0, 1)
+    return torch.where(shadow < LEAST, 0.0, shadow), -margin, height - above

@@ -182,3 +182,10 @@ def test_a_larger_cut_out_never_has_a_colour_above_its_opacity():
     larger = resized(cut_out, 40, 31)
     assert (larger[..., :3] <= larger[..., 3:]).all()
     assert larger.shape == (31, 40, 4)
+
+
+def test_a_large_objects_shadow_is_the_small_ones_enlarged():
+    small, left, top = ground_shadow(torch.ones(300, 400), strength=0.8, softness=0.5)
+    large, large_left, large_top = ground_shadow(torch.ones(1200, 1600), strength=0.8, softness=0.5)
+    assert (large_left, large_top) == (4 * left, 4 * top)
+    assert torch.allclose(large[2::4, 2::4], small, atol=0.02)

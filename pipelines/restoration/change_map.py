@@ -22,6 +22,9 @@ FLOOR = (2.5 / 255, 1.6 / 255, 1.2 / 255, 1.0 / 255)  # the least noise, by scal
 MOST_NOISE = 8 / 255  # whatever the pair is like
 BINS = 12  # of texture
 SMALLEST = 10  # px, of a change's side
+SAME = 0.85  # the correlation of fine structure from which on it is the scene's, in another light
+UNLIKE = 0.4  # and below which it is not
+FINE = 5 / 255  # rms of a structure that is none of a VAE's
 LEAST_PART = 0.02  # of the largest part of an object
 UNLIKELY = 0.7  # times as clear: a change where the model did not look at the object
 LIKELY = 1.4  # and one where it did
@@ -165,20 +168,35 @@ def change_map(
     return ChangeMap(reach, objects, visibility)
 
 
-def objects_in(edited: np.ndarray, scene: np.ndarray, reach: np.ndarray, fineness: np.ndarray, judged: np.ndarray, unit: float) -> np.ndarray:
-    """The part of an effect [H,W] bool that is not the scene darker or lighter."""
-    sigma = 3 * unit
-    factor = gaussian((edited * scene).sum(-1), sigma) / (gaussian((scene * scene).sum(-1), sigma) + 1e-4)
+def objects_in(
+    edited: np.ndarray, scene: np.ndarray, reach: np.ndarray, fineness: np.ndarray, judged: np.ndarray, unit: float
+) -> np.ndarray:
+    """The part of an effect [H,W] bool that is not the scene darker or lighter.
+
+    A shadow is the scene times a factor that changes slowly, and the scene's fine structure goes on in it: what differs
+    otherwise is an object. A plain object of the colour of a plain scene is told by nothing.
+    """
+    factor = gaussian((edited * scene).sum(-1), 3 * unit) / (gaussian((scene * scene).sum(-1), 3 * unit) + 1e-4)
     rest = gaussian(np.abs(edited - factor[..., None] * scene).max(-1), 1.2 * unit)
     noise = noise_level(rest, fineness, ~reach & judged, 2.5 / 255)
-    times = rest / noise
-    other = reach & ((times > 3) | (factor > 1.2) | (factor < 0.3))
+    likeness, telling = texture_likeness(edited, scene, unit)
+    other = reach & ((rest > 3 * noise) | (factor > 1.2) | (factor < 0.3) | (telling & (likeness < UNLIKE)))
     other = ndimage.binary_opening(other, disc(unit))
+    other &= ~(telling & (likeness > SAME))
     other = ndimage.binary_closing(np.pad(other, 8), disc(3 * unit))[8:-8, 8:-8] & reach
-    other = ndimage.binary_opening(other, disc(1.5 * unit))
+    other = np.asarray(ndimage.binary_opening(other, disc(1.5 * unit)))
     other |= np.asarray(ndimage.binary_fill_holes(other)) & reach
     labels = np.empty(other.shape, np.int32)
     ndimage.label(other, np.ones((3, 3)), output=labels)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return (sizes >= LEAST_PART * sizes.max())[labels] if sizes.any() else np.asarray(other)
+    return (sizes >= LEAST_PART * sizes.max())[labels] if sizes.any() else other
+
+
+def texture_likeness(edited: np.ndarray, scene: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
+    """(correlation [H,W] of the fine structure of edit and scene around each pixel, where the scene has enough of it)."""
+    fine_edit, fine_scene = (light - gaussian(light, 3 * unit) for light in (edited.mean(-1), scene.mean(-1)))
+    power = gaussian(fine_scene**2, 4 * unit)
+    products = gaussian(fine_edit * fine_scene, 4 * unit)
+    likeness = products / np.sqrt(power * gaussian(fine_edit**2, 4 * unit) + 1e-9)
+    return likeness, power > FINE**2

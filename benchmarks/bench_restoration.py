@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from ..pipelines.restoration import restore as restoring
-from ..pipelines.restoration.report import NOTHING, UNMATCHED
+from ..pipelines.restoration.report import BLANK, NOTHING, UNMATCHED
 from ..pipelines.restoration.restore import Restoration, restore
 from ..pipelines.whole_files import write_text
 from . import restoration_cases as cases
@@ -111,9 +111,10 @@ def our_row(case: cases.Case) -> dict:
     outcome = as_outcome(result, affine)
     row: dict = labels(case, OURS) | measured(case, outcome, seconds)
     verdicts = result.reports[0].verdicts
-    row["unmatched"] = float(UNMATCHED in verdicts)
+    left_alone = UNMATCHED in verdicts or BLANK in verdicts
+    row["unmatched"] = float(left_alone)
     row["nothing"] = float(NOTHING in verdicts)
-    row["wrong_geometry"] = float(UNMATCHED not in verdicts and is_wrong(case, affine))
+    row["wrong_geometry"] = float(not left_alone and is_wrong(case, affine))
     row["layers_off"] = layers_off(case.scene, result)
     return row
 

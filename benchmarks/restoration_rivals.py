@@ -20,8 +20,8 @@ CLEAR = 36 / 255
 SMALLEST = 1 / 16
 
 LUMA_WEIGHT = 0.5  # of lightness in a colour difference, against contrast that an editor raises everywhere
-FLOW_DELTA_E = 14.0
-MERGE_DELTA_E = 9.0
+FLOW_DELTA_E = 7.0
+MERGE_DELTA_E = 22.0
 MATCHES = 12  # of features, from which on a homography is believed
 
 
@@ -52,26 +52,26 @@ def composited(scene: np.ndarray, edited: np.ndarray, share: np.ndarray) -> np.n
 
 def todays_rule(scene: np.ndarray, edited: np.ndarray) -> Outcome:
     """What Local Region Paste pasted as `changes` at 730a6a8, without its feather: `changed_pixels` as it was."""
-    edited = at_size_of(scene, edited)
+    small = at_size_of(scene, edited)
     sigma = SMOOTH * max(scene.shape[:2])
-    difference = np.abs(ndimage.gaussian_filter(edited - scene, (sigma, sigma, 0))).max(-1)
+    difference = np.abs(ndimage.gaussian_filter(small - scene, (sigma, sigma, 0))).max(-1)
     labels, count = ndimage.label(difference > FAINT, np.ones((3, 3)))
     kept = np.zeros(count + 1, bool)
     for label, place in enumerate(ndimage.find_objects(labels), 1):
         clear = (labels[place] == label) & (difference[place] > CLEAR)
         kept[label] = max(clear.any(1).sum(), clear.any(0).sum()) >= SMALLEST * min(scene.shape[:2])
     effect = ndimage.binary_fill_holes(kept[labels]).astype(np.float32)
-    return Outcome(composited(scene, edited, effect), effect, affine=stretched(scene, edited))
+    return Outcome(composited(scene, small, effect), effect, affine=stretched(scene, edited))
 
 
 def plain_difference(scene: np.ndarray, edited: np.ndarray, truth: np.ndarray) -> Outcome:
     """Where some channel differs by more than a threshold: the one that is best for this case, known afterwards."""
-    edited = at_size_of(scene, edited)
-    difference = np.abs(edited - scene).max(-1)
+    small = at_size_of(scene, edited)
+    difference = np.abs(small - scene).max(-1)
     masks = [difference > level / 255 for level in range(2, 130, 4)]
     overlaps = [(mask & truth).sum() / max(1, (mask | truth).sum()) for mask in masks]
     effect = masks[int(np.argmax(overlaps))].astype(np.float32)
-    return Outcome(composited(scene, edited, effect), effect, affine=stretched(scene, edited))
+    return Outcome(composited(scene, small, effect), effect, affine=stretched(scene, edited))
 
 
 def _bytes(picture: np.ndarray) -> np.ndarray:

@@ -18,7 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from unittest import mock
@@ -26,16 +29,17 @@ from unittest import mock
 import numpy as np
 import torch
 
+from ..pipelines.layers.matting import separate
 from ..pipelines.restoration import restore as restoring
 from ..pipelines.restoration.report import BLANK, NOTHING, UNMATCHED
 from ..pipelines.restoration.restore import Restoration, restore
 from ..pipelines.whole_files import write_text
 from . import restoration_cases as cases
+from . import restoration_measures as measures
 from . import restoration_report as report
 from . import restoration_rivals as rivals
 from .ablation_report import fill
 from .figures import ROOT, record
-from .restoration_measures import Row, decibels, measured
 
 OURS = "RestoreScene"
 BEST_DIFFERENCE = "difference, best threshold"
@@ -109,7 +113,7 @@ def our_row(case: cases.Case) -> dict:
     result, affine = run_restore(case.scene, case.edited)
     seconds = time.process_time() - begun
     outcome = as_outcome(result, affine)
-    row: dict = labels(case, OURS) | measured(case, outcome, seconds)
+    row: dict = labels(case, OURS) | measures.measured(case, outcome, seconds)
     verdicts = result.reports[0].verdicts
     left_alone = UNMATCHED in verdicts or BLANK in verdicts
     row["unmatched"] = float(left_alone)
@@ -126,12 +130,8 @@ def is_wrong(case: cases.Case, affine: cases.Affine) -> bool:
     return cases.alignment_error(affine, truth, width, height) > WRONG
 
 
-def layers_off(scene: np.ndarray, result: Restoration) -> float | None:
-    """How far the layers, put together again, are from the restored picture at most; None where there are no layers."""
-    try:
-        from ..pipelines.layers.matting import separate
-    except ImportError:
-        return None
+def layers_off(scene: np.ndarray, result: Restoration) -> float:
+    """How far the layers, put together again, are from the restored picture at most."""
     layers = separate(torch.from_numpy(scene.copy()), result.images[0], result.objects[0], result.effect[0])
     return float((layers.recompose() - result.images[0]).abs().max())
 
@@ -148,35 +148,47 @@ class Remembered:
 
     def __init__(self, path: Path):
         self.path = path
-        self.key = hashlib.sha256(
-            b"".join(
-                Path(module.__file__ or "").read_bytes() for module in (cases, rivals, sys.modules[measured.__module__])
-            )
-        ).hexdigest()
+        sources = [Path(module.__file__ or "") for module in (cases, rivals, measures)]
+        self.key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         self.rows: dict[str, dict] = stored["rows"] if stored.get("key") == self.key else {}
 
-    def row(self, case: cases.Case, name: str) -> dict:
-        place = f"{case.name}: {name}"
-        if place not in self.rows:
-            begun = time.process_time()
-            outcome = METHODS[name](case)
-            row: Row = measured(case, outcome, time.process_time() - begun)
-            self.rows[place] = labels(case, name) | row
-        return self.rows[place]
-
-    def save(self) -> None:
+    def keep(self, rows: list[dict]) -> None:
+        for row in rows:
+            if row["method"] != OURS:
+                self.rows[f"{row['case']}: {row['method']}"] = row
         write_text(self.path, json.dumps({"key": self.key, "rows": self.rows}))
 
 
-def rows_of(selected: Iterable[cases.Case], methods: list[str], remembered: Remembered) -> list[dict]:
-    """Every method's figures for every case."""
+def case_rows(make: cases.Maker, methods: list[str], remembered: dict[str, dict]) -> list[dict]:
+    """Every method's figures for a case."""
+    torch.set_num_threads(1)
+    case = make()
     rows = []
-    for case in selected:
-        for name in methods:
-            rows.append(our_row(case) if name == OURS else remembered.row(case, name))
-        show(rows[-len(methods)])
-        remembered.save()
+    for name in methods:
+        known = remembered.get(f"{case.name}: {name}")
+        if name == OURS:
+            rows.append(our_row(case))
+        elif known is not None:
+            rows.append(known)
+        else:
+            begun = time.process_time()
+            outcome = METHODS[name](case)
+            seconds = time.process_time() - begun
+            rows.append(labels(case, name) | measures.measured(case, outcome, seconds))
+    return rows
+
+
+def rows_of(makers: list[cases.Maker], methods: list[str], remembered: Remembered, workers: int) -> list[dict]:
+    """Every method's figures for every case, the cases in as many processes."""
+    rows = []
+    work = partial(case_rows, methods=methods, remembered=remembered.rows)
+    # The package was loaded by hand: children have it by being forks.
+    with ProcessPoolExecutor(workers, get_context("fork")) as pool:
+        for of_case in pool.map(work, makers):
+            rows += of_case
+            show(of_case[0])
+            remembered.keep(of_case)
     return rows
 
 
@@ -186,12 +198,13 @@ def show(row: dict) -> None:
     print(f"{row['case']:52}", *cells, *marks, flush=True)
 
 
-def nothing_cases(pictures: list[str] | None = None) -> Iterable[cases.Case]:
+def nothing_makers(pictures: list[str] | None = None) -> list[cases.Maker]:
     """Scenes that come back drifted and otherwise as they were, and objects pasted into their very pixels."""
+    makers: list[cases.Maker] = []
     for picture in pictures or cases.PICTURES:
-        for drift in NOTHING_DRIFTS:
-            yield cases.without_object(picture, drift)
-        yield cases.copied(picture)
+        makers += [partial(cases.without_object, picture, drift) for drift in NOTHING_DRIFTS]
+        makers.append(partial(cases.copied, picture))
+    return makers
 
 
 def chain(picture: str, rounds: int = ROUNDS) -> dict:
@@ -224,8 +237,8 @@ def chain(picture: str, rounds: int = ROUNDS) -> dict:
         "case": f"{Path(picture).stem}, {rounds} rounds",
         "background_equal": float(np.array_equal(current[~union], first[~union])),
         "kept": float((~union).mean()),
-        "background_db": decibels(current, first, rest),
-        "unrestored_db": decibels(unrestored, first, rest),
+        "background_db": measures.decibels(current, first, rest),
+        "unrestored_db": measures.decibels(unrestored, first, rest),
     }
 
 
@@ -339,6 +352,10 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
         "seconds_2mp": (results["large"]["seconds_2mp"], "CPU s on one core, 1411 x 1411 px, median of 3"),
         "copies_24mp": (results["large"]["copies_24mp"], "float32 copies of the scene beyond scene and edit, peak"),
         "seconds_24mp": (results["large"]["seconds_24mp"], "CPU s on one core"),
+        "layers_recompose_max": (
+            max(row["layers_off"] for row in every),
+            f"of 1, largest difference in {len(every)} cases; 1/255 is 0.00392",
+        ),
         "chain10_background_equal": (
             float(np.mean([row["background_equal"] for row in chains])),
             f"share of {len(chains)} chains of ten insertions",
@@ -353,9 +370,6 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
         "todays_rule_background_flagged_mean": (report.average(of(table, TODAY), "background_flagged"), "mean share"),
         "todays_rule_effect_iou": (report.average(of(table, TODAY), "effect_iou"), "mean over the cases"),
     }
-    off = [row["layers_off"] for row in every if row.get("layers_off") is not None]
-    if off:
-        figures["layers_recompose_max"] = (max(off), f"of 1, largest difference of {len(off)} cases; 1/255 is 0.0039")
     for name, row in results["playroom"].items():
         for key, value in row.items():
             if not np.isnan(value):
@@ -466,6 +480,7 @@ def main() -> None:
     parser.add_argument("--pictures", nargs="+", choices=list(cases.PICTURES), help="of the table; nothing is recorded")
     parser.add_argument("--drifts", nargs="+", choices=list(cases.DRIFTS), help="of the table; nothing is recorded")
     parser.add_argument("--methods", nargs="+", choices=[OURS, *METHODS], default=[OURS, *METHODS])
+    parser.add_argument("--workers", type=int, default=1, help="processes, of table, hard and nothing")
     parser.add_argument("--playroom-cases", type=int, default=96)
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "restoration")
     parser.add_argument("--dry", action="store_true", help="print, write no file of the repository")
@@ -480,12 +495,13 @@ def main() -> None:
     pictures = options.pictures or (QUICK["pictures"] if options.quick else None)
     drifts = options.drifts or (QUICK["drifts"] if options.quick else None)
     partial = options.quick or pictures or drifts or len(options.methods) <= len(METHODS)
-    hard = list(cases.hard_cases())[:: 8 if options.quick else 1] if "hard" in options.only else []
+    hard = cases.hard_makers()[:: 8 if options.quick else 1]
+    nothing = nothing_makers(QUICK["pictures"] if options.quick else None)
     remembered = Remembered(options.folder / "others.json")
     makers: dict[str, Callable[[], object]] = {
-        "table": lambda: rows_of(cases.main_cases(pictures, drifts), options.methods, remembered),
-        "hard": lambda: rows_of(hard, [OURS], remembered),
-        "nothing": lambda: rows_of(nothing_cases(QUICK["pictures"] if options.quick else None), [OURS], remembered),
+        "table": lambda: rows_of(cases.main_makers(pictures, drifts), options.methods, remembered, options.workers),
+        "hard": lambda: rows_of(hard, [OURS], remembered, options.workers),
+        "nothing": lambda: rows_of(nothing, [OURS], remembered, options.workers),
         "chain": lambda: [chain(picture, 2 if options.quick else ROUNDS) for picture in CHAINED],
         "large": lambda: large(4 if options.quick else 24),
         "playroom": lambda: playroom(4 if options.quick else options.playroom_cases),

@@ -11,9 +11,9 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -465,11 +465,18 @@ def make_case(picture: str, drift: str) -> Case:
     )
 
 
+Maker = Callable[[], Case]
+
+
+def main_makers(pictures: list[str] | None = None, drifts: list[str] | None = None) -> list[Maker]:
+    """What makes the cases of every picture with every drift, or of those named."""
+    return [partial(make_case, picture, drift) for picture in pictures or PICTURES for drift in drifts or DRIFTS]
+
+
 def main_cases(pictures: list[str] | None = None, drifts: list[str] | None = None) -> Iterator[Case]:
     """Every picture with every drift, or those named, one at a time."""
-    for picture in pictures or PICTURES:
-        for drift in drifts or DRIFTS:
-            yield make_case(picture, drift)
+    for make in main_makers(pictures, drifts):
+        yield make()
 
 
 def without_object(picture: str, drift: str, scene: np.ndarray | None = None) -> Case:
@@ -638,14 +645,20 @@ def enlarged(case: Case, megapixels: float) -> Case:
     )
 
 
-def hard_cases() -> Iterator[Case]:
-    """Where geometry must be right or left alone: unrelated pictures, blank skies, two thirds replaced."""
+def hard_makers() -> list[Maker]:
+    """Where geometry must be right or left alone: unrelated pictures, two thirds replaced, blank skies."""
     names = list(PICTURES)
-    for number, picture in enumerate(names):
-        yield unrelated(picture, names[(number + 3) % len(names)])
-    for number, picture in enumerate(names):
-        yield two_thirds_replaced(picture, names[(number + 5) % len(names)])
+    others = names[3:] + names[:3]
+    covers = names[5:] + names[:5]
+    makers: list[Maker] = [partial(unrelated, *pair) for pair in zip(names, others, strict=True)]
+    makers += [partial(two_thirds_replaced, *pair) for pair in zip(names, covers, strict=True)]
     for kind in ("gradient", "rocket"):
         for drift in SKY_DRIFTS:
-            for with_object in (False, True):
-                yield blank_sky(kind, drift, with_object)
+            makers += [partial(blank_sky, kind, drift, with_object) for with_object in (False, True)]
+    return makers
+
+
+def hard_cases() -> Iterator[Case]:
+    """The cases of `hard_makers`, one at a time."""
+    for make in hard_makers():
+        yield make()

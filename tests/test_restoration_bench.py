@@ -131,6 +131,7 @@ def test_a_restored_photograph_is_the_scene_outside_the_effect_and_aligned(drift
     assert row["bit_equal"] == 1
     assert row["alignment_px"] < 1 and row["background_flagged"] < 0.05
     assert row["effect_iou"] > 0.5 and not row["wrong_geometry"]
+    assert row["layers_off"] <= 1 / 255
 
 
 def test_a_chain_keeps_the_first_scene():

@@ -74,13 +74,15 @@ class Playroom:
             null = contexts[0][1]
             insertion = pipeline.sample(self.scenes[part], context, null, steps=STEPS, seed=seed * 1000 + start)
             results.append(insertion.images)
-            relevances.append(getattr(insertion, "relevance", None))
+            relevances.append(insertion.relevance)
         self.results = torch.cat(results)[..., :3]
-        self.relevance = None if relevances[0] is None else torch.cat(relevances)
+        self.relevance = torch.cat(relevances)
 
-    def restored(self, edited: Tensor, prior: Tensor | None = None, calibrated: bool = True) -> Restoration:
+    def restored(self, edited: Tensor, relevance: Tensor | None = None, calibrated: bool = True) -> Restoration:
         """All scenes, restored from these edits; `calibrated` says whether the VAE's round trip is known."""
-        return restore(self.scenes, edited, round_trip=as_tensor(self.vae_scenes) if calibrated else None, prior=prior)
+        return restore(
+            self.scenes, edited, round_trip=as_tensor(self.vae_scenes) if calibrated else None, relevance=relevance
+        )
 
 
 def against(result: Restoration, objects: list[np.ndarray | None], effects: list[np.ndarray | None]) -> Figures:
@@ -131,12 +133,14 @@ def measure(models: Path, count: int) -> dict[str, Figures]:
     ]
     rows = {"as it comes": judged(playroom, as_bytes(playroom.results), playroom.vae_scenes)}
 
-    ways: dict[str, tuple[Tensor | None, bool]] = {"restored": (None, True), "without the VAE known": (None, False)}
-    if playroom.relevance is not None:
-        ways["with relevance"] = (playroom.relevance, True)
-        ways["with relevance, without the VAE known"] = (playroom.relevance, False)
-    for name, (prior, calibrated) in ways.items():
-        result = playroom.restored(playroom.results, prior, calibrated)
+    ways: dict[str, tuple[Tensor | None, bool]] = {
+        "restored": (None, True),
+        "without the VAE known": (None, False),
+        "with relevance": (playroom.relevance, True),
+        "with relevance, without the VAE known": (playroom.relevance, False),
+    }
+    for name, (relevance, calibrated) in ways.items():
+        result = playroom.restored(playroom.results, relevance, calibrated)
         row = against(result, toys, effects) | judged(playroom, as_bytes(result.images), playroom.truth["scene"])
         row["bit_equal"] = bit_equal(result, playroom.scenes)
         row["identical"] = float((result.images == playroom.scenes).all(-1).float().mean())

@@ -315,6 +315,7 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
     table = results["table"]
     ours = of(table, OURS)
     every = [*ours, *results["hard"], *results["nothing"], results["large"]["row"]]
+    toys = [results["playroom"][name] for name in ("restored", "true pictures")]
     in_range = np.array([row["alignment_px"] for row in ours if row["drift"] in IN_RANGE])
     aligned = np.array([row["alignment_px"] for row in ours])
     rival_ious = {name: report.average(of(table, name), "effect_iou") or 0.0 for name in METHODS if name != TODAY}
@@ -338,8 +339,9 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
         "object_iou": (report.average(ours, "object_iou"), "mean over the cases"),
         "object_iou_median": (report.average(ours, "object_iou", np.median), "median over the cases"),
         "wrong_geometry_cases": (
-            sum(row["wrong_geometry"] for row in every),
-            f"of {len(every)} cases: undone, and more than {WRONG:g} px off",
+            sum(row["wrong_geometry"] for row in every) + sum(row["wrong_geometry"] for row in toys),
+            f"of {len(every)} cases and {sum(row['cases'] for row in toys):.0f} of the playroom: undone, and more than "
+            f"{WRONG:g} px off",
         ),
         "left_alone_cases": (
             sum(row["unmatched"] for row in ours),
@@ -407,6 +409,8 @@ def text_of(results: dict, figures: dict[str, tuple[float, str]]) -> str:
         "background_db": ("background, dB", "{:.1f}"),
         "bit_equal": ("bit-equal outside", "{:.0%}"),
         "identical": ("identical pixels", "{:.0%}"),
+        "wrong_geometry": ("wrong geometry", "{:.0f}"),
+        "seen_iou": ("object IoU of the oracle's rule", "{:.3f}"),
     }
     hard_heads = {
         "count": ("cases", "{:.0f}"),

@@ -26,6 +26,7 @@ from .restoration_measures import overlap
 
 CHANGE = 22.0  # of 255, mean over the channels, averaged over 3x3
 SMALLEST = 150  # px
+WRONG = 2.0  # px
 BATCH = 32
 STEPS = 20
 
@@ -102,6 +103,14 @@ def against(result: Restoration, objects: list[np.ndarray | None], effects: list
     }
 
 
+def wrong_geometries(result: Restoration, side: int) -> float:
+    """How many pictures were moved by more than 2 px somewhere: the playroom's models never move a scene."""
+    moved = [
+        max(abs(report.shift[0]), abs(report.shift[1])) + abs(report.zoom - 1) * side / 2 for report in result.reports
+    ]
+    return float(sum(one > WRONG for one in moved))
+
+
 def bit_equal(result: Restoration, scenes: Tensor) -> float:
     """The share of pictures that are their scene bit for bit wherever no effect is reported."""
     untouched = result.effect == 0
@@ -143,6 +152,7 @@ def measure(models: Path, count: int) -> dict[str, Figures]:
         result = playroom.restored(playroom.results, relevance, calibrated)
         row = against(result, toys, effects) | judged(playroom, as_bytes(result.images), playroom.truth["scene"])
         row["bit_equal"] = bit_equal(result, playroom.scenes)
+        row["wrong_geometry"] = wrong_geometries(result, playroom.scenes.shape[2])
         row["identical"] = float((result.images == playroom.scenes).all(-1).float().mean())
         if any(true is not None for true in at_true_place):
             there = against(result, at_true_place, at_true_place)
@@ -150,9 +160,14 @@ def measure(models: Path, count: int) -> dict[str, Figures]:
         rows[name] = row
 
     true_effects = list(playroom.truth["effect_mask"])
+    pairs = zip(playroom.vae_targets, playroom.vae_scenes, true_toys, strict=True)
+    by_rule = [(own_pixels(target, vae_scene), true) for target, vae_scene, true in pairs]
+    seen_iou = float(np.mean([0.0 if pixels is None else overlap(pixels[0], true) for pixels, true in by_rule]))
     for name, calibrated in (("true pictures", True), ("true pictures, without the VAE known", False)):
         result = playroom.restored(as_tensor(playroom.vae_targets), None, calibrated)
         row = against(result, true_toys, true_effects)
         row["bit_equal"] = bit_equal(result, playroom.scenes)
+        row["wrong_geometry"] = wrong_geometries(result, playroom.scenes.shape[2])
+        row["seen_iou"] = seen_iou
         rows[name] = row
     return rows

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     embedding_optimizer,
+    fit,
     guidance,
     layers,
     local_region,
@@ -41,6 +42,8 @@ NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
     layers.SplitLayers,
     layers.SaveLayers,
     placement.PlaceObject,
+    fit.FitForEdit,
+    fit.UndoFit,
 ]
 
 

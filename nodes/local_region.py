@@ -158,8 +158,8 @@ class LocalRegionPaste(io.ComfyNode):
                     "area",
                     options=list(AREAS),
                     default="changes",
-                    tooltip="What is pasted: what the edit changed, object and shadow, with a soft rim; the whole window; or "
-                    "only what is masked.",
+                    tooltip="What is pasted: what the edit changed, object and shadow, with a soft rim; the window; "
+                    "or only what is masked.",
                 ),
                 io.Image.Input(
                     "scene",

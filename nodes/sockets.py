@@ -8,6 +8,7 @@ from ..pipelines.pictures.objects import BACKGROUNDS, FRAMINGS
 
 EmbeddingOptimizerType = io.Custom("EMBEDDING_OPTIMIZER")
 ExemplarEncoderType = io.Custom("EXEMPLAR_ENCODER")
+FitType = io.Custom("FIT")
 GuidanceType = io.Custom("GUIDANCE")
 LocalRegionType = io.Custom("LOCAL_REGION")
 

@@ -97,6 +97,15 @@ class Kit:
         inputs = dict(scene=self.scene, object_image=self.picture, object_mask=mask(1, 48, 48, ones=24))
         return self.comfy("PlaceObject", **(inputs | dict(x=8, y=8, width=32, height=32) | changes))
 
+    def fit(self, image=None, **inputs):
+        """Fit for Edit."""
+        image = self.scene if image is None else image
+        return self.comfy("FitForEdit", image=image, **dict(model="custom", method="pad") | inputs)
+
+    def undo(self, image, fit=None):
+        """Undo Fit; of the scene where no fit is given."""
+        return self.comfy("UndoFit", fit=fit or self.fit()[2], image=image)
+
     def two_parts(self):
         """A region cut with each of two parts of a mask."""
         parts = mask(1, 64, 64, ones=8) + mask(1, 64, 64, ones=8).flip(1, 2)
@@ -378,6 +387,7 @@ OBJECT, LOADER, OPTIMIZER = "Object Image Encode", "Load Embedding Optimizer", "
 GUIDANCE, SAMPLER, GUIDER = "Guidance Control", "Image-Conditioned Pix2Pix Sampler", "Image-Conditioned Pix2Pix Guider"
 DECODE, MODELS, DEMO = "Decode Scene", "Playroom Models", "`python dev.py demo`"
 UNET_LOADER = "Load Pix2Pix UNet"
+FIT, UNDO = "Fit for Edit", "Undo Fit"
 CROP, PASTE, BOX, SHAPE = "Local Region Crop", "Local Region Paste", "Box to Mask", "Arbitrary Mask"
 SPLIT, SAVE, PLACE = "Split Layers", "Save Layers", "Place Object"
 PAINT_LOADER, EXEMPLAR, PAINT = "Load Paint by Example", "Paint by Example Encode", "Paint by Example Conditioning"
@@ -821,6 +831,25 @@ REFUSED = [
          lambda k: k.place(width=0)),
     Case(PLACE, "two scenes and three objects", "The batches do not pair up: 2 scenes, 3 objects.",
          lambda k: k.place(scene=k.two_scenes(), object_image=k.picture.repeat(3, 1, 1, 1))),
+    Case(FIT, "NaN in the scene", "The scene holds values that are not finite", lambda k: k.fit(nan(k.scene))),
+    Case(FIT, "an empty scene", "The scene holds no pictures, or none with pixels: (0, 64, 64, 3).",
+         lambda k: k.fit(k.scene[:0])),
+    Case(FIT, "a scene far from every shape of a model", "The scene of 64x8 px is too far from all shapes of this",
+         lambda k: k.fit(k.scene[:, :8], model="GPT Image")),
+    Case(FIT, "a mask of another size", "The mask is 32x32 px, the scene 64x64 px.",
+         lambda k: k.fit(mask=mask(1, 32, 32, ones=9))),
+    Case(FIT, "a mask of which a crop leaves nothing", "Nothing of the mask lies in the part that is kept.",
+         lambda k: k.fit(mask=mask(1, 64, 64, ones=2), method="crop", multiple=48)),
+    Case(FIT, "two scenes and three masks", "The batches do not pair up: 2 scenes, 3 masks.",
+         lambda k: k.fit(k.two_scenes(), mask=mask(3, 64, 64, ones=9))),
+    Case(UNDO, "an edited picture of another shape", "The edited picture is 64x32 px, but what was fitted 64x64 px:",
+         lambda k: k.undo(k.scene[:, :32])),
+    Case(UNDO, "NaN in the edited picture", "The edited picture holds values that are not finite",
+         lambda k: k.undo(nan(k.scene))),
+    Case(UNDO, "no edited picture", "The edited picture holds no pictures, or none with pixels: (0, 64, 64, 3).",
+         lambda k: k.undo(k.scene[:0])),
+    Case(UNDO, "three edited pictures for two scenes", "The batches do not pair up: 2 scenes, 3 edited_pictures.",
+         lambda k: k.undo(k.three_scenes(), k.fit(k.two_scenes())[2])),
     Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
     Case(DEMO, "a full disk", "the results cannot be written:", Kit.fill_disk),
 ]  # fmt: skip
@@ -975,6 +1004,16 @@ ACCEPTED = [
          lambda k: (k.place(x=40, width=48, height=48, shadow=0.0)[0][:, :, :40], k.scene[:, :, :40])),
     Fine(PASTE, "an enlarged crop", "it is brought back to the region's size",
          lambda k: (k.paste(torch.ones(1, 128, 128, 3))[0], k.paste(torch.ones(1, 64, 64, 3))[0])),
+    Fine(FIT, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
+         lambda k: (k.fit(mask=mask(1, 9, 9))[1], k.fit()[1])),
+    Fine(FIT, "a scene of one pixel", "it is mirrored to one multiple",
+         lambda k: (k.fit(k.scene[:, :1, :1])[0], k.scene[:, :1, :1].expand(1, 16, 16, 3))),
+    Fine(FIT, "a greyscale scene", "the same as three equal channels",
+         lambda k: (k.fit(k.scene[..., :1])[0], k.fit(grey(k.scene))[0])),
+    Fine(UNDO, "a scene with alpha", "alpha comes back as it was",
+         lambda k: (k.undo(k.scene, k.fit(opaque(k.scene, 0.3))[2])[0], opaque(k.scene, 0.3))),
+    Fine(UNDO, "an enlarged edited picture", "it is brought back to the scene's size",
+         lambda k: (k.undo(torch.ones(1, 128, 128, 3))[0], torch.ones(1, 64, 64, 3))),
     Fine(SAMPLER, "a scene of one pixel", "it is padded to one latent cell",
          lambda k: (k.result(scene=k.scene[:, :1, :1]), k.result(scene=k.scene[:, :1, :1].expand(1, 8, 8, 3)))),
 ]  # fmt: skip

@@ -36,6 +36,8 @@ NODES = [
     "SplitLayers",
     "SaveLayers",
     "PlaceObject",
+    "FitForEdit",
+    "UndoFit",
 ]
 HOST_LISTS = {"sampler_name", "scheduler", "name"}  # combos filled by the host or from its folders
 PROMISED = ("optional", "default", "min", "max", "step", "options", "advanced", "control_after_generate")

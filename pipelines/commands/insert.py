@@ -29,7 +29,7 @@ def register(subparsers: Any) -> None:
     add("--embedding-optimizer", type=Path, metavar="FILE", help="default: the one in the models' folder")
     add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision; default: the one in the models' folder")
     add("--detail-encoder", type=Path, metavar="FOLDER", help="DINOv2; for optimizers trained with a second encoder")
-    where = "white where the object may appear, of the scene's size; a black one counts as none"
+    where = "white where the object may appear, of the scene's size; with --box, what lies in both; black is none"
     add("--mask", type=Path, metavar="FILE", help=where)
     add("--denoise", type=float, default=1.0, metavar="X", help="below 1 the run starts from the noised scene")
     add("--object-scale", type=float, metavar="X", help="how strongly the object is wanted (default: the models')")

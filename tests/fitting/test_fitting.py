@@ -104,7 +104,8 @@ def test_each_place_comes_back_to_where_it_was_at_any_size_the_model_returns(mod
     ).movedim(1, -1)
     back = undo_fit(edited, fit)
     assert back.shape == scene.shape
-    inner = (slice(None), slice(20, -20), slice(20, -20))  # mirrored borders bend what is near them
+    x0, y0, x1, y1 = fit.common
+    inner = (slice(None), slice(y0 + 20, y1 - 20), slice(x0 + 20, x1 - 20))  # a resize bends what is near its borders
     error = (back - scene)[inner].abs()[..., :2] * torch.tensor([1500.0, 1001.0])
     assert error.mean() < 0.1 and (error > 0.5).float().mean() < 0.001  # px
 

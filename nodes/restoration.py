@@ -2,11 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..pipelines.pictures.scene import pad_to_multiple
+from ..pipelines.layers.matting import separate_batch, stacked
+from ..pipelines.pictures.boxes import to_bounding_boxes
+from ..pipelines.pictures.masks import painted_mask
 from ..pipelines.restoration.restore import MASK_USES, restore
-from .sockets import bounding_box_type
-
-CELL = 64  # px, a multiple of every VAE's cell
+from .host.vae_round_trip import round_trip
 
 
 class RestoreScene(io.ComfyNode):
@@ -17,7 +17,7 @@ class RestoreScene(io.ComfyNode):
             display_name="Restore Scene",
             category="visual insertion",
             description="Keeps what an edit put into a scene, and gives every other pixel back: shift, zoom and colours "
-            "are undone, outside the effect all is the scene's, bit for bit. For any model's result, API nodes too.",
+            "are undone; outside the effect all is the scene's, bit for bit. For any model's result, API nodes too.",
             search_aliases=[
                 "keep background",
                 "undo shift",
@@ -31,7 +31,7 @@ class RestoreScene(io.ComfyNode):
             ],
             inputs=[
                 io.Image.Input("scene", tooltip="The picture as it was before the edit."),
-                io.Image.Input("edited", tooltip="What came back, of any size and by any model. A batch gives several."),
+                io.Image.Input("edited", tooltip="What came back, of any size and by any model; also a batch."),
                 io.Vae.Input(
                     "vae",
                     optional=True,
@@ -76,7 +76,7 @@ class RestoreScene(io.ComfyNode):
                     max=1024,
                     optional=True,
                     advanced=True,
-                    tooltip="Width of the soft edge around the effect, px of the scene; -1 is 1/160 of its longer side.",
+                    tooltip="Width of the soft edge around the effect, px of the scene; -1 is 1/220 of its longer side.",
                 ),
                 io.Mask.Input(
                     "relevance",
@@ -85,11 +85,13 @@ class RestoreScene(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The scene with the object, its shadow and reflection."),
-                io.Mask.Output(display_name="effect", tooltip="All that differs; where it is 0, the scene's own pixel."),
+                io.Image.Output(display_name="image", tooltip="The scene with the object, shadow and reflection."),
+                io.Mask.Output(
+                    display_name="effect", tooltip="All that differs; where it is 0 the pixel is the scene's."
+                ),
                 io.Mask.Output(display_name="object", tooltip="The object without shadow and reflection."),
                 io.Image.Output(display_name="layer", tooltip="The object on transparent, RGBA."),
-                bounding_box_type().Output(display_name="bounding_box", tooltip="Around the object."),
+                io.BoundingBox.Output(display_name="bounding_box", tooltip="Around the object."),
                 io.String.Output(display_name="report", tooltip="Share of untouched pixels, shift, zoom, colour."),
             ],
         )
@@ -111,33 +113,23 @@ class RestoreScene(io.ComfyNode):
         restored = restore(
             scene,
             edited,
-            mask=mask,
+            mask=painted_mask(mask),
             mask_use=mask_use,
             align_geometry=align_geometry,
             match_colour=match_colour,
-            round_trip=None if vae is None else through(vae, scene),
-            relevance=relevance,
+            round_trip=None if vae is None else round_trip(vae, scene),
+            relevance=painted_mask(relevance),
             sensitivity=sensitivity,
             feather=None if feather < 0 else feather,
         )
-        boxes = [
-            {"x": box[0], "y": box[1], "width": box[2] - box[0], "height": box[3] - box[1]} if box else None
-            for box in restored.boxes
-        ]
+        objects, _, _ = stacked(separate_batch(scene, restored.images, restored.objects, restored.effect))
         report = "\n\n".join(one.text() for one in restored.reports)
         return io.NodeOutput(
             restored.images,
             restored.effect,
             restored.objects,
-            restored.layers,
-            boxes[0] if len(boxes) == 1 else [[box] if box else [] for box in boxes],
+            objects,
+            to_bounding_boxes([[box] if box else [] for box in restored.boxes]),
             report,
             ui={"text": [report]},
         )
-
-
-def through(vae, scene):
-    """What a VAE alone makes of scenes [B,H,W,C]: [B,H,W,3]."""
-    height, width = scene.shape[1:3]
-    decoded = vae.decode(vae.encode(pad_to_multiple(scene[..., :3], CELL)))
-    return decoded.reshape(-1, *decoded.shape[-3:])[:, :height, :width]

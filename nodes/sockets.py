@@ -16,11 +16,6 @@ FARTHEST = 16384  # px, the largest picture the host makes
 LARGEST_SEED = 0xFFFFFFFFFFFFFFFF  # the host's
 
 
-def bounding_box_type():
-    """The host's BOUNDING_BOX, under hosts too that do not export it."""
-    return getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
-
-
 def box_inputs(side: int, what: str) -> list[io.Input]:
     """Optional widgets of a box; `side` px is the default of width and height, `what` ends the tooltips."""
 

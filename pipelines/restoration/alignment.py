@@ -29,6 +29,7 @@ BLOCK = 24  # px, of what is met again or not
 ALIKE = 0.75  # the correlation from which on a block is
 ENOUGH_BLOCKS = 6
 ENOUGH_SHARE = 0.12  # of the textured blocks
+BETTER = 1.1  # times as near a picture must be for geometry to be undone
 MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 
 
@@ -71,7 +72,9 @@ class Level:
 
     def __init__(self, scene: np.ndarray, edited: np.ndarray, side: int):
         scene = shrunk(scene, side)
-        edited = shrunk(edited, side * max(1.0, max(edited.shape) / max(scene.shape)) if side > max(scene.shape) else side)
+        edited = shrunk(
+            edited, side * max(1.0, max(edited.shape) / max(scene.shape)) if side > max(scene.shape) else side
+        )
         contrast, self.spread = local_contrast(scene)
         self.scene = torch.from_numpy(contrast)
         self.edited = torch.from_numpy(local_contrast(edited)[0])
@@ -114,7 +117,14 @@ class Level:
         linear = np.vstack([matrix, [0, 0, 1]]) @ np.vstack([change + np.eye(2, 3), [0, 0, 1]])
         return linear[:2], float(np.abs(change).sum(1).max() * self.half)
 
-    def refined(self, matrix: np.ndarray, steps: int, near: float = 0.15, similar: bool = False, background: np.ndarray | None = None) -> np.ndarray:
+    def refined(
+        self,
+        matrix: np.ndarray,
+        steps: int,
+        near: float = 0.15,
+        similar: bool = False,
+        background: np.ndarray | None = None,
+    ) -> np.ndarray:
         """The map after at most so many steps."""
         weights = None if background is None else enlarged(background, self.size)
         for _ in range(steps):
@@ -142,6 +152,12 @@ class Level:
         correlations, textured = self.blocks(matrix)
         return (correlations > ALIKE) & textured, textured
 
+    def misfit(self, matrix: np.ndarray) -> float:
+        """How far the contrasts are apart where a map says, the median; infinite where it shows less than half."""
+        seen, shown = self.seen(matrix)
+        apart = (self.scene - seen).abs()[shown]
+        return float(apart.median()) if len(apart) > shown.numel() / 2 else float("inf")
+
     def score(self, matrix: np.ndarray) -> float:
         """The share of textured blocks that are met again."""
         alike, textured = self.alike(matrix)
@@ -163,7 +179,9 @@ def block_means(planes: Tensor) -> Tensor:
 def block_correlations(one: Tensor, other: Tensor, shown: Tensor) -> np.ndarray:
     """Pearson's correlation of two pictures [H,W] in each block; -1 where less than half a block is shown."""
     weight = shown.float()
-    moments = block_means(torch.stack([weight, one * weight, other * weight, one**2 * weight, other**2 * weight, one * other * weight]))
+    moments = block_means(
+        torch.stack([weight, one * weight, other * weight, one**2 * weight, other**2 * weight, one * other * weight])
+    )
     share, *sums = moments
     a, b, aa, bb, ab = [total / share.clamp_min(1e-6) for total in sums]
     correlation = (ab - a * b) / ((aa - a * a).clamp_min(1e-9) * (bb - b * b).clamp_min(1e-9)).sqrt()
@@ -232,6 +250,9 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
     alike, textured = judge.alike(best)
     if alike.sum() >= ENOUGH_BLOCKS and alike.sum() < MOST_SHARE * textured.sum():
         best = levels[-1].refined(best, 6, background=alike)
+        alike, textured = judge.alike(best)
+    if judge.misfit(options[0]) <= BETTER * judge.misfit(best):
+        best = options[0]
         alike, textured = judge.alike(best)
     share = float(alike.sum() / max(1, textured.sum()))
     trusted = alike.sum() >= ENOUGH_BLOCKS and share >= ENOUGH_SHARE

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 REFERENCE = 768  # px, longer side: lengths below are for pictures of this size
+SMALL = 0.5  # of the reference: noise is not finer in smaller pictures
 SOFTNESS = (0.0, 0.5, 0.8, 1.1, 1.5, 2.0)  # px, how much an edit may have blurred all
 SCALES = (1.2, 2.5, 5.0, 9.0)  # px, sigma of the Gaussians that the difference is seen at
 FAINT = 3.0  # times the noise: part of a change
@@ -47,9 +48,7 @@ def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
     return np.asarray(ndimage.gaussian_filter(picture, sigmas, truncate=3.0)) if sigma else picture
 
 
-def softened(
-    scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, references: Sequence[np.ndarray]
-) -> np.ndarray:
+def softened(scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, references: Sequence[np.ndarray]) -> np.ndarray:
     """The scene [H,W,3] as blurred as the edit is where it changed nothing else, or what a VAE makes of it if nearer."""
     options = [gaussian(scene, sigma) for sigma in SOFTNESS] + list(references)
     costs = [float(np.mean(np.sqrt(np.abs(edited - option).max(-1)[usable]))) for option in options]
@@ -142,7 +141,7 @@ def change_map(
     """
     gain = sensitivity if relevance is None else sensitivity * (UNLIKELY + (LIKELY - UNLIKELY) * relevance)
     judged = shown if background is None else shown & background
-    unit = max(scene.shape[:2]) / REFERENCE
+    unit = max(SMALL, max(scene.shape[:2]) / REFERENCE)
     scene = softened(scene, edited, judged if judged.any() else shown, references)
     difference = edited - scene
     fineness = texture(scene, unit)
@@ -150,7 +149,11 @@ def change_map(
     finest = np.zeros(scene.shape[:2], np.float32)
     for number, (scale, floor) in enumerate(zip(SCALES, FLOOR, strict=True)):
         sigma = scale * unit
-        rest = (shown & ~ndimage.binary_dilation(reach, disc(unit))).astype(np.float32) if number else shown.astype(np.float32)
+        rest = (
+            (shown & ~ndimage.binary_dilation(reach, disc(unit))).astype(np.float32)
+            if number
+            else shown.astype(np.float32)
+        )
         size = smoothed(difference, rest, sigma)
         usable = rest > 0
         noise = noise_level(size, fineness, usable & judged, floor)

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..pipelines.pictures.boxes import corners, to_bounding_boxes
 from ..pipelines.pictures.masks import chosen_places, masks_to_boxes
 from ..pipelines.placement.place import LIGHT, SHADOW, SOFTNESS, place
-from .sockets import bounding_box_input, bounding_box_type, box_inputs
+from .sockets import bounding_box_input, box_inputs
 
 
 def share_input(name: str, default: float, tooltip: str) -> io.Input:
@@ -68,7 +68,7 @@ class PlaceObject(io.ComfyNode):
                 io.Mask.Output(
                     display_name="effect", tooltip="Object and shadow; where it is 0, the scene's own pixel."
                 ),
-                bounding_box_type().Output(display_name="bounding_box", tooltip="Around what is seen of the object."),
+                io.BoundingBox.Output(display_name="bounding_box", tooltip="Around what is seen of the object."),
             ],
         )
 

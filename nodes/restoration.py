@@ -4,9 +4,12 @@ from comfy_api.latest import io
 
 from ..pipelines.layers.matting import separate_batch, stacked
 from ..pipelines.pictures.boxes import to_bounding_boxes
+from ..pipelines.pictures.checks import rgb
 from ..pipelines.pictures.masks import painted_mask
+from ..pipelines.pictures.scene import pad_to_multiple
 from ..pipelines.restoration.restore import MASK_USES, restore
-from .host.vae_round_trip import round_trip
+
+CELL = 64  # px, a multiple of every VAE's cell
 
 
 class RestoreScene(io.ComfyNode):
@@ -16,7 +19,7 @@ class RestoreScene(io.ComfyNode):
             node_id="RestoreScene",
             display_name="Restore Scene",
             category="visual insertion",
-            description="Keeps what an edit put into a scene, and gives every other pixel back: shift, zoom and colours "
+            description="Keeps what an edit put into a scene and gives every other pixel back: shift, zoom and colours "
             "are undone; outside the effect all is the scene's, bit for bit. For any model's result, API nodes too.",
             search_aliases=[
                 "keep background",
@@ -76,7 +79,7 @@ class RestoreScene(io.ComfyNode):
                     max=1024,
                     optional=True,
                     advanced=True,
-                    tooltip="Width of the soft edge around the effect, px of the scene; -1 is 1/220 of its longer side.",
+                    tooltip="Width of an object's soft edge, px of the scene; -1 is 1/220 of its longer side.",
                 ),
                 io.Mask.Input(
                     "relevance",
@@ -86,9 +89,7 @@ class RestoreScene(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The scene with the object, shadow and reflection."),
-                io.Mask.Output(
-                    display_name="effect", tooltip="All that differs; where it is 0 the pixel is the scene's."
-                ),
+                io.Mask.Output(display_name="effect", tooltip="All that differs; where it is 0, the scene."),
                 io.Mask.Output(display_name="object", tooltip="The object without shadow and reflection."),
                 io.Image.Output(display_name="layer", tooltip="The object on transparent, RGBA."),
                 io.BoundingBox.Output(display_name="bounding_box", tooltip="Around the object."),
@@ -133,3 +134,10 @@ class RestoreScene(io.ComfyNode):
             report,
             ui={"text": [report]},
         )
+
+
+def round_trip(vae, scene):
+    """Scenes [B,H,W,C] in 0..1 through a VAE of pictures or of videos: [B,H,W,3]."""
+    height, width = scene.shape[1:3]
+    decoded = vae.decode(vae.encode(pad_to_multiple(rgb(scene), CELL)))
+    return decoded.flatten(0, -4)[:, :height, :width]

@@ -99,6 +99,7 @@ class Host:
     `home` is the folder of ComfyUI; `base` holds inputs, outputs and settings (a temporary folder
     unless given); `models` replaces its empty models folder. `variables` go into the server's
     environment, `flags` to its command line. The log goes to `base`/log.txt or to the terminal.
+    `api_nodes` are the host's own, which ask other servers; `more_packs` are folders of nodes beside ours.
     """
 
     def __init__(
@@ -114,6 +115,8 @@ class Host:
         flags: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
         show_log: bool = False,
+        api_nodes: bool = False,
+        more_packs: Sequence[Path] = (),
     ):
         self._temporary = base is None
         self.base = base or Path(tempfile.mkdtemp(prefix="visual-insertion-"))
@@ -123,10 +126,14 @@ class Host:
             (self.base / name).mkdir(parents=True, exist_ok=True)
         self._link("models", models)
         self._link(f"custom_nodes/{MOUNT}", pack)
+        for folder in more_packs:
+            self._link(f"custom_nodes/{folder.name}", folder)
         command = [str(python), str(home / "main.py"), "--port", str(self.port), "--base-directory", str(self.base)]
-        command += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--preview-method", "latent2rgb"]
+        command += ["--database-url", "sqlite:///:memory:", "--preview-method", "latent2rgb"]
+        command += [] if api_nodes else ["--disable-api-nodes"]
         command += ["--cpu", *flags] if cpu else flags
-        command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", MOUNT]  # last: it takes all the rest
+        packs = [MOUNT, *(folder.name for folder in more_packs)]
+        command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *packs]  # last: it takes all the rest
         environment = {**os.environ, **(variables or {})}
         environment.pop("PYTHONSAFEPATH", None)  # main.py imports its neighbours
         self._log = None if show_log else self.base / "log.txt"

@@ -43,7 +43,8 @@ def server(home):
     """A real ComfyUI server on the CPU, shared by the session; see devtools/host.py."""
     from visual_insertion_pack.devtools.host import Host
 
-    with Host(home, variables={"OMP_NUM_THREADS": "1"}) as host:
+    packs = [ROOT / "tests" / "nodes" / "drifting_editor"]
+    with Host(home, variables={"OMP_NUM_THREADS": "1"}, more_packs=packs) as host:
         yield host
 
 

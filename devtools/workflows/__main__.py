@@ -33,7 +33,7 @@ def main() -> int:
     SAMPLES.mkdir(parents=True, exist_ok=True)
     for name, picture in samples().items():
         picture.save(SAMPLES / f"{name}.png")
-    with Host(home, variables={"OMP_NUM_THREADS": "1"}) as host, sync_playwright() as playwright:
+    with Host(home, variables={"OMP_NUM_THREADS": "1"}, api_nodes=True) as host, sync_playwright() as playwright:
         module = f"custom_nodes.{MOUNT}"
         ours = {name for name, node in host.object_info().items() if node["python_module"] == module}
         page = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]).new_page()

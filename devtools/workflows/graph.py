@@ -44,6 +44,7 @@ class Workflow:
         self.note = read_note(name)
         self.graph: dict[str, Json] = {}
         self.downloads: dict[str, dict[str, str]] = {}  # by node
+        self.needs = ""  # what it takes to run, where the pack does not bring it
         self.stacks = [[Group("About", YELLOW, ["note"])]]
 
     def group(self, title: str, colour: str, below: bool = False) -> None:

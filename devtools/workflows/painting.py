@@ -94,7 +94,7 @@ def paint_locally(
     mask = jagged_mask(workflow, scene, IN_THE_ROOM_BELOW, extension=0.1, jitter=jitter)
     cut = cut_out(workflow, scene, expansion=0.5, working_size=working_size, mask=mask[0])
     painted = paint(workflow, loader, scene=cut, exemplar=exemplar, mask=cut[1], sampling=sampling)
-    result = put_back(workflow, cut, painted)
+    result = put_back(workflow, cut, painted, area="mask")
     show_changes(workflow, result[1])
     finish(workflow, scene, result, enlarge=1.0)
     return workflow

@@ -24,6 +24,7 @@ def load(workflow: Workflow, weights: Sequence[str]) -> list[Node]:
     """Loaders of these weights; the front end offers to download what is missing, the note names them."""
     workflow.group("Models", VIOLET, below=True)
     workflow.note = workflow.note.replace("{weights}", "\n  ".join(weights))
+    workflow.needs = "your photographs,\nreal weights"
     manifest = load_manifest()
     loaders = []
     for name in weights:
@@ -63,10 +64,10 @@ def restore(workflow: Workflow, scene: Node, edited: Node, **known: list | str) 
     return workflow.add("RestoreScene", scene=scene[0], edited=edited[0], align_geometry=False, **known)
 
 
-def put_back(workflow: Workflow, cut: Node, edited: Node) -> Node:
+def put_back(workflow: Workflow, cut: Node, edited: Node, **how: str) -> Node:
     """The scene with the edited part in it, and how much of each pixel is new."""
     workflow.group("Put back", VIOLET, below=True)
-    return workflow.add("LocalRegionPaste", local_region=cut[2], image=edited[0])
+    return workflow.add("LocalRegionPaste", local_region=cut[2], image=edited[0], **how)
 
 
 def show_changes(workflow: Workflow, *effects: list) -> None:

@@ -16,15 +16,15 @@ GAP = 6
 
 
 def thumbnail(host: Host, workflow: Workflow, graph: Graph) -> Image.Image:
-    """What goes in, one above the other, and what comes out; without toy models, a card that says so."""
+    """What goes in, one above the other, and what comes out; without models that ship, a card that says so."""
     names = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"]
     rows = len(names)
     side = round((WIDTH - GAP / rows) * rows / (rows + 1))  # of the result; those of the inputs add up to it
     tile = WIDTH - GAP - side
-    if workflow.downloads:
+    if workflow.needs:
         result = Image.new("RGB", (side, side), BLUE)
-        text = "your photographs,\nreal weights"
-        ImageDraw.Draw(result).text((side // 2, side // 2), text, "white", anchor="mm", align="center", font_size=26)
+        middle = (side // 2, side // 2)
+        ImageDraw.Draw(result).text(middle, workflow.needs, "white", anchor="mm", align="center", font_size=26)
     else:
         entry = host.result(host.queue(graph))
         result = Image.open(io.BytesIO(host.view(saved_image(graph, entry)))).convert("RGB")

@@ -93,7 +93,6 @@ def paint(args: Namespace) -> None:
             images = with_alpha(edit(scene, mask), scene)
         else:
             size = args.working_size or pipeline.native_size
-            area = "mask" if args.no_restore else "changes"
-            images = edit_region(scene, edit, mask=mask, working_size=size, expansion=args.expansion, area=area)
+            images = edit_region(scene, edit, mask=mask, working_size=size, expansion=args.expansion, area="mask")
     save_picture(pil_pictures(images)[0], args.output, like=scene_picture)
     print(args.output)

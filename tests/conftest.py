@@ -49,6 +49,15 @@ def server(home):
 
 
 @pytest.fixture(scope="session")
+def known_nodes(home, server):
+    """What a host with its API nodes knows of each node; those have their own server, which asks nobody."""
+    from visual_insertion_pack.devtools.host import Host
+
+    with Host(home, variables={"OMP_NUM_THREADS": "1"}, api_nodes=True) as host:
+        return host.object_info()
+
+
+@pytest.fixture(scope="session")
 def comfy(home, tmp_path_factory):
     """ComfyUI in this process: comfy("NodeId", input=value) runs one node; see inprocess.py."""
     from visual_insertion_pack.devtools.inprocess import InProcess

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from . import editor_weights as files
 from .editor_weights import EditorFile
-from .graph import BLUE, CYAN, GREEN, VIOLET, Node, Workflow
-from .sample_pictures import IN_THE_MIDDLE_ROOM
-from .stages import SEED, finish, pictures
+from .graph import BLUE, GREEN, VIOLET, Node, Workflow
+from .sample_pictures import ON_THE_TABLE_IN_THE_MIDDLE
+from .stages import SEED, finish, pictures, show_changes
 
 PROMPT = "Put the object of image 2 on the table in the middle of image 1. Change nothing else in image 1."
 EDITED = "Edited"  # title of the node whose picture comes back from the model
@@ -37,36 +37,23 @@ Editor = Callable[[Workflow, Node, Node], Edit]  # fitted scene and object to wh
 # stages
 
 
-def load(workflow: Workflow, *editor_files: EditorFile, loaders: tuple[tuple[str, str, dict], ...]) -> list[Node]:
-    """The stock loaders of these files: class, the widget that names the file, and what else it takes."""
-    nodes = []
-    for file, (kind, widget, more) in zip(editor_files, loaders, strict=True):
-        node = workflow.add(kind, **{widget: file.name}, **more)
-        workflow.downloads[node.number] = file.offer
-        nodes.append(node)
-    rows = (f"| `{file.name}` | `{file.folder}` | {file.licence} |" for file in editor_files)
-    workflow.note = workflow.note.replace(
-        "{weights}", "\n".join(["| file | folder | licence |", "|---|---|---|", *rows])
-    )
-    return nodes
+def load(workflow: Workflow, file: EditorFile, kind: str, **inputs: list | str | float) -> Node:
+    """A stock loader of a file: the front end offers it where it is missing, the note has a row of it."""
+    loader = workflow.add(kind, **inputs)
+    workflow.downloads[loader.number] = file.offer
+    workflow.note += f"\n| `{file.name}` | `{file.folder}` | {file.licence} |"
+    return loader
 
 
 def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
     workflow.group("Models", VIOLET, below=True)
-    unet, clip, vae = load(
-        workflow,
-        *(files.QWEN_EDIT, files.QWEN_TEXT, files.QWEN_VAE),
-        loaders=(
-            ("UNETLoader", "unet_name", {"weight_dtype": "default"}),
-            ("CLIPLoader", "clip_name", {"type": "qwen_image", "device": "default"}),
-            ("VAELoader", "vae_name", {}),
-        ),
-    )
+    unet = load(workflow, files.QWEN_EDIT, "UNETLoader", unet_name=files.QWEN_EDIT.name, weight_dtype="default")
+    clip = load(workflow, files.QWEN_TEXT, "CLIPLoader", clip_name=files.QWEN_TEXT.name, type="qwen_image")
+    vae = load(workflow, files.QWEN_VAE, "VAELoader", vae_name=files.QWEN_VAE.name)
     shifted = workflow.add("ModelSamplingAuraFlow", model=unet[0], shift=QWEN_SHIFT)
     normed = workflow.add("CFGNorm", model=shifted[0], strength=1.0)
-    lora = files.QWEN_LIGHTNING
-    model = workflow.add("LoraLoaderModelOnly", model=normed[0], lora_name=lora.name, strength_model=1.0)
-    workflow.downloads[model.number] = lora.offer
+    fast = {"lora_name": files.QWEN_LIGHTNING.name, "strength_model": 1.0}
+    model = load(workflow, files.QWEN_LIGHTNING, "LoraLoaderModelOnly", model=normed[0], **fast)
     workflow.group("Edit", BLUE)
     shown = {"clip": clip[0], "vae": vae[0], "image1": fitted[0], "image2": picture[0]}
     positive = workflow.add("TextEncodeQwenImageEditPlus", "What to do", **shown, prompt=PROMPT)
@@ -79,15 +66,9 @@ def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
 
 def klein(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
     workflow.group("Models", VIOLET, below=True)
-    unet, clip, vae = load(
-        workflow,
-        *(files.KLEIN, files.KLEIN_TEXT, files.KLEIN_VAE),
-        loaders=(
-            ("UNETLoader", "unet_name", {"weight_dtype": "default"}),
-            ("CLIPLoader", "clip_name", {"type": "flux2", "device": "default"}),
-            ("VAELoader", "vae_name", {}),
-        ),
-    )
+    unet = load(workflow, files.KLEIN, "UNETLoader", unet_name=files.KLEIN.name, weight_dtype="default")
+    clip = load(workflow, files.KLEIN_TEXT, "CLIPLoader", clip_name=files.KLEIN_TEXT.name, type="flux2")
+    vae = load(workflow, files.KLEIN_VAE, "VAELoader", vae_name=files.KLEIN_VAE.name)
     workflow.group("Prompt and references", GREEN)
     positive = workflow.add("CLIPTextEncode", "What to do", clip=clip[0], text=PROMPT)
     negative = workflow.add("ConditioningZeroOut", conditioning=positive[0])
@@ -146,17 +127,17 @@ def edited_scene(name: str, needs: str, family: str, editor: Editor) -> Workflow
     unfitted = workflow.add("UndoFit", fit=fitted[2], image=edit.picture[0])
     through = {} if edit.vae is None else {"vae": edit.vae[0]}
     restored = workflow.add("RestoreScene", scene=scene[0], edited=unfitted[0], **through)
-    keep(workflow, scene, restored)
+    keep(workflow, scene, image=restored[0], effect=restored[1], object_mask=restored[2])
     return workflow
 
 
-def keep(workflow: Workflow, scene: Node, restored: Node) -> None:
+def keep(workflow: Workflow, scene: Node, *, image: list, effect: list, object_mask: list) -> None:
     """A look at what changed, the layered file, and the picture."""
-    workflow.group("What changed", CYAN)
-    workflow.add("MaskPreview", "What changed", mask=restored[1])
-    layers = {"scene": scene[0], "image": restored[0], "object_mask": restored[2], "effect_mask": restored[1]}
+    show_changes(workflow, effect)
+    workflow.group("Layers", VIOLET)
+    layers = {"scene": scene[0], "image": image, "object_mask": object_mask, "effect_mask": effect}
     workflow.add("SaveLayers", "Layers", **layers, filename_prefix=f"visual_insertion/{workflow.name}")
-    finish(workflow, scene, restored, enlarge=1.0)
+    finish(workflow, scene, image, enlarge=1.0)
 
 
 # workflows
@@ -174,11 +155,16 @@ def edit_with_api() -> Workflow:
     return edited_scene("edit_with_api", "your photographs,\nNano Banana Pro", "Gemini (Nano Banana)", gemini)
 
 
-def place_and_restore() -> Workflow:
-    """No model at all: a cut-out placed by hand, and its layers."""
-    workflow = Workflow("place_and_restore")
-    scene, picture = pictures(workflow, {"Scene": "dollhouse", "Object": "object"})
+def place_object() -> Workflow:
+    """No model at all: a cut-out with a shadow and the scene's light."""
+    workflow = Workflow("place_object")
+    scene, picture = pictures(workflow, {"Scene": "dollhouse", "Object": "object_cutout"})
+    workflow.group("Placed", BLUE)
+    cutout = workflow.add("InvertMask", "Object is white", mask=picture[1])
+    inputs = {"scene": scene[0], "object_image": picture[0], "object_mask": cutout[0]}
+    placed = workflow.add("PlaceObject", **inputs, **ON_THE_TABLE_IN_THE_MIDDLE)
+    keep(workflow, scene, image=placed[0], effect=placed[2], object_mask=placed[1])
     return workflow
 
 
-WORKFLOWS = (edit_with_qwen, edit_with_flux2_klein, edit_with_api)
+WORKFLOWS = (edit_with_qwen, edit_with_flux2_klein, edit_with_api, place_object)

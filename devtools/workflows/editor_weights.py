@@ -1,6 +1,7 @@
 """Files of edit models that are not ours: what the host's own templates load, and where they offer it.
 
-Each row is taken from `properties.models` of the template that is named; licences are their authors'.
+Each row is taken from `properties.models` of the template that is named, which knows no hashes; licences are their
+authors'.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class EditorFile:
 
 APACHE = "Apache 2.0"
 
-# image_qwen_image_edit_2511
+# image_qwen_image_edit_2511, and the text encoder from where image_qwen_image_edit_2509 has it
 QWEN_EDIT = EditorFile(
     "qwen_image_edit_2511_fp8mixed.safetensors",
     "diffusion_models",

@@ -139,7 +139,7 @@ def one_object(
     workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
     show_changes(workflow, result[1])
-    finish(workflow, scene, result, enlarge)
+    finish(workflow, scene, result[0], enlarge)
     return workflow
 
 
@@ -169,7 +169,7 @@ def insert_object_stock_nodes() -> Workflow:
     edited = workflow.add("VAEDecode", samples=latent[0], vae=models.vae)
     result = restore(workflow, scene, edited, vae=models.vae)
     show_changes(workflow, result[1])
-    finish(workflow, scene, result)
+    finish(workflow, scene, result[0])
     return workflow
 
 
@@ -186,7 +186,7 @@ def insert_two_objects() -> Workflow:
         result = insert(workflow, models, scene=result, tokens=tokens, guidance=guidance, seed=SEED + number)
         effects.append(result[1])
     show_changes(workflow, *effects)
-    finish(workflow, scene, result)
+    finish(workflow, scene, result[0])
     return workflow
 
 
@@ -211,7 +211,7 @@ def insert_and_upscale() -> Workflow:
     show_changes(workflow, result[1])
     workflow.group("Result", CYAN)
     workflow.add("PreviewImage", "Enlarged only", images=large[0])
-    save(workflow, result)
+    save(workflow, result[0])
     return workflow
 
 
@@ -227,7 +227,7 @@ def insert_object_two_views() -> Workflow:
     workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
     show_changes(workflow, result[1])
-    finish(workflow, scene, result)
+    finish(workflow, scene, result[0])
     return workflow
 
 
@@ -243,7 +243,7 @@ def insert_in_local_region() -> Workflow:
     edited = insert(workflow, models, scene=cut, tokens=tokens, guidance=guidance)
     result = put_back(workflow, cut, edited)
     show_changes(workflow, result[1])
-    finish(workflow, scene, result, enlarge=1.0)
+    finish(workflow, scene, result[0], enlarge=1.0)
     return workflow
 
 
@@ -260,7 +260,7 @@ def insert_object_with_text() -> Workflow:
     workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=(both[0], tokens[1]), guidance=guidance)
     show_changes(workflow, result[1])
-    finish(workflow, scene, result, enlarge=1.0)
+    finish(workflow, scene, result[0], enlarge=1.0)
     return workflow
 
 

@@ -67,7 +67,7 @@ def paint_by_example() -> Workflow:
     mask = jagged_mask(workflow, scene, ON_THE_TABLE, jitter=1)
     result = paint(workflow, loader, scene=scene, exemplar=exemplar, mask=mask[0], sampling=PLAYROOM_SAMPLING)
     show_changes(workflow, result[1])
-    finish(workflow, scene, result)
+    finish(workflow, scene, result[0])
     return workflow
 
 
@@ -96,7 +96,7 @@ def paint_locally(
     painted = paint(workflow, loader, scene=cut, exemplar=exemplar, mask=cut[1], sampling=sampling)
     result = put_back(workflow, cut, painted, area="mask")
     show_changes(workflow, result[1])
-    finish(workflow, scene, result, enlarge=1.0)
+    finish(workflow, scene, result[0], enlarge=1.0)
     return workflow
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ...pipelines.playroom.world.triplets import make_triplet, object_picture
+from ...pipelines.playroom.world.triplets import make_triplet, object_picture, object_view
 
 # Seeds of triplets that no model was trained on.
 SCENE = 900_001_871
@@ -15,10 +15,12 @@ OTHER_VIEW = 0  # of the first object
 
 ROOMS_PER_SIDE = 3  # of the dollhouse, with the sample scene in its middle
 ROOM = 256  # px, the side of one
+OBJECT_SIDE = 256  # px, of an object's picture
 
 # Where an object may go, px.
 ON_THE_TABLE = {"x": 40, "y": 30, "width": 50, "height": 50}  # of the scene
 IN_THE_MIDDLE_ROOM = {"x": 320, "y": 320, "width": 128, "height": 128}  # of the dollhouse
+ON_THE_TABLE_IN_THE_MIDDLE = {"x": 352, "y": 344, "width": 72, "height": 92}
 IN_THE_ROOM_BELOW = {"x": 316, "y": 580, "width": 104, "height": 100}
 
 
@@ -29,6 +31,7 @@ def samples() -> dict[str, Image.Image]:
         "object": draw_object(OBJECT, view=OBJECT),
         "object2": draw_object(SECOND_OBJECT, view=SECOND_OBJECT),
         "object_other_view": draw_object(OBJECT, view=OTHER_VIEW),
+        "object_cutout": cut_out_object(OBJECT),
         "dollhouse": draw_dollhouse(),
     }
 
@@ -39,7 +42,13 @@ def draw_scene(seed: int) -> Image.Image:
 
 def draw_object(seed: int, view: int) -> Image.Image:
     toy = make_triplet(seed).toy
-    return Image.fromarray(object_picture(np.random.default_rng(view), toy, size=256))
+    return Image.fromarray(object_picture(np.random.default_rng(view), toy, size=OBJECT_SIDE))
+
+
+def cut_out_object(seed: int) -> Image.Image:
+    """The object's picture with its background transparent."""
+    picture, covered = object_view(np.random.default_rng(seed), make_triplet(seed).toy, size=OBJECT_SIDE)
+    return Image.fromarray(np.dstack([picture, np.where(covered, 255, 0).astype(np.uint8)]))
 
 
 def draw_dollhouse() -> Image.Image:

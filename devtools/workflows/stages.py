@@ -80,11 +80,11 @@ def show_changes(workflow: Workflow, *effects: list) -> None:
     workflow.add("MaskPreview", "What changed", mask=whole)
 
 
-def finish(workflow: Workflow, before: Node, after: Node, enlarge: float = 3.0) -> None:
+def finish(workflow: Workflow, before: Node, after: list, enlarge: float = 3.0) -> None:
     """Save the result; show scene and result, one above the other and enlarged, for toys are small."""
     workflow.group("Result", CYAN)
     save(workflow, after)
-    both = workflow.add("ImageStitch", image1=before[0], image2=after[0], direction="down")
+    both = workflow.add("ImageStitch", image1=before[0], image2=after, direction="down")
     if enlarge != 1:
         look = {"upscale_method": "lanczos", "scale_by": enlarge}
         both = workflow.add("ImageScaleBy", "Enlarge to look at it", image=both[0], **look)
@@ -92,5 +92,5 @@ def finish(workflow: Workflow, before: Node, after: Node, enlarge: float = 3.0) 
     workflow.add("PreviewImage", "Before and after", images=both[0])
 
 
-def save(workflow: Workflow, result: Node) -> None:
-    workflow.add("SaveImage", "Result", images=result[0], filename_prefix=f"visual_insertion/{workflow.name}")
+def save(workflow: Workflow, result: list) -> None:
+    workflow.add("SaveImage", "Result", images=result, filename_prefix=f"visual_insertion/{workflow.name}")

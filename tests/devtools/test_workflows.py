@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "example_workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 NOTES = {"Note", "MarkdownNote"}
+EDITING = {describe().name for describe in workflows.editing.WORKFLOWS}  # no model of ours
+SEEDLESS = {"place_object"}
 TITLE = 30  # height of a node's title, above its position
 
 every_workflow = pytest.mark.parametrize("name", NAMES)
@@ -99,8 +101,8 @@ def test_it_is_what_the_description_says(name):
 
 
 @every_workflow
-def test_nodes_and_sockets_exist_in_the_host(name, server):
-    known, api = server.object_info(), api_graph(name)
+def test_nodes_and_sockets_exist_in_the_host(name, known_nodes):
+    known, api = known_nodes, api_graph(name)
     for node in api.values():
         schema = known[node["class_type"]]
         required, optional = schema["input"].get("required", {}), schema["input"].get("optional", {})
@@ -126,14 +128,15 @@ def test_it_names_no_place_on_a_machine(name):
 @every_workflow
 def test_seeds_are_fixed(name):
     controls = [v for node in working(ui_graph(name)).values() for key, v in settings(node) if "control" in key]
-    assert controls and set(controls) == {"fixed"}
+    assert set(controls) <= {"fixed"} and bool(controls) == (name not in SEEDLESS)
 
 
 @every_workflow
 def test_a_note_tells_what_it_does_and_how_to_get_real_weights(name):
     (note,) = (node["widgets_values"][0] for node in ui_graph(name)["nodes"] if node["type"] in NOTES)
     assert note.startswith("# ")
-    assert ("weights fetch" if name == "insert_object_real" else "insert_object_real") in note
+    if name not in EDITING:  # those name other files, and where each goes
+        assert ("weights fetch" if name == "insert_object_real" else "insert_object_real") in note
 
 
 @every_workflow
@@ -157,6 +160,8 @@ def test_nodes_lie_apart_and_inside_their_groups(name):
 
 @every_workflow
 def test_weights_are_offered_as_the_manifest_knows_them(name):
+    if name in EDITING:
+        pytest.skip("no file of the manifest: tests/nodes/test_edit_templates.py")
     manifest = {weight["file"]: weight for weight in read(ROOT / "weights_manifest.json")["weights"]}
     for node in working(ui_graph(name)).values():
         wanted = [manifest[value] for value in node["widgets_values"] if value in manifest]

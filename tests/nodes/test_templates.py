@@ -17,9 +17,9 @@ PAGES = sorted(path for path in (ROOT / "web" / "docs").glob("*.md") if LINE.sea
 
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
-def test_what_a_description_leaves_out_is_the_default(name, server):
+def test_what_a_description_leaves_out_is_the_default(name, known_nodes):
     (workflow,) = (made for describe in WORKFLOWS if (made := describe()).name == name)
-    known = server.object_info()
+    known = known_nodes
     for number, node in GRAPHS[name].items():
         kinds = {key: kind for part in known[node["class_type"]]["input"].values() for key, kind in part.items()}
         for key in node["inputs"].keys() - workflow.graph[number]["inputs"].keys():

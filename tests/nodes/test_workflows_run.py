@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from visual_insertion_pack.devtools.demo import saved_image
+from visual_insertion_pack.devtools.workflows import WORKFLOWS
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "playroom_models" / "samples"
 GRAPHS = sorted((ROOT / "example_workflows" / "api").glob("*.json"))
-TOYS = [path.stem for path in GRAPHS if "PlayroomModels" in path.read_text("utf-8")]
+READY = [workflow.name for describe in WORKFLOWS if not (workflow := describe()).needs]  # run as they are
 ENLARGED = {"Enlarge the scene"}  # nodes that make another picture the scene
 
 
@@ -58,7 +59,7 @@ def watched(graph):
     return graph | {number: node | {"_meta": {"title": number}} for number, node in more.items()}
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", READY)
 def test_it_changes_a_part_of_the_scene_and_no_bit_of_the_rest(name, run, server):
     entry, result = run(watched(read_graph(name)))
     scene, effect = (

@@ -1,7 +1,7 @@
 """A node pack of the tests: an edit model that drifts on purpose, and the same way each time.
 
-It stands in for the models that templates name: it draws what it was asked for, and shifts, zooms, blurs and tints all of
-the picture, as such models do.
+It stands in for the models that templates name: it draws what it was asked for, and shifts, zooms, blurs and tints all
+of the picture, as such models do.
 """
 
 import torch

@@ -92,7 +92,7 @@ def insert(args: Namespace) -> None:
         if args.no_restore:
             return made.images
         limit = None if mask is None else part_mask
-        return _scenes.restored(part, made.images, pipeline.pipeline.vae, mask=limit, prior=made.relevance)
+        return _scenes.restored(part, made.images, pipeline.pipeline.vae, mask=limit, relevance=made.relevance)
 
     with bar:
         if box:

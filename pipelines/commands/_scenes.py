@@ -58,8 +58,8 @@ def add_restoring(parser: ArgumentParser) -> None:
 def restored(scene: torch.Tensor, edited: torch.Tensor, vae: Any, **known: torch.Tensor | None) -> torch.Tensor:
     """The scene [1,H,W,C] with what our models put into it [1,H,W,3], the rest bit for bit its own: [1,H,W,3].
 
-    `known` are a `mask` outside of which nothing changes, and the `relevance` that its model gave each pixel. Our models keep every
-    pixel in its place, so there is no geometry to undo.
+    `known` are a `mask` outside of which nothing changes, and the `relevance` of each pixel to the model. Our models
+    keep every pixel in its place, so there is no geometry to undo.
     """
     from ..restoration.restore import restore
     from ..sampling.latents import round_trip

@@ -25,7 +25,7 @@ def only(graph, kind):
 
 
 def titled(graph, title):
-    (number,) = (number for number, node in graph.items() if node["_meta"]["title"] == title)
+    (number,) = (number for number, node in graph.items() if node.get("_meta", {}).get("title") == title)
     return number
 
 

@@ -74,7 +74,7 @@ def klein(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
     negative = workflow.add("ConditioningZeroOut", conditioning=positive[0])
     smaller = {"upscale_method": "lanczos", "megapixels": 1.0}
     reference = workflow.add("ImageScaleToTotalPixels", "Object for the model", image=picture[0], **smaller)
-    for image, name in ((fitted, "Scene"), (reference, "Object")):
+    for image, name in ((fitted, "Scene as reference"), (reference, "Object as reference")):
         latent = workflow.add("VAEEncode", name, pixels=image[0], vae=vae[0])
         positive = workflow.add("ReferenceLatent", conditioning=positive[0], latent=latent[0])
         negative = workflow.add("ReferenceLatent", conditioning=negative[0], latent=latent[0])

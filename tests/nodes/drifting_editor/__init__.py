@@ -16,14 +16,14 @@ PLACE = (0.62, 0.55, 0.09)  # of the ball: middle and radius, in shares of the w
 COLOUR = (0.85, 0.1, 0.15)
 
 
-def drifted(pictures: torch.Tensor) -> torch.Tensor:
+def drifted(pictures: torch.Tensor, place: tuple[float, float, float] = PLACE) -> torch.Tensor:
     """Pictures [B,H,W,C] in 0..1 with a red ball and its shadow, and everything a little elsewhere: [B,H,W,3]."""
     planes = pictures[..., :3].movedim(-1, 1)
     height, width = planes.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    radius = PLACE[2] * min(height, width)
-    x = columns - PLACE[0] * width
-    y = rows - PLACE[1] * height
+    radius = place[2] * min(height, width)
+    x = columns - place[0] * width
+    y = rows - place[1] * height
     shadow = torch.exp(-(((x - 0.4 * radius) / (1.3 * radius)) ** 2 + ((y - 1.1 * radius) / (0.35 * radius)) ** 2))
     planes = planes * (1 - 0.5 * shadow)
     ball = (radius - (x**2 + y**2).sqrt() + 0.5).clamp(0, 1)

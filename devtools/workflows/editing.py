@@ -46,7 +46,7 @@ def load(workflow: Workflow, file: EditorFile, kind: str, **inputs: list | str |
 
 
 def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
-    workflow.group("Models", VIOLET, below=True)
+    workflow.group("Models", VIOLET)
     unet = load(workflow, files.QWEN_EDIT, "UNETLoader", unet_name=files.QWEN_EDIT.name, weight_dtype="default")
     clip = load(workflow, files.QWEN_TEXT, "CLIPLoader", clip_name=files.QWEN_TEXT.name, type="qwen_image")
     vae = load(workflow, files.QWEN_VAE, "VAELoader", vae_name=files.QWEN_VAE.name)
@@ -54,10 +54,11 @@ def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
     normed = workflow.add("CFGNorm", model=shifted[0], strength=1.0)
     fast = {"lora_name": files.QWEN_LIGHTNING.name, "strength_model": 1.0}
     model = load(workflow, files.QWEN_LIGHTNING, "LoraLoaderModelOnly", model=normed[0], **fast)
-    workflow.group("Edit", BLUE)
+    workflow.group("Prompt and references", GREEN)
     shown = {"clip": clip[0], "vae": vae[0], "image1": fitted[0], "image2": picture[0]}
     positive = workflow.add("TextEncodeQwenImageEditPlus", "What to do", **shown, prompt=PROMPT)
     negative = workflow.add("TextEncodeQwenImageEditPlus", "Negative", **shown, prompt="")
+    workflow.group("Edit", BLUE)
     start = workflow.add("VAEEncode", pixels=fitted[0], vae=vae[0])
     conditions = {"positive": positive[0], "negative": negative[0], "latent_image": start[0]}
     latent = workflow.add("KSampler", model=model[0], **conditions, seed=SEED, **QWEN_STEPS)
@@ -65,7 +66,7 @@ def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
 
 
 def klein(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
-    workflow.group("Models", VIOLET, below=True)
+    workflow.group("Models", VIOLET)
     unet = load(workflow, files.KLEIN, "UNETLoader", unet_name=files.KLEIN.name, weight_dtype="default")
     clip = load(workflow, files.KLEIN_TEXT, "CLIPLoader", clip_name=files.KLEIN_TEXT.name, type="flux2")
     vae = load(workflow, files.KLEIN_VAE, "VAELoader", vae_name=files.KLEIN_VAE.name)

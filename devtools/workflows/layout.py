@@ -24,6 +24,7 @@ SIZES = {  # at least; the nodes named here show something, and are stretched wh
     "KSampler": (300, 540),
     "SamplerCustomAdvanced": (300, 330),
     "SaveImage": (300, 330),
+    "SaveLayers": (300, 330),
     "MaskPreview": (300, 300),
     "PreviewImage": (400, 340),
 }

@@ -51,9 +51,8 @@ def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
     clip = load(workflow, files.QWEN_TEXT, "CLIPLoader", clip_name=files.QWEN_TEXT.name, type="qwen_image")
     vae = load(workflow, files.QWEN_VAE, "VAELoader", vae_name=files.QWEN_VAE.name)
     shifted = workflow.add("ModelSamplingAuraFlow", model=unet[0], shift=QWEN_SHIFT)
-    normed = workflow.add("CFGNorm", model=shifted[0], strength=1.0)
     fast = {"lora_name": files.QWEN_LIGHTNING.name, "strength_model": 1.0}
-    model = load(workflow, files.QWEN_LIGHTNING, "LoraLoaderModelOnly", model=normed[0], **fast)
+    model = load(workflow, files.QWEN_LIGHTNING, "LoraLoaderModelOnly", model=shifted[0], **fast)
     workflow.group("Prompt and references", GREEN)
     shown = {"clip": clip[0], "vae": vae[0], "image1": fitted[0], "image2": picture[0]}
     positive = workflow.add("TextEncodeQwenImageEditPlus", "What to do", **shown, prompt=PROMPT)

@@ -29,6 +29,7 @@ BLOCK = 24  # px, of what is met again or not
 ALIKE = 0.75  # the correlation from which on a block is
 ENOUGH_BLOCKS = 6
 ENOUGH_SHARE = 0.12  # of the textured blocks
+DETERMINED = 0.003  # smallest by largest eigenvalue of a map's normal equations; photographs have .04 and more
 BETTER = 1.1  # times as near a picture must be for geometry to be undone
 MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 
@@ -152,6 +153,14 @@ class Level:
         correlations, textured = self.blocks(matrix)
         return (correlations > ALIKE) & textured, textured
 
+    def determined(self, background: np.ndarray) -> bool:
+        """Whether the scene's structure in these blocks fixes a map: a single line lets it slide along."""
+        weights = enlarged(background, self.size).float().reshape(1, -1)
+        dy, dx = torch.gradient(self.scene)
+        columns = torch.cat([dx * self.places, dy * self.places]).reshape(6, -1)
+        eigenvalues = np.linalg.eigvalsh(((columns * weights) @ columns.T).double().numpy())
+        return bool(eigenvalues[0] > DETERMINED * eigenvalues[-1])
+
     def misfit(self, matrix: np.ndarray) -> float:
         """How far the contrasts are apart where a map says, the median; infinite where it shows less than half."""
         seen, shown = self.seen(matrix)
@@ -255,6 +264,6 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
         best = options[0]
         alike, textured = judge.alike(best)
     share = float(alike.sum() / max(1, textured.sum()))
-    trusted = alike.sum() >= ENOUGH_BLOCKS and share >= ENOUGH_SHARE
-    blank = bool(textured.sum() < ENOUGH_BLOCKS)
+    blank = bool(textured.sum() < ENOUGH_BLOCKS or (alike.any() and not judge.determined(alike)))
+    trusted = not blank and alike.sum() >= ENOUGH_BLOCKS and share >= ENOUGH_SHARE
     return Alignment(best if trusted else options[0], share, bool(trusted), blank, alike)

@@ -23,6 +23,8 @@ FLOOR = (2.5 / 255, 1.6 / 255, 1.2 / 255, 1.0 / 255)  # the least noise, by scal
 MOST_NOISE = 8 / 255  # whatever the pair is like
 BINS = 12  # of texture
 SMALLEST = 10  # px, of a change's side
+RIM = 4.0  # px, of a halo at most
+RISEN = 0.35  # of the difference that follows inwards: there an object begins
 SAME = 0.85  # the correlation of fine structure from which on it is the scene's, in another light
 UNLIKE = 0.4  # and below which it is not
 FINE = 5 / 255  # rms of a structure that is none of a VAE's
@@ -189,11 +191,19 @@ def objects_in(
     other = ndimage.binary_closing(np.pad(other, 8), disc(3 * unit))[8:-8, 8:-8] & reach
     other = np.asarray(ndimage.binary_opening(other, disc(1.5 * unit)))
     other |= np.asarray(ndimage.binary_fill_holes(other)) & reach
+    other = trimmed(other, gaussian(np.abs(edited - scene).max(-1), 0.7 * unit), unit)
     labels = np.empty(other.shape, np.int32)
     ndimage.label(other, np.ones((3, 3)), output=labels)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= LEAST_PART * sizes.max())[labels] if sizes.any() else other
+
+
+def trimmed(mask: np.ndarray, difference: np.ndarray, unit: float) -> np.ndarray:
+    """A mask [H,W] bool without the halo around it, where the difference [H,W] has not risen to a part of what follows."""
+    height = np.asarray(ndimage.maximum_filter(difference * mask, footprint=disc(RIM * unit)))
+    within = np.asarray(ndimage.binary_erosion(mask, disc(RIM * unit), border_value=1))
+    return mask & (within | (difference > RISEN * height))
 
 
 def texture_likeness(edited: np.ndarray, scene: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,8 @@ MOST_NOISE = 8 / 255  # whatever the pair is like
 BINS = 12  # of texture
 SMALLEST = 10  # px, of a change's side
 RIM = 4.0  # px, of a halo at most
-RISEN = 0.35  # of the difference that follows inwards: there an object begins
+LEAST_RIM = 3.0  # px, whatever the picture's size: a VAE's halo is not finer in small ones
+RISEN = 0.5  # of the difference that follows inwards: there an object begins
 SAME = 0.85  # the correlation of fine structure from which on it is the scene's, in another light
 UNLIKE = 0.4  # and below which it is not
 FINE = 5 / 255  # rms of a structure that is none of a VAE's
@@ -201,8 +202,9 @@ def objects_in(
 
 def trimmed(mask: np.ndarray, difference: np.ndarray, unit: float) -> np.ndarray:
     """A mask [H,W] bool without the halo around it, where the difference [H,W] has not risen to a part of what follows."""
-    height = np.asarray(ndimage.maximum_filter(difference * mask, footprint=disc(RIM * unit)))
-    within = np.asarray(ndimage.binary_erosion(mask, disc(RIM * unit), border_value=1))
+    around = disc(max(LEAST_RIM, RIM * unit))
+    height = np.asarray(ndimage.maximum_filter(difference * mask, footprint=around))
+    within = np.asarray(ndimage.binary_erosion(mask, around, border_value=1))
     return mask & (within | (difference > RISEN * height))
 
 

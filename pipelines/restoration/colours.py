@@ -10,7 +10,9 @@ from torch import Tensor
 SAMPLES = 60_000  # px that the map is learnt from
 ROUNDS = 10  # of reweighting
 TUKEY = 4.685
-TRUST = 0.02  # of the samples' number: how firmly colours that were not seen keep their own
+TRUST = 0.1  # of the samples' number: how firmly colours that were not seen keep their own
+UNEDITED = 0.4  # of the samples, at least
+WORTH = 0.75  # of the difference may be left of what a map explains, or it explains the edit
 LEAST_NOISE = 2 / 255
 
 
@@ -27,7 +29,7 @@ def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.n
 
     A quadratic polynomial for each channel, by least squares with Tukey's weights over the pixels `shown` [H,W]: those
     that the edit changed for good weigh nothing. Colours of which there are none keep their own (ridge regression
-    towards the identity).
+    towards the identity), and all do where a map makes most pixels little more alike.
     """
     rng = np.random.default_rng(0)
     chosen = shown & (rng.random(shown.shape) < SAMPLES / max(1, shown.sum()))
@@ -40,12 +42,15 @@ def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.n
     matrix = UNTOUCHED.astype(np.float64)
     # The first spread is taken around the median change, so that a tint of all is not taken for an edit.
     residual = np.abs(after - before - np.median(after - before, 0)).max(-1)
+    unmatched = np.quantile(np.abs(after - before).max(-1), UNEDITED)
     for _ in range(ROUNDS):
         spread = 1.4826 * np.median(residual) + LEAST_NOISE
         weight = np.clip(1 - (residual / (TUKEY * spread)) ** 2, 0, None) ** 2
         weighted = columns * weight[:, None]
         matrix = np.linalg.solve(weighted.T @ columns + ridge, weighted.T @ after + ridge @ UNTOUCHED)
         residual = np.abs(columns @ matrix - after).max(-1)
+    if np.quantile(residual, UNEDITED) > WORTH * unmatched:
+        return UNTOUCHED
     return matrix.astype(np.float32)
 
 

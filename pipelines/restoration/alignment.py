@@ -19,7 +19,7 @@ from .geometry import Size, inside, places, stretched, uniform
 
 LUMINANCE = (0.299, 0.587, 0.114)
 COARSEST = 96  # px, of the longer side
-LEVELS = (96, 192, 384, 768, 1536)
+LEVELS = (96, 192, 384, 768)
 ZOOMS = tuple(1.06**step for step in range(-6, 7))
 STARTS = 4  # that are followed from the coarsest level on
 TUKEY = 4.685

@@ -53,9 +53,11 @@ def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
 
 def softened(scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, references: Sequence[np.ndarray]) -> np.ndarray:
     """The scene [H,W,3] as blurred as the edit is where it changed nothing else, or what a VAE makes of it if nearer."""
-    options = [gaussian(scene, sigma) for sigma in SOFTNESS] + list(references)
-    costs = [float(np.mean(np.sqrt(np.abs(edited - option).max(-1)[usable]))) for option in options]
-    return options[int(np.argmin(costs))]
+    lights = [gaussian(scene.mean(-1), sigma) for sigma in SOFTNESS] + [one.mean(-1) for one in references]
+    edited_light = edited.mean(-1)
+    costs = [float(np.mean(np.sqrt(np.abs(edited_light - light)[usable]))) for light in lights]
+    nearest = int(np.argmin(costs))
+    return references[nearest - len(SOFTNESS)] if nearest >= len(SOFTNESS) else gaussian(scene, SOFTNESS[nearest])
 
 
 def texture(scene: np.ndarray, unit: float) -> np.ndarray:

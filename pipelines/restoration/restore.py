@@ -27,7 +27,7 @@ from .geometry import Size, laid_over, seen_through
 from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 
 MASK_USES = ("limit", "force")
-WORKING = 1024  # px, longer side, at which changes are looked for
+WORKING = 768  # px, longer side, at which changes are looked for
 MOSTLY = 0.6  # of the texture: where less is met again, only that part says what noise and colours are
 FEATHER = 1 / 220  # of the longer side, around an object
 TAIL = (0.4, 1.4)  # the visibilities between which a shadow fades in

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..pictures.copies import FLAGGED, copy_paste_score
 from ..pictures.masks import Box, array_box
 from . import pixel_metrics, placement
 from .backbones import Backbones
 from .cases import Case, object_box, to_size
-from .copy_paste import FLAGGED, copy_paste_score
 from .features import GREY, Features, padded_square
 from .perceptual_distances import PictureDistance
 

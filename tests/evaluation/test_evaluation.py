@@ -12,7 +12,6 @@ from visual_insertion_pack.pipelines import commands
 from visual_insertion_pack.pipelines.evaluation import (
     cases,
     cmmd,
-    copy_paste,
     features,
     intervals,
     perceptual_distances,
@@ -25,7 +24,7 @@ from visual_insertion_pack.pipelines.evaluation.backbones import Backbones, load
 from visual_insertion_pack.pipelines.evaluation.case_metrics import measure_case
 from visual_insertion_pack.pipelines.evaluation.trivial import TRIVIAL_METHODS, paste, unchanged
 from visual_insertion_pack.pipelines.evaluation.vae_noise import load_round_trip
-from visual_insertion_pack.pipelines.pictures import changes
+from visual_insertion_pack.pipelines.pictures import changes, copies
 from visual_insertion_pack.pipelines.pictures.masks import array_box
 from visual_insertion_pack.pipelines.playroom.judging import benchmark as playroom_benchmark
 from visual_insertion_pack.tests import evaluation_parts as parts
@@ -144,8 +143,8 @@ def test_pasting_is_told_through_compression_light_and_mirrors(playroom, tmp_pat
     if change == "darker":
         result = Image.fromarray((np.asarray(result) * 0.8).astype(np.uint8))
     box = array_box(case.mask)
-    assert copy_paste.copy_paste_score(result, box, case.objects[0]) > copy_paste.FLAGGED
-    assert copy_paste.copy_paste_score(case.target, box, case.objects[0]) < copy_paste.FLAGGED
+    assert copies.copy_paste_score(result, box, case.objects[0]) > copies.FLAGGED
+    assert copies.copy_paste_score(case.target, box, case.objects[0]) < copies.FLAGGED
 
 
 def test_neither_what_a_method_left_nor_what_the_vae_did_is_a_change():

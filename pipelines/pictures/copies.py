@@ -14,9 +14,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..pictures.masks import Box
-from .cases import object_box
-from .pixel_metrics import to_tensor
+from .boxes import Box
+from .files import picture_tensor
+from .masks import array_box
 
 SIDE = 48  # px, the longer side of what appeared when it is compared
 SCALES = np.geomspace(0.75, 1.75, 15)  # of the object picture to what appeared: a picture may have a wide margin
@@ -24,6 +24,11 @@ ALIKE = 0.05  # shapes that differ by less are tried as one
 MARGIN = 0.4  # of what appeared, searched around it
 PLAIN = 1e-3  # variance of colours, below which nothing can be told
 FLAGGED = 0.9  # of 48 cases of the playroom all true pictures stay below 0.88, 47 pastes are above 0.91
+
+
+def to_planes(picture: Image.Image) -> Tensor:
+    """A picture as RGB [3,H,W] in 0..1."""
+    return picture_tensor(picture.convert("RGB"))[0].movedim(-1, 0)
 
 
 def correlations(picture: Tensor, spectrum: Tensor, template: Tensor, weight: Tensor) -> Tensor:
@@ -63,10 +68,10 @@ def _surroundings(result: Image.Image, box: Box) -> tuple[Image.Image, float]:
 def copy_paste_score(result: Image.Image, box: Box, picture: Image.Image, mask: np.ndarray | None = None) -> float:
     """-1..1: how well the object picture (inside its mask [h,w], if there is one) explains what appeared in `box`."""
     surroundings, scale = _surroundings(result, box)
-    searched = to_tensor(surroundings)
+    searched = to_planes(surroundings)
     spectrum = torch.fft.rfft2(torch.stack([searched, searched**2]))
     inside = np.ones(picture.size[::-1], bool) if mask is None else mask
-    cut = object_box(picture, mask)
+    cut = (0, 0, *picture.size) if mask is None else array_box(mask)
     template = picture.crop(cut)
     template_mask = Image.fromarray(inside.astype(np.uint8) * 255).crop(cut)
     own_scale = SIDE / max(template.size)
@@ -78,7 +83,7 @@ def copy_paste_score(result: Image.Image, box: Box, picture: Image.Image, mask: 
     best = -1.0
     for shape, size in product(shapes, SCALES):
         pixels = (max(4, round(shape[0] * size)), max(4, round(shape[1] * size)))
-        resized = to_tensor(template.resize(pixels, Image.Resampling.BICUBIC, reducing_gap=3))
+        resized = to_planes(template.resize(pixels, Image.Resampling.BICUBIC, reducing_gap=3))
         weight = np.array(template_mask.resize(pixels, Image.Resampling.BILINEAR)) > 127
         weight = torch.from_numpy(weight).float()
         for laid in ((resized, weight), (resized.flip(-1), weight.flip(-1))):

@@ -7,6 +7,7 @@ from ..pipelines.pictures.boxes import to_bounding_boxes
 from ..pipelines.pictures.checks import rgb
 from ..pipelines.pictures.masks import painted_mask
 from ..pipelines.pictures.scene import pad_to_multiple
+from ..pipelines.restoration.copies import reports_with_copies
 from ..pipelines.restoration.restore import MASK_USES, restore
 
 CELL = 64  # px, a multiple of every VAE's cell
@@ -86,6 +87,11 @@ class RestoreScene(io.ComfyNode):
                     optional=True,
                     tooltip="From our sampler: where the model itself looked at the object.",
                 ),
+                io.Image.Input(
+                    "object_image",
+                    optional=True,
+                    tooltip="The picture of the object that was asked for: the report then says if it was only pasted.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The scene with the object, shadow and reflection."),
@@ -110,6 +116,7 @@ class RestoreScene(io.ComfyNode):
         sensitivity=1.0,
         feather=-1,
         relevance=None,
+        object_image=None,
     ) -> io.NodeOutput:
         restored = restore(
             scene,
@@ -124,7 +131,8 @@ class RestoreScene(io.ComfyNode):
             feather=None if feather < 0 else feather,
         )
         objects, _, _ = stacked(separate_batch(scene, restored.images, restored.objects, restored.effect))
-        report = "\n\n".join(one.text() for one in restored.reports)
+        reports = restored.reports if object_image is None else reports_with_copies(restored, object_image)
+        report = "\n\n".join(one.text() for one in reports)
         return io.NodeOutput(
             restored.images,
             restored.effect,

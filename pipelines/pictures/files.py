@@ -33,10 +33,10 @@ BMP = OutputFormat("BMP", False, 2**31 - 1, {})  # of 32 bits only some programs
 OUTPUTS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".tif": TIFF, ".tiff": TIFF, ".bmp": BMP}
 
 
-def check_output(path: Path, scene: Image.Image) -> None:
+def check_output(path: Path, scene: Image.Image, noun: str = "the scene") -> None:
     """Raise ValueError for a name that a result of the scene's size and transparency cannot be written to.
 
-    Raises FileNotFoundError for a folder that is not there.
+    `noun` is what the error calls the picture. Raises FileNotFoundError for a folder that is not there.
     """
     output = OUTPUTS.get(path.suffix.lower())
     if not output:
@@ -46,9 +46,9 @@ def check_output(path: Path, scene: Image.Image) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name a file in it.")
     if max(scene.size) > output.side:
-        raise ValueError(f"{path} cannot be as large as the scene: {output.name} ends at {output.side} px. Use .png.")
+        raise ValueError(f"{path} cannot be as large as {noun}: {output.name} ends at {output.side} px. Use .png.")
     if is_transparent(scene) and not output.alpha:
-        raise ValueError(f"{path} would lose the scene's transparency, which {output.name} cannot keep; use .png.")
+        raise ValueError(f"{path} would lose {noun}'s transparency, which {output.name} cannot keep; use .png.")
 
 
 def is_transparent(picture: Image.Image) -> bool:

@@ -1,0 +1,108 @@
+"""`visual-insertion restore`: give a scene back what an edit by any model should not have touched, without ComfyUI."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import _scenes, outcome
+
+# Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
+MASK_USES = ("limit", "force")
+
+
+def register(subparsers: Any) -> None:
+    """Add `restore`."""
+    text = "keep what an edit by any model put into a scene, and give every other pixel back"
+    parser: ArgumentParser = subparsers.add_parser("restore", help=text, description=text)
+    parser.set_defaults(run=partial(outcome, restore))
+    add = parser.add_argument
+    _scenes.add_scene(parser)
+    several = "what a model made of the scene, of any size; of several the results are numbered: result_1.png, ..."
+    add("--edited", type=Path, nargs="+", required=True, metavar="FILE", help=several)
+    where = "white where the edit may show, of the scene's size; black is none, then it is found"
+    add("--mask", type=Path, metavar="FILE", help=where)
+    use = "limit: nothing outside the mask changes; force: all inside it is the edit's (default %(default)s)"
+    add("--mask-use", choices=MASK_USES, default=MASK_USES[0], help=use)
+    add("--vae", type=Path, metavar="FOLDER", help="the edit's VAE, a diffusers folder: fainter shadows are then found")
+    add("--no-align", action="store_true", help="leave shift, zoom and turn of the whole picture")
+    add("--no-colour", action="store_true", help="leave what happened to all colours alike")
+    more = "above 1 fainter changes are kept too, below 1 only clearer ones (default %(default)s)"
+    add("--sensitivity", type=float, default=1.0, metavar="X", help=more)
+    add("--feather", type=int, metavar="PX", help="width of an object's soft edge (default: 1/220 of the longer side)")
+    pasted = "the picture of the object that was asked for: the report says if it was merely pasted"
+    add("--object-picture", type=Path, metavar="FILE", help=pasted)
+    add("--effect", type=Path, metavar="FILE", help="write a mask of all that differs: object, shadow, reflection")
+    add("--object", type=Path, metavar="FILE", help="write a mask of the object alone")
+    add("--layer", type=Path, metavar="FILE", help="write the object on transparent ground: .png, .webp or .tiff")
+
+
+def restore(args: Namespace) -> None:
+    """Restore and write. Raises ValueError or FileNotFoundError for unusable pictures, models or outputs."""
+    from PIL import Image
+
+    from ..pictures.files import check_output, mask_tensor, picture_tensor
+    from ..pictures.opening import open_picture
+
+    scene_picture, scene = _scenes.open_scene(args)
+    outputs = {"output": args.output, "effect": args.effect, "object": args.object, "layer": args.layer}
+    outputs = {kind: path for kind, path in outputs.items() if path}
+    if len({path.absolute() for path in outputs.values()}) < len(outputs):
+        raise ValueError("Two of --output, --effect, --object and --layer name the same file; give each its own.")
+    modes = {"effect": "L", "object": "L", "layer": "RGBA"}
+    for kind, mode in modes.items():
+        if kind in outputs:
+            check_output(outputs[kind], Image.new(mode, scene_picture.size), f"the {kind}")
+    mask = mask_tensor(open_picture(args.mask)) if args.mask else None
+    edits = [picture_tensor(open_picture(path, deep=True)) for path in args.edited]
+    object_picture = picture_tensor(open_picture(args.object_picture)) if args.object_picture else None
+
+    from ..restoration.copies import reports_with_copies
+    from ..restoration.restore import restore as restored_scene
+
+    settings = dict(
+        mask=mask,
+        mask_use=args.mask_use,
+        align_geometry=not args.no_align,
+        match_colour=not args.no_colour,
+        sensitivity=args.sensitivity,
+        feather=args.feather,
+        round_trip=_round_trip(args.vae, scene) if args.vae else None,
+    )
+    for number, (path, edited) in enumerate(zip(args.edited, edits, strict=True), 1):
+        restored = restored_scene(scene, edited, **settings)
+        reports = restored.reports if object_picture is None else reports_with_copies(restored, object_picture)
+        if len(edits) > 1:
+            print(path)
+        print(reports[0].text())
+        for kind, output in outputs.items():
+            output = output.with_stem(f"{output.stem}_{number}") if len(edits) > 1 else output
+            _write(kind, output, scene, scene_picture, restored)
+            print(output)
+
+
+def _round_trip(folder: Path, scene: Any) -> Any:
+    """What a diffusers VAE alone makes of a scene. Raises what `load_model` does."""
+    from diffusers import AutoencoderKL
+
+    from ..sampling.latents import round_trip
+    from ..weights.pretrained import load_model
+
+    return round_trip(load_model(AutoencoderKL, folder), scene, 64)
+
+
+def _write(kind: str, path: Path, scene: Any, scene_picture: Any, restored: Any) -> None:
+    """Write one of a restored scene's pictures or masks."""
+    from ..layers.matting import separate_batch, stacked
+    from ..pictures.files import pil_pictures, save_picture
+
+    if kind == "output":
+        save_picture(pil_pictures(restored.images)[0], path, like=scene_picture)
+    elif kind == "layer":
+        objects, _, _ = stacked(separate_batch(scene, restored.images, restored.objects, restored.effect))
+        save_picture(pil_pictures(objects)[0], path, like=scene_picture)
+    else:
+        mask = restored.effect if kind == "effect" else restored.objects
+        save_picture(pil_pictures(mask[..., None].expand(-1, -1, -1, 3))[0].convert("L"), path)

@@ -31,6 +31,7 @@ ENOUGH_BLOCKS = 6
 ENOUGH_SHARE = 0.12  # of the textured blocks
 DETERMINED = 0.003  # smallest by largest eigenvalue of a map's normal equations; photographs have .04 and more
 BETTER = 1.1  # times as near a picture must be for geometry to be undone
+SMALLEST = 16  # px, of a side: below it there is nothing to go by
 MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 
 
@@ -238,6 +239,8 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
     scene_light = luminance(scene)
     edited_light = luminance(edited)
     options = bases(scene_light.shape, edited_light.shape)
+    if min(*scene_light.shape, *edited_light.shape) < SMALLEST:
+        return Alignment(options[0], 0.0, False, True, np.zeros((1, 1), bool))
     levels = [Level(scene_light, edited_light, LEVELS[0])]
     candidates = list(options)
     for base in options:

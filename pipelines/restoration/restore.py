@@ -6,7 +6,7 @@ of a large photograph no more is held than the scene, the edit, the result and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..pictures.resizing import resize, resize_mask
 from .alignment import Alignment, align, enlarged, unaligned
 from .change_map import ChangeMap, change_map
 from .colours import UNTOUCHED, colour_difference, colour_map, recoloured
-from .geometry import Size, laid_over, seen_through
+from .geometry import Size, laid_over, seen_through, stretched
 from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 
 MASK_USES = ("limit", "force")
@@ -67,6 +67,7 @@ def restore(
     feather: int | None = None,
     round_trip: Tensor | None = None,
     relevance: Tensor | None = None,
+    editor_scene: Tensor | None = None,
 ) -> Restoration:
     """Scenes [1|B,H,W,C] with what edits [1|N,h,w,C] of any size put into them, both in 0..1.
 
@@ -74,7 +75,8 @@ def restore(
     the effect, or with `mask_use` "force" is the edit's whatever it shows; an empty one counts as none. `sensitivity`
     above 1 finds fainter changes, below 1 only clearer ones. `feather` is the width of an object's soft edge in px of the
     scene, by default 1/220 of the longer side. `round_trip` [1|B,H,W,3] is what the edit's VAE alone makes of the scene.
-    `relevance` [1|N,H,W] in 0..1 says where the model looked at the object.
+    `relevance` [1|N,H,W] in 0..1 says where the model looked at the object. `editor_scene` [1|B,h,w,3] is the scene as
+    the editor was given it, if that was at another size: changes are looked for there.
 
     Raises ValueError for pictures that are none, values that are not finite, masks of another size than the scene's,
     batches that do not pair up and settings out of range.
@@ -90,7 +92,8 @@ def restore(
     masks = None if mask is None or not mask.any() else check_mask(mask, *size).clamp(0, 1)
     relevances = None if relevance is None else resize_mask(mask_batch(relevance), size[1], size[0])
     trips = None if round_trip is None else resize(_checked(round_trip, "The round trip"), size[1], size[0])
-    counts = {"masks": masks, "relevances": relevances, "round trips": trips}
+    editor_scenes = None if editor_scene is None else rgb(_checked(editor_scene, "The editor's scene"))
+    counts = {"masks": masks, "relevances": relevances, "round trips": trips, "editor's scenes": editor_scenes}
     others = {kind: len(batch) for kind, batch in counts.items() if batch is not None}
     count = paired(scenes=len(scene), edits=len(edited), **others)
 
@@ -100,11 +103,14 @@ def restore(
     objects = torch.zeros(count, *size)
     reports = []
     for number in range(count):
-        mask, relevance, trip = (
-            None if batch is None else batch[number if len(batch) > 1 else 0] for batch in (masks, relevances, trips)
+        mask, relevance, trip, at_editor = (
+            None if batch is None else batch[number if len(batch) > 1 else 0]
+            for batch in (masks, relevances, trips, editor_scenes)
         )
         edit = rgb(edited)[number if len(edited) > 1 else 0].float()
-        found = _found(images[number, ..., :3].float(), edit, settings, relevance=relevance, round_trip=trip)
+        compared = images[number, ..., :3] if at_editor is None else at_editor
+        found = _found(compared.float(), edit, settings, relevance=relevance, round_trip=trip)
+        found = found.for_size(tuple(compared.shape[:2]), size)
         opacity, solid = _masks(found, size, settings, mask)
         effects[number] = opacity
         objects[number] = solid
@@ -130,6 +136,11 @@ class _Found(NamedTuple):
     changes: ChangeMap
     shown: np.ndarray  # [h,w] bool
     difference: float  # of colours, outside the effect
+
+    def for_size(self, looked_at: Size, size: Size) -> _Found:
+        """The same, for a scene of another size than the one that it was found out in, stretched to it."""
+        stretch = np.vstack([stretched(size, looked_at), [0, 0, 1]])
+        return self._replace(alignment=replace(self.alignment, matrix=self.alignment.matrix @ stretch))
 
 
 def _found(

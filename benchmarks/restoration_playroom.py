@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..pipelines.pictures.changes import largest_part
+from ..pipelines.pictures.parts import largest_part
 from ..pipelines.playroom.judging import oracle
 from ..pipelines.playroom.judging.judge import load_judge
 from ..pipelines.playroom.pictures import restored_pictures

@@ -152,14 +152,16 @@ class LocalRegionPaste(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Gives the crop the scene's brightness, tint and contrast, as measured outside the mask.",
+                    tooltip="Gives the crop the scene's brightness, tint and contrast, as measured outside the mask; "
+                    "for area = window or mask, with changes the colours are matched anyway.",
                 ),
                 io.Combo.Input(
                     "area",
                     options=list(AREAS),
                     default="changes",
-                    tooltip="What is pasted: what the edit changed, object and shadow, with a soft rim; the window; "
-                    "or only what is masked.",
+                    tooltip="What is pasted: what the edit changed, object and shadow, with a soft rim; a shift, a zoom "
+                    "and a tint of the whole crop are undone before, as in Restore Scene. Or the window; or only what is "
+                    "masked.",
                 ),
                 io.Image.Input(
                     "scene",

@@ -12,9 +12,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..pictures.boxes import shared
-from ..pictures.changes import changes, labelled_parts
 from ..pictures.checks import check_finite, rgb
+from ..pictures.parts import labelled_parts
 from ..pictures.resizing import resize, resize_mask
+from ..restoration.restore import restore
 from .cutting import LocalRegion, check_filled
 from .windows import Window
 
@@ -82,12 +83,12 @@ def inset(masks: Tensor, feather: int) -> Tensor:
     return torch.from_numpy(np.stack(softened)).to(masks)
 
 
-def opacities(region: LocalRegion, edited: Tensor, feather: int, area: str) -> Tensor:
-    """How much of each edited picture [N or more,h',w',3] is pasted into its window: [...,h,w], 0 nothing, 1 all.
+def opacities(region: LocalRegion, feather: int, area: str) -> Tensor:
+    """How much of what is pasted counts in each window: [N,h,w], 0 nothing, 1 all.
 
-    "changes" pastes what is different from the crop, with a soft rim around it; "mask" what is masked, its soft rim
-    inside; "window" all but what another region has painted. The window's edge is always soft. Raises ValueError for
-    another area.
+    With "mask" what is masked, its soft rim inside; with "window" all but what another region has painted; with
+    "changes" all, what changed is `restore`'s to say. The window's edge is always soft. Raises ValueError for another
+    area.
     """
     if area not in AREAS:
         raise ValueError(f"Unknown area '{area}'; use {', '.join(AREAS)}.")
@@ -96,10 +97,7 @@ def opacities(region: LocalRegion, edited: Tensor, feather: int, area: str) -> T
     if area == "mask":
         return opacity * inset(region.masks, feather)
     if area == "changes":
-        crop_height, crop_width = region.crops.shape[1:3]
-        crops = region.crops.expand(len(edited), -1, -1, -1)
-        changed = changes(resize(edited, crop_width, crop_height), crops)
-        return opacity * spread(resize_mask(changed, *reversed(opacity.shape[1:])), feather)
+        return opacity
     painted = spread(region.masks, feather)
     for own, (scene, window) in zip(opacity, region.places, strict=True):
         for others, (others_scene, others_window) in zip(painted, region.places, strict=True):
@@ -107,6 +105,17 @@ def opacities(region: LocalRegion, edited: Tensor, feather: int, area: str) -> T
                 both = shared(window.box, others_window.box)
                 own[window.slices_of(both)] *= 1 - others[others_window.slices_of(both)]
     return opacity
+
+
+def restored(pixels: Tensor, crop: Tensor, edited: Tensor, feather: int) -> tuple[Tensor, Tensor]:
+    """(a window's pixels [h,w,3] with what an edit [h",w",3] of its crop [h',w',3] changed, how much is new [h,w]).
+
+    It is the pack's one rule: a shift, a zoom and a change of all colours are undone first. Changes are looked for in the
+    crop, as a window made smaller and large again differs from itself all over; the edit is put in at the window's size.
+    """
+    crop, edited = (picture[None].cpu() for picture in (crop, edited))
+    restoration = restore(pixels[None].cpu(), edited, editor_scene=crop, feather=feather)
+    return restoration.images[0].to(pixels), restoration.effect[0].to(pixels.device)
 
 
 def moments(pictures: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,8 +180,8 @@ def paste(
     """(scenes with the edited crops in place [B,H,W,C], how much of each pixel is new [B,H,W]).
 
     Pixels with 0 in the second are those of the scene, bit for bit. Edited pictures [N,h,w,C] of any size are brought
-    to the window's; several for one region give several results. `match` 0..1 is how much of the colour match counts.
-    `scene`, if given, is pasted into instead.
+    to the window's; several for one region give several results. `match` 0..1 is how much of the colour match counts,
+    but for area "changes", where colours are matched anyway. `scene`, if given, is pasted into instead.
     Raises ValueError for what `check_edited` and `opacities` refuse, and for a scene of another shape.
     """
     if feather < 0:
@@ -184,10 +193,9 @@ def paste(
             f"The scene to paste into is {tuple(scene.shape)}, the one that was cut {tuple(region.scene.shape)}. "
             "They must have the same size and count."
         )
-    if match > 0:
+    opacity = opacities(region, feather, area).to(scene).expand(len(edited), -1, -1)
+    if match > 0 and area != "changes":
         edited = torch.lerp(edited, matched(edited, region), match)
-    opacity = opacities(region, edited, feather, area).to(scene).expand(len(edited), -1, -1)
-    opacity = torch.where(opacity < FAINTEST, 0, opacity)
     places = region.places
     first = places[0][1]
     result = scene.expand(*scene.shape[:3], max(3, scene.shape[3]))
@@ -196,11 +204,17 @@ def paste(
         result = result.expand(len(edited), -1, -1, -1)
     result = result.clone(memory_format=torch.contiguous_format)
     changed = torch.zeros(result.shape[:3])
-    pictures = resize(edited, first.width, first.height)
-    for picture, share, (number, window) in zip(pictures, opacity, places, strict=True):
+    crops = region.crops.expand(len(edited), -1, -1, -1)
+    for picture, crop, share, (number, window) in zip(edited, crops, opacity, places, strict=True):
         pixels = result[number][window.area][..., :3]
-        mixed = torch.lerp(pixels, picture.to(pixels), share[..., None])
-        pixels.copy_(torch.where(share[..., None] > 0, mixed, pixels))
+        if area == "changes":
+            pasted, effect = restored(pixels, crop, picture, feather)
+        else:
+            pasted, effect = resize(picture[None], window.width, window.height)[0], torch.ones_like(share)
+        new_share = share * effect.to(share)
+        new_share = torch.where(new_share < FAINTEST, 0, new_share)
+        mixed = torch.lerp(pixels, pasted.to(pixels), share[..., None])
+        pixels.copy_(torch.where(new_share[..., None] > 0, mixed, pixels))
         new = changed[number][window.area]
-        new.copy_(torch.maximum(new, share.to(new)))
+        new.copy_(torch.maximum(new, new_share.to(new)))
     return result, changed

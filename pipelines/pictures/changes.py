@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from .masks import array_box
+from .parts import labelled_parts, largest_part
 
 SMOOTH = 1 / 64  # of the longer side
 
@@ -38,23 +39,6 @@ def smooth_difference(edited: np.ndarray, original: np.ndarray) -> np.ndarray:
     """How much pictures [H,W,3] in 0..1 differ in some channel, smoothed by a Gaussian of 1/64 of the longer side."""
     sigma = SMOOTH * max(original.shape[:2])
     return np.abs(np.asarray(ndimage.gaussian_filter(edited - original, (sigma, sigma, 0)))).max(-1)
-
-
-def labelled_parts(mask: np.ndarray, corners: bool = True) -> np.ndarray:
-    """The number of the connected part that each pixel of a mask [H,W] bool is in, from 1 on; 0 is none.
-
-    `corners` says whether pixels that touch at a corner are connected.
-    """
-    labels = np.empty(mask.shape, np.int32)
-    ndimage.label(mask, np.ones((3, 3)) if corners else None, output=labels)
-    return labels
-
-
-def largest_part(mask: np.ndarray, corners: bool = True) -> np.ndarray | None:
-    """The largest connected part [H,W] bool of a mask [H,W] bool, None where it is empty; `corners` as above."""
-    labels = labelled_parts(mask, corners)
-    sizes = np.bincount(labels.ravel())[1:]
-    return labels == sizes.argmax() + 1 if len(sizes) else None
 
 
 def changed_pixels(edited: np.ndarray, original: np.ndarray) -> np.ndarray:

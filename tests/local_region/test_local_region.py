@@ -494,7 +494,7 @@ def test_several_pictures_for_one_region_are_several_results():
     region, _ = cut(picture(), painted((40, 40, 60, 60)), working_size=64)
     results, changed = paste(region, torch.cat([region.crops * 0, region.crops * 0 + 1]))
     assert results.shape == (2, 96, 120, 3) and changed.shape == (2, 96, 120)
-    assert (results[0, 50, 50] == 0).all() and (results[1, 50, 50] == 1).all()
+    assert (results[0, 50, 50] == 0).all() and (results[1, 50, 50] > 0.999).all()
     assert torch.equal(results[:, :2], picture()[:, :2].expand(2, -1, -1, -1))
 
 
@@ -556,7 +556,7 @@ def test_what_changed_is_found_at_any_resolution():
     scene = torch.nn.functional.interpolate(striped().movedim(-1, 1), scale_factor=4).movedim(1, -1)
     region, _ = cut(scene, torch.ones(1, 384, 384), working_size=96)
     result, changed = paste(region, blurred(with_square(region.crops)), feather=8)
-    assert (changed[0, 124:236, 84:176] > 0.99).all() and (result[0, 132:228, 92:168] > 0.9).all()
+    assert (changed[0, 124:236, 84:176] > 0.97).all() and (result[0, 132:228, 92:168] > 0.9).all()
     assert torch.equal(result[changed == 0], scene[changed == 0])
     assert (changed == 0).float().mean() > 0.8
 
@@ -570,7 +570,7 @@ def test_a_hole_in_what_changed_belongs_to_it():
 
 def test_a_speck_is_no_change():
     region, _ = cut(striped(), torch.ones(1, 96, 96), working_size=0)
-    _, changed = paste(region, with_square(region.crops, (40, 40, 42, 42)), feather=0)
+    _, changed = paste(region, blurred(with_square(region.crops, (40, 40, 41, 41))), feather=0)
     assert not changed.any()
 
 
@@ -600,7 +600,8 @@ def test_colour_match_looks_outside_the_mask_only():
 def test_a_mask_without_outside_leaves_the_colours():
     region, _ = cut(picture(), torch.ones(1, 96, 120))
     edited = region.crops * 0.5
-    assert torch.equal(paste(region, edited, match=1.0)[0], paste(region, edited)[0])
+    plain, _ = paste(region, edited, area="window")
+    assert torch.equal(paste(region, edited, match=1.0, area="window")[0], plain)
 
 
 def test_a_flat_picture_is_shifted_not_stretched():
@@ -635,7 +636,7 @@ def test_a_batch_that_does_not_pair_up_is_refused():
 
 def test_memory_grows_with_the_window_not_with_the_scene():
     """Cutting a large scene makes nothing of the scene's size; pasting one copy and one mask."""
-    scene = torch.zeros(1, 2048, 2048, 3)
+    scene = torch.zeros(1, 3072, 3072, 3)
     box = (1000, 1000, 1100, 1100)
     allocated = []
 

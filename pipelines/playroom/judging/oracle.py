@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ...pictures.changes import largest_part
 from ...pictures.masks import Box, array_box
+from ...pictures.parts import largest_part
 from ..world.dataset import Arrays
 from .judge import Judge, name_toys
 

@@ -193,7 +193,7 @@ def objects_in(
     other &= ~(telling & (likeness > SAME))
     other = ndimage.binary_closing(np.pad(other, 8), disc(3 * unit))[8:-8, 8:-8] & reach
     other = np.asarray(ndimage.binary_opening(other, disc(1.5 * unit)))
-    other |= np.asarray(ndimage.binary_fill_holes(other)) & reach
+    other = without_holes(other, rest / noise, 6 * unit) & reach
     other = trimmed(other, gaussian(np.abs(edited - scene).max(-1), 0.7 * unit), unit)
     labels = np.empty(other.shape, np.int32)
     ndimage.label(other, np.ones((3, 3)), output=labels)

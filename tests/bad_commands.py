@@ -96,6 +96,25 @@ def layers_with_masks(folder: Path) -> list[object]:
     return layers("--object-mask", white, "--effect-mask", white, result=(48, 48))(folder)
 
 
+def restore(*more: object, edited: bytes | None = None, output="result.png", **paths: str):
+    """`paths` are further outputs in the folder, by option."""
+
+    def arguments(folder: Path) -> list[object]:
+        path = folder / "edited.png"
+        picture(path) if edited is None else written(path, edited)
+        pictures = ["--scene", picture(folder / "scene.png"), "--edited", path, "--output", folder / output]
+        outputs = [word for option, name in paths.items() for word in (f"--{option}", folder / name)]
+        return ["restore", *pictures, *outputs, *more]
+
+    return arguments
+
+
+def restore_with_a_small_mask(folder: Path) -> list[object]:
+    white = folder / "white.png"
+    Image.new("L", (32, 32), 255).save(white)
+    return restore("--mask", white)(folder)
+
+
 PAGE = b"<html>404</html>"
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
 
@@ -116,6 +135,25 @@ REFUSED = [
                layers("--object-mask", "mask.png")),
     BadCommand("layers", "masks and a result of another size", "The restored picture is 48x48 px, the scene 64x64 px.",
                layers_with_masks),
+    BadCommand("restore", "a web page as the edited picture",
+               "FILE is not a readable picture: it is none of PNG, JPEG,", restore(edited=PAGE), "edited.png"),
+    BadCommand("restore", "an edited picture that is not there", "FILE does not exist",
+               lambda folder: [*restore()(folder), "--edited", folder / "gone.png"], "gone.png", code=2),
+    BadCommand("restore", "an output in a format that cannot be written well", "FILE names no picture format",
+               restore(output="result.psd"), "result.psd"),
+    BadCommand("restore", "a layer in a format without transparency", "FILE would lose the layer's transparency",
+               restore(layer="layer.jpg"), "layer.jpg"),
+    BadCommand("restore", "a folder for the mask that does not exist", "The folder of FILE does not exist.",
+               restore(effect="nowhere/effect.png"), "nowhere/effect.png", code=2),
+    BadCommand("restore", "one name for two outputs",
+               "Two of --output, --effect, --object and --layer name the same file", restore(object="result.png")),
+    BadCommand("restore", "a mask of another size", "The mask is 32x32 px, the scene 64x64 px.",
+               restore_with_a_small_mask),
+    BadCommand("restore", "a sensitivity of 0", "The sensitivity must be above 0; got 0.0.",
+               restore("--sensitivity", 0)),
+    BadCommand("restore", "a negative feather", "feather must be 0 px or more; got -1.", restore("--feather", -1)),
+    BadCommand("restore", "a folder that holds no VAE", "FILE is missing. Needed is the folder of a AutoencoderKL",
+               lambda folder: restore("--vae", folder / "vae")(folder), "vae/config.json", code=2),
     BadCommand("train", "another origin's model in the folder",
                "FOLDER holds embedding_optimizer.safetensors, which would be written over",
                train(before=lambda folder: written(folder / "run" / "embedding_optimizer.safetensors")), "run"),

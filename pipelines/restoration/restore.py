@@ -90,6 +90,8 @@ def restore(
         raise ValueError(f"feather must be 0 px or more; got {feather}.")
     size = tuple(scene.shape[1:3])
     masks = None if mask is None or not mask.any() else check_mask(mask, *size).clamp(0, 1)
+    if relevance is not None:
+        check_finite(relevance, "The relevance")
     relevances = None if relevance is None else resize_mask(mask_batch(relevance), size[1], size[0])
     trips = None if round_trip is None else resize(_checked(round_trip, "The round trip"), size[1], size[0])
     editor_scenes = None if editor_scene is None else rgb(_checked(editor_scene, "The editor's scene"))

@@ -233,6 +233,7 @@ def test_what_is_no_picture_is_refused(scene, edited, said):
         (dict(mask=torch.full((1, 32, 32), float("nan"))), "The mask holds values that are not finite"),
         (dict(round_trip=torch.full((1, 32, 32, 3), float("nan"))), "The round trip holds values that are not finite"),
         (dict(relevance=torch.ones(2, 3, 32, 32)), "A mask must be"),
+        (dict(relevance=torch.full((1, 32, 32), float("nan"))), "The relevance holds values that are not finite"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(settings, said):

@@ -92,6 +92,11 @@ class Kit:
     def save_layers(self, **changes):
         return self.layers("SaveLayers", **(dict(filename_prefix="bad") | changes))
 
+    def restore(self, edited=None, **inputs):
+        """Restore Scene; of the scene itself where no edited picture is given."""
+        edited = self.scene if edited is None else edited
+        return self.comfy("RestoreScene", **(dict(scene=self.scene, edited=edited) | inputs))
+
     def place(self, **changes):
         """Place Object: the object's picture, cut out by a mask, in a box of the scene."""
         inputs = dict(scene=self.scene, object_image=self.picture, object_mask=mask(1, 48, 48, ones=24))
@@ -133,6 +138,9 @@ class Kit:
 
     def broken_vae(self):
         class Vae:
+            def encode(self, pixels):
+                return torch.zeros(len(pixels), 4, 8, 8)
+
             def decode(self, samples):
                 return torch.full((len(samples), 64, 64, 3), float("nan"))
 
@@ -390,6 +398,7 @@ UNET_LOADER = "Load Pix2Pix UNet"
 FIT, UNDO = "Fit for Edit", "Undo Fit"
 CROP, PASTE, BOX, SHAPE = "Local Region Crop", "Local Region Paste", "Box to Mask", "Arbitrary Mask"
 SPLIT, SAVE, PLACE = "Split Layers", "Save Layers", "Place Object"
+RESTORE = "Restore Scene"
 PAINT_LOADER, EXEMPLAR, PAINT = "Load Paint by Example", "Paint by Example Encode", "Paint by Example Conditioning"
 
 UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
@@ -792,6 +801,41 @@ REFUSED = [
                            bounding_box=box(30, 0, 16, 16))),
     Case(SHAPE, "a mask too faint for a box", "The mask is too faint for a box: no pixel of it is 0.5 or more.",
          lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64, ones=9) * 0.4)),
+    Case(RESTORE, "NaN in the scene", "The scene holds values that are not finite",
+         lambda k: k.restore(k.scene, scene=nan(k.scene))),
+    Case(RESTORE, "NaN in the edited picture", "The edited picture holds values that are not finite",
+         lambda k: k.restore(nan(k.scene))),
+    Case(RESTORE, "an empty scene", "The scene is empty: (0, 64, 64, 3).",
+         lambda k: k.restore(k.scene, scene=k.scene[:0])),
+    Case(RESTORE, "no edited picture", "The edited picture is empty: (0, 64, 64, 3).",
+         lambda k: k.restore(k.scene[:0])),
+    Case(RESTORE, "an edited picture of two channels",
+         "The edited picture must be pictures [B,H,W,C] with 1, 3 or 4 channels",
+         lambda k: k.restore(k.scene[..., :2])),
+    Case(RESTORE, "two scenes and three edits", "The batches do not pair up: 2 scenes, 3 edits.",
+         lambda k: k.restore(k.three_scenes(), scene=k.two_scenes())),
+    Case(RESTORE, "three masks for two edits", "The batches do not pair up: 2 edits, 3 masks.",
+         lambda k: k.restore(k.two_scenes(), mask=mask(3, 64, 64, ones=9))),
+    Case(RESTORE, "a mask of another size, such as the edited picture's", "The mask is 32x32 px, the scene 64x64 px.",
+         lambda k: k.restore(k.scene[:, :32, :32], mask=mask(1, 32, 32, ones=9))),
+    Case(RESTORE, "NaN in the mask", "The mask holds values that are not finite",
+         lambda k: k.restore(mask=nan(mask(1, 64, 64)))),
+    Case(RESTORE, "a mask too faint to be meant", "The mask is too faint: no pixel of it would survive",
+         lambda k: k.restore(mask=mask(1, 64, 64, ones=9) / 100)),
+    Case(RESTORE, "a relevance mask of no known shape", "A mask must be [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1]",
+         lambda k: k.restore(relevance=torch.ones(1, 3, 64, 64))),
+    Case(RESTORE, "NaN in the relevance", "The relevance holds values that are not finite",
+         lambda k: k.restore(relevance=nan(mask(1, 64, 64)))),
+    Case(RESTORE, "NaN in the object's picture", "The object's picture holds values that are not finite",
+         lambda k: k.restore(object_image=nan(k.picture))),
+    Case(RESTORE, "an empty batch of the object's pictures", "The object's picture is empty: (0, 48, 48, 3).",
+         lambda k: k.restore(object_image=k.picture[:0])),
+    Case(RESTORE, "a VAE that makes NaN", "The round trip holds values that are not finite",
+         lambda k: k.restore(vae=k.broken_vae())),
+    Case(RESTORE, "a sensitivity of 0, through the API", "The sensitivity must be above 0; got 0",
+         lambda k: k.restore(sensitivity=0)),
+    Case(RESTORE, "an unknown use of the mask, through the API", "Unknown use of the mask 'both'; use limit, force.",
+         lambda k: k.restore(mask_use="both")),
     Case(SPLIT, "a picture of another size than the scene", "The restored picture is 48x48 px, the scene 64x64 px.",
          lambda k: k.layers(image=k.picture)),
     Case(SPLIT, "a picture that is not the scene outside the effect",
@@ -894,6 +938,13 @@ def specks():
     return made
 
 
+def told(made, scene):
+    """A restored picture where it should be the scene, of a report with a verdict; and the scene."""
+    image, effect, *_, report = made
+    assert not report.splitlines()[-1].startswith("colour difference")
+    return torch.where(effect[..., None] > 0, scene, image), scene
+
+
 def square(size):
     """A mask of a square in the middle."""
     made = mask(1, size, size)
@@ -990,6 +1041,28 @@ ACCEPTED = [
                     k.cut(k.scene[:, :16, :16], mask=mask(1, 16, 16, ones=16))[0])),
     Fine(CROP, "a box that reaches out of the scene", "what lies outside is cut off",
          lambda k: (k.cut(x=50, y=50, width=99, height=99)[0], k.cut(x=50, y=50, width=14, height=14)[0])),
+    Fine(RESTORE, "the scene itself, or an edit that changed nothing", "the scene comes back, and the report says so",
+         lambda k: (k.restore()[0], k.scene)),
+    Fine(RESTORE, "another scene's edit", "no geometry is undone, and the report says so",
+         lambda k: told(k.restore(1 - k.scene), k.scene)),
+    Fine(RESTORE, "an edit in which everything changed", "all is the edit's, and the report says so",
+         lambda k: told(k.restore(k.scene * 0), k.scene)),
+    Fine(RESTORE, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
+         lambda k: (k.restore(1 - k.scene, mask=mask(1, 9, 9))[0], k.restore(1 - k.scene)[0])),
+    Fine(RESTORE, "a mask that is white everywhere", "the same as no mask",
+         lambda k: (k.restore(1 - k.scene, mask=mask(1, 64, 64, ones=64))[0], k.restore(1 - k.scene)[0])),
+    Fine(RESTORE, "masks as other packs make them: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
+         lambda k: all_forms(lambda form: k.restore(1 - k.scene, mask=form)[0])),
+    Fine(RESTORE, "an edit of another size", "it is laid over the scene, at the scene's size",
+         lambda k: told(k.restore(k.picture), k.scene)),
+    Fine(RESTORE, "a scene of one pixel", "it is compared with the edit made as small; nothing is aligned",
+         lambda k: told(k.restore(k.scene, scene=k.scene[:, :1, :1]), k.scene[:, :1, :1])),
+    Fine(RESTORE, "a scene with alpha", "alpha stays as it was",
+         lambda k: (k.restore(scene=opaque(k.scene, 0.3))[0], opaque(k.scene, 0.3))),
+    Fine(RESTORE, "a greyscale scene or edit", "the same as three equal channels",
+         lambda k: (k.restore(k.scene[..., :1], scene=k.scene[..., :1])[0], grey(k.scene))),
+    Fine(RESTORE, "an object's picture that is wholly transparent", "there is nothing to compare with",
+         lambda k: (k.restore(object_image=opaque(k.picture, 0.0))[0], k.scene)),
     Fine(SPLIT, "masks as other packs make them: [B,1,H,W], [B,H,W,1], bool, float16", "the same as [B,H,W]",
          lambda k: all_forms(lambda form: k.layers(object_mask=form, effect_mask=form)[0])),
     Fine(SPLIT, "an empty object mask", "there is no object: what differs is shadow and light",

@@ -65,9 +65,7 @@ def test_where_nothing_moved_the_map_is_exactly_none(picture, kind):
     assert np.array_equal(alignment.matrix, unaligned(size, size).matrix)
 
 
-@pytest.mark.parametrize(
-    ("picture", "other"), [("chelsea.png", "coffee.png"), ("page.png", "coins.png"), ("astronaut.png", "brick.png")]
-)
+@pytest.mark.parametrize(("picture", "other"), [("chelsea.png", "coffee.png"), ("page.png", "coins.png")])
 def test_another_scene_is_not_trusted_and_left_alone(picture, other):
     scene, edited = tensor(photograph(picture))[0], tensor(photograph(other))[0]
     alignment = align(scene, edited)

@@ -296,7 +296,6 @@ def test_a_blank_sky_is_told_and_an_object_in_it_is_found():
     ("drift", "shift", "zoom"),
     [
         (cases.Drift(shift=(0.03, 0.02)), (0.03, 0.02), 1.0),
-        (cases.Drift(shift=(-0.02, 0.0)), (-0.02, 0.0), 1.0),
         (cases.Drift(zoom=1.05), (0.0, 0.0), 1.05),
         (cases.Drift(zoom=0.95, shift=(0.0, -0.02)), (0.0, -0.02), 0.95),
     ],
@@ -375,7 +374,7 @@ def test_an_empty_mask_is_none_and_a_full_one_changes_nothing(still, free):
     assert (whole.effect == 1).all() and whole.reports[0].identical == 0
 
 
-@pytest.mark.parametrize("feather", [0, 4, 400])
+@pytest.mark.parametrize("feather", [0, 400])
 def test_a_feather_widens_the_edge_and_nothing_else(still, free, feather):
     restored = restore(still.scene, still.edited, feather=feather)
     assert bit_equal_outside(restored.images, still.scene, restored.effect)

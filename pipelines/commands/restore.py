@@ -62,7 +62,9 @@ def restore(args: Namespace) -> None:
     from ..restoration.copies import reports_with_copies
     from ..restoration.restore import restore as restored_scene
 
-    settings = dict(
+    restoring = partial(
+        restored_scene,
+        scene,
         mask=mask,
         mask_use=args.mask_use,
         align_geometry=not args.no_align,
@@ -72,7 +74,7 @@ def restore(args: Namespace) -> None:
         round_trip=_round_trip(args.vae, scene) if args.vae else None,
     )
     for number, (path, edited) in enumerate(zip(args.edited, edits, strict=True), 1):
-        restored = restored_scene(scene, edited, **settings)
+        restored = restoring(edited)
         reports = restored.reports if object_picture is None else reports_with_copies(restored, object_picture)
         if len(edits) > 1:
             print(path)

@@ -133,6 +133,18 @@ def test_an_edit_of_another_size_is_laid_over_the_scene(still, scale):
     assert restored.reports[0].zoom == pytest.approx(1, abs=0.01)
 
 
+def test_an_edit_of_a_smaller_version_of_the_scene_is_compared_with_that(still, free):
+    height, width = still.scene.shape[1:3]
+    scene = tensor(cases.resized(still.scene[0].numpy(), 2 * width, 2 * height)) + 0.03 * random(
+        1, 2 * height, 2 * width, 3
+    )
+    restored = restore(scene, still.edited, editor_scene=still.scene)
+    assert restored.images.shape == scene.shape
+    assert bit_equal_outside(restored.images, scene, restored.effect)
+    smaller = torch.nn.functional.avg_pool2d(restored.objects, 2)
+    assert iou(smaller[0], free.objects[0]) > 0.8 and iou(smaller[0], still.object) > 0.7
+
+
 def test_ten_edits_in_a_row_leave_the_first_scenes_pixels():
     first = tensor(photograph("coffee.png", 192))
     scene, union = first, torch.zeros(first.shape[:3])
@@ -232,6 +244,7 @@ def test_what_is_no_picture_is_refused(scene, edited, said):
         (dict(mask=torch.ones(1, 16, 16)), "The mask is 16x16 px, the scene 32x32 px."),
         (dict(mask=torch.full((1, 32, 32), float("nan"))), "The mask holds values that are not finite"),
         (dict(round_trip=torch.full((1, 32, 32, 3), float("nan"))), "The round trip holds values that are not finite"),
+        (dict(editor_scene=torch.full((1, 16, 16, 3), float("nan"))), "The editor's scene holds values that are not"),
         (dict(relevance=torch.ones(2, 3, 32, 32)), "A mask must be"),
         (dict(relevance=torch.full((1, 32, 32), float("nan"))), "The relevance holds values that are not finite"),
     ],

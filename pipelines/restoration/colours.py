@@ -14,6 +14,7 @@ TRUST = 0.1  # of the samples' number: how firmly colours that were not seen kee
 UNEDITED = 0.4  # of the samples, at least
 WORTH = 0.75  # of the difference may be left of what a map explains, or it explains the edit
 LEAST_NOISE = 2 / 255
+CLIPPED = 1.5 / 255  # from white or black
 
 
 def terms(colours: np.ndarray) -> np.ndarray:
@@ -60,6 +61,24 @@ def recoloured(pixels: Tensor, matrix: np.ndarray) -> Tensor:
         return pixels
     weights = torch.from_numpy(matrix)
     return (pixels @ weights[:3] + pixels.square() @ weights[3:6] + weights[6]).clamp(0, 1)
+
+
+def clipped(edited: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """Where [H,W] bool an edit [H,W,3] is white or black in a channel and its scene is not."""
+    bright = (edited >= 1 - CLIPPED) & (scene < 1 - 2 * CLIPPED)
+    dark = (edited <= CLIPPED) & (scene > 2 * CLIPPED)
+    return (bright | dark).any(-1)
+
+
+def unclipped(recoloured_pixels: Tensor, edited: Tensor, scene: Tensor) -> Tensor:
+    """Recoloured pixels [...,3], those that are white or black in the edit as bright or dark as the scene's, if it is.
+
+    What an edit made so bright that it was clipped has no colour to be given back: it is not told from the scene.
+    """
+    brighter = torch.maximum(recoloured_pixels, scene)
+    darker = torch.minimum(recoloured_pixels, scene)
+    white = edited >= 1 - CLIPPED
+    return torch.where(white, brighter, torch.where(edited <= CLIPPED, darker, recoloured_pixels))
 
 
 def colour_difference(one: Tensor, other: Tensor) -> float:

@@ -22,7 +22,7 @@ from ..pictures.masks import check_mask, mask_box
 from ..pictures.resizing import resize, resize_mask
 from .alignment import Alignment, align, enlarged, unaligned
 from .change_map import ChangeMap, change_map
-from .colours import UNTOUCHED, colour_difference, colour_map, recoloured
+from .colours import UNTOUCHED, clipped, colour_difference, colour_map, recoloured, unclipped
 from .geometry import Size, laid_over, seen_through, stretched
 from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 
@@ -163,10 +163,12 @@ def _found(
         background = np.zeros(working, bool)
     colours = UNTOUCHED
     if settings.match_colour and (alignment.trusted or alignment.blank):
-        colours = colour_map(raw.numpy(), small.numpy(), shown if background is None else shown & background)
+        kept = ~clipped(raw.numpy(), small.numpy())
+        background = kept if background is None else background & kept
+        colours = colour_map(raw.numpy(), small.numpy(), shown & background)
     trips = [] if round_trip is None else [resize(round_trip[None].float(), working[1], working[0])[0].numpy()]
     changes = change_map(
-        recoloured(raw, colours).numpy(),
+        unclipped(recoloured(raw, colours), raw, small).numpy(),
         small.numpy(),
         shown,
         background=background,

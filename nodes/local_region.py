@@ -159,9 +159,9 @@ class LocalRegionPaste(io.ComfyNode):
                     "area",
                     options=list(AREAS),
                     default="changes",
-                    tooltip="What is pasted: what the edit changed, object and shadow, with a soft rim; a shift, a zoom "
-                    "and a tint of the whole crop are undone before, as in Restore Scene. Or the window; or only what is "
-                    "masked.",
+                    tooltip="What is pasted: what the edit changed, object and shadow, with a soft rim; a shift, zoom "
+                    "and tint of the whole crop are undone before, as in Restore Scene. Or the window; or only what "
+                    "is masked.",
                 ),
                 io.Image.Input(
                     "scene",

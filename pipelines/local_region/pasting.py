@@ -110,8 +110,9 @@ def opacities(region: LocalRegion, feather: int, area: str) -> Tensor:
 def restored(pixels: Tensor, crop: Tensor, edited: Tensor, feather: int) -> tuple[Tensor, Tensor]:
     """(a window's pixels [h,w,3] with what an edit [h",w",3] of its crop [h',w',3] changed, how much is new [h,w]).
 
-    It is the pack's one rule: a shift, a zoom and a change of all colours are undone first. Changes are looked for in the
-    crop, as a window made smaller and large again differs from itself all over; the edit is put in at the window's size.
+    It is the pack's one rule: a shift, a zoom and a change of all colours are undone first. Changes are looked for in
+    the crop, as a window made smaller and large again differs from itself all over; the edit is put in at the window's
+    size.
     """
     crop, edited = (picture[None].cpu() for picture in (crop, edited))
     restoration = restore(pixels[None].cpu(), edited, editor_scene=crop, feather=feather)

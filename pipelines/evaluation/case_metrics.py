@@ -32,9 +32,8 @@ def measure_case(
 
     Results are RGB and of the scene's size.
     """
-    limit = placement.change_limit(case.scene, vae_scene)
-    boxes = {method: placement.inserted_box(picture, case.scene, limit) for method, picture in results.items()}
-    expected = true_box(case, limit)
+    boxes = {method: placement.inserted_box(picture, case.scene, vae_scene) for method, picture in results.items()}
+    expected = true_box(case, vae_scene)
     groups = [
         differences(case, results, backbones),
         insertions(case, results, boxes, expected),
@@ -53,12 +52,12 @@ def measure_case(
     return rows
 
 
-def true_box(case: Case, limit: float) -> Box | None:
+def true_box(case: Case, vae_scene: Image.Image | None) -> Box | None:
     """The box of what appeared in the target, by the rule that results go through, so that shadows count in both.
 
     The mask's box where there is no target, or nothing is found in it.
     """
-    box = placement.inserted_box(case.target, case.scene, limit) if case.target else None
+    box = placement.inserted_box(case.target, case.scene, vae_scene) if case.target else None
     if box is None and case.mask is not None:
         return array_box(case.mask)
     return box

@@ -1,6 +1,7 @@
 """Where a method put the object: it may put it anywhere, so what appeared is found first, then compared with the truth.
 
-What appeared, and by which limit a VAE's noise is told from it, is `pictures.changes`' rule; shadows belong to it.
+What appeared is what `restoration` finds: light over the whole picture is no insertion, and what a VAE does to every
+pixel is none. Shadows belong to it.
 """
 
 from __future__ import annotations
@@ -8,26 +9,36 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL.Image import Image
+from scipy import ndimage
 from torchvision.ops import box_iou
 
-from ..pictures.changes import LIMIT, inserted_pixels, noise_limit
 from ..pictures.masks import Box, array_box
+from ..pictures.parts import largest_part
+from ..restoration.restore import restore
+
+SMALLEST_OBJECT = 1 / 24  # of the shorter side
+LARGEST_OBJECT = 0.8  # of the picture
 
 
-def _pixels(picture: Image) -> np.ndarray:
-    """[H,W,3] in 0..1."""
-    return np.asarray(picture.convert("RGB"), np.float32) / 255
+def _pixels(picture: Image) -> torch.Tensor:
+    """[1,H,W,3] in 0..1."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255)[None]
 
 
-def change_limit(scene: Image, vae_scene: Image | None) -> float:
-    """The difference, 0..1, above which something changed; `vae_scene` is what the VAE alone makes of the scene."""
-    return LIMIT if vae_scene is None else noise_limit(_pixels(scene), _pixels(vae_scene))
+def inserted_box(result: Image, scene: Image, vae_scene: Image | None = None) -> Box | None:
+    """The box in the scene of what appeared in the result, or None where nothing object-sized did.
 
-
-def inserted_box(result: Image, scene: Image, limit: float = LIMIT) -> Box | None:
-    """The box of what appeared in the result, or None where nothing object-sized did; pictures of one size."""
-    mask = inserted_pixels(_pixels(result), _pixels(scene), limit)
-    return None if mask is None else array_box(mask)
+    It is the largest connected part of what changed visibly, where a square of 1/24 of the shorter side lies in it and
+    it is at most 80 % of the picture. `vae_scene` is what the result's VAE alone makes of the scene. Pictures are
+    compared as they lie, as their backgrounds are: a method that moves the scene is not excused.
+    """
+    round_trip = None if vae_scene is None else _pixels(vae_scene)
+    restoration = restore(_pixels(scene), _pixels(result), round_trip=round_trip, align_geometry=False, feather=0)
+    part = largest_part(restoration.effect[0].numpy() >= 0.5)
+    if part is None or part.mean() > LARGEST_OBJECT:
+        return None
+    side = max(1, round(SMALLEST_OBJECT * min(part.shape)))
+    return array_box(part) if ndimage.binary_erosion(part, np.ones((side, side))).any() else None
 
 
 def iou(a: Box, b: Box) -> float:

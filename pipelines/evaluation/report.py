@@ -23,7 +23,7 @@ from ..whole_files import write_text
 from .cases import Benchmark, Case
 from .intervals import Interval, mean_interval, paired_interval
 from .metrics import CMMD, Metric
-from .placement import change_limit, inserted_box
+from .placement import inserted_box
 from .protocol import Table, find_results, read_result
 from .vae_noise import RoundTrip
 
@@ -279,8 +279,8 @@ def write_strips(
         ranked = [(rank, index) for rank, indices in ranks.items() for index in indices]
         for rank, index in ranked:
             case = benchmark[index]
-            limit = change_limit(case.scene, round_trip(case.scene) if round_trip else None)
-            strip = draw_strip(case, read_result(files[index], case.scene.size), limit)
+            vae_scene = round_trip(case.scene) if round_trip else None
+            strip = draw_strip(case, read_result(files[index], case.scene.size), vae_scene)
             file = f"{PICTURES}/{method}_{rank}_{case.name}.png"
             save_picture(strip, folder / file)
             value = float(table.values[method][sort_by][index])
@@ -288,10 +288,10 @@ def write_strips(
     return strips
 
 
-def draw_strip(case: Case, result: Image.Image, limit: float) -> Image.Image:
+def draw_strip(case: Case, result: Image.Image, vae_scene: Image.Image | None) -> Image.Image:
     """PIECES side by side, a grey field where there is no target."""
     framed = result.copy()
-    box = inserted_box(result, case.scene, limit)
+    box = inserted_box(result, case.scene, vae_scene)
     if box:
         x0, y0, x1, y1 = box
         width = max(1, max(result.size) // 128)

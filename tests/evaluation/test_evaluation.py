@@ -176,17 +176,9 @@ def test_what_a_vae_or_jpeg_does_to_a_scene_is_no_insertion(playroom, tmp_path):
     for index in range(len(benchmark)):
         scene = benchmark[index].scene
         vae_scene = round_trip(scene)
-        assert placement.inserted_box(vae_scene, scene, placement.change_limit(scene, vae_scene)) is None
+        assert placement.inserted_box(vae_scene, scene, vae_scene) is None
         scene.save(tmp_path / "scene.jpg", quality=40)
         assert placement.inserted_box(Image.open(tmp_path / "scene.jpg"), scene) is None
-
-
-def test_the_limit_follows_the_vae_within_bounds():
-    scene = Image.new("RGB", (64, 64), (100, 100, 100))
-    assert placement.change_limit(scene, None) == changes.LIMIT
-    assert placement.change_limit(scene, scene) == changes.LEAST
-    assert placement.change_limit(scene, Image.new("RGB", (64, 64), (120, 100, 100))) == pytest.approx(1.5 * 20 / 255)
-    assert placement.change_limit(scene, Image.new("RGB", (64, 64), (250, 100, 100))) == changes.MOST
 
 
 def test_specks_and_a_wholly_new_picture_are_no_object():

@@ -24,7 +24,7 @@ from visual_insertion_pack.pipelines.evaluation.backbones import Backbones, load
 from visual_insertion_pack.pipelines.evaluation.case_metrics import measure_case
 from visual_insertion_pack.pipelines.evaluation.trivial import TRIVIAL_METHODS, paste, unchanged
 from visual_insertion_pack.pipelines.evaluation.vae_noise import load_round_trip
-from visual_insertion_pack.pipelines.pictures import changes, copies
+from visual_insertion_pack.pipelines.pictures import copies
 from visual_insertion_pack.pipelines.pictures.masks import array_box
 from visual_insertion_pack.pipelines.playroom.judging import benchmark as playroom_benchmark
 from visual_insertion_pack.tests import evaluation_parts as parts

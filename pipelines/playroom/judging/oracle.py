@@ -3,8 +3,8 @@
 The rules, so that a figure can be repeated:
 
 * change: mean absolute RGB difference to the scene as the VAE gives it back, blurred 3x3, above 22 of 255;
-* (the pack's own rule, `restoration.change_map`, is not used here: these figures are compared with those in docs/, which
-  were made by this one, and a judge of toys in a known VAE's pictures wants the toy's own pixels, not all it touched);
+  (the pack's own rule, `restoration.change_map`, is not used here: figures are compared with those in docs/, which this
+  one made, and a judge of toys through a known VAE wants the toy's own pixels, not all that it touched);
 * inserted: the largest connected change, shadow left out, has at least 150 px;
 * shadow: changed pixels that are a darker version of the scene (all channels scaled by one factor, within 12 of 255);
 * effect: the box around the largest change grown by 12 px; everything else is background;

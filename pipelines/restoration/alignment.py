@@ -1,7 +1,7 @@
 """Where each place of a scene lies in an edited picture of it: shift, zoom, turn and stretch, to a part of a pixel.
 
-Pictures are compared by local contrast, which light and colour leave alone. Correlation over a range of zooms says where
-to start, coarse to fine steps of Gauss-Newton with weights that leave the edit itself out (Tukey's biweight; Black and
+Pictures are compared by local contrast, which light and colour leave alone. Correlation over a range of zooms says
+where to start, coarse to fine steps of Gauss-Newton with weights that leave the edit itself out (Tukey's biweight; Black and
 Anandan 1996) say the rest. What was estimated counts only where enough of the scene's texture is met again.
 """
 
@@ -95,7 +95,7 @@ class Level:
         return planes[0, 0], inside(grid, tuple(self.edited.shape))
 
     def step(self, matrix: np.ndarray, near: float, similar: bool, weights: Tensor | None) -> tuple[np.ndarray, float]:
-        """One step of Gauss-Newton: (the better map, how far a corner moved, px). `near` is the least spread, Tukey's."""
+        """One step of Gauss-Newton: (the better map, how far a corner moved, px). `near` is Tukey's least spread."""
         seen, shown = self.seen(matrix)
         residual = self.scene - seen
         both = (self.scene + seen) / 2  # ESM (Benhimane and Malis 2004): the mean of both gradients
@@ -115,7 +115,7 @@ class Level:
         normal = basis @ normal @ basis.T
         normal += (1e-5 * np.trace(normal) / len(normal) + 1e-6) * np.eye(len(normal))
         change = (basis.T @ np.linalg.solve(normal, basis @ right)).reshape(2, 3)
-        # The gradient is the scene's: a step there is, to first order, the linear part times that in the edited picture.
+        # The step is one in the scene: the map comes after it.
         linear = np.vstack([matrix, [0, 0, 1]]) @ np.vstack([change + np.eye(2, 3), [0, 0, 1]])
         return linear[:2], float(np.abs(change).sum(1).max() * self.half)
 

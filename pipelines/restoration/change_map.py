@@ -1,8 +1,8 @@
-"""What an edit changed, told from what a VAE, a codec or half a pixel of shift does to every pixel: the pack's one rule.
+"""What an edit changed, told from what a VAE, a codec or half a pixel of shift does everywhere: the one rule.
 
 The difference of two pictures is judged by what differences of that size mean in this very pair: how much pixels differ
-that nobody edited, by how much texture lies around them (robust statistics; a VAE blurs texture most), at several scales:
-at the finest an object is clear to its edge, at the coarsest a faint shadow stands out of the noise.
+that nobody edited, by how much texture lies around them (robust statistics; a VAE blurs texture most), at several
+scales: at the finest an object is clear to its edge, at the coarsest a faint shadow stands out of the noise.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def softened(scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, references: Sequence[np.ndarray]) -> np.ndarray:
-    """The scene [H,W,3] as blurred as the edit is where it changed nothing else, or what a VAE makes of it if nearer."""
+    """The scene [H,W,3] as blurred as the edit is where nothing was edited, or what a VAE makes of it if nearer."""
     lights = [gaussian(scene.mean(-1), sigma) for sigma in SOFTNESS] + [one.mean(-1) for one in references]
     edited_light = edited.mean(-1)
     costs = [float(np.mean(np.sqrt(np.abs(edited_light - light)[usable]))) for light in lights]
@@ -92,7 +92,7 @@ def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray
 
 
 def smoothed(difference: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
-    """The signed difference [H,W,3] averaged over the pixels of `weight` [H,W], its size in the largest channel [H,W]."""
+    """The signed difference [H,W,3] averaged over the pixels of `weight` [H,W], in the largest channel [H,W]."""
     share = gaussian(weight, sigma)
     total = gaussian(difference * weight[..., None], sigma)
     mean = np.abs(total).max(-1) / np.maximum(share, 1e-3)
@@ -140,9 +140,9 @@ def change_map(
 ) -> ChangeMap:
     """What is different in an edited picture that lies over its scene, both [H,W,3] in 0..1; `shown` [H,W] bool.
 
-    `background` [H,W] bool says by which pixels noise is judged, by default all; where it is empty, noise is taken to be
-    what a VAE of middling quality makes. `references` are pictures of the scene through a VAE, if known. What is `relevance`
-    [H,W] 0..1 to the model is found more easily, what is not less.
+    `background` [H,W] bool says by which pixels noise is judged, by default all; where it is empty, noise is taken to
+    be what a VAE of middling quality makes. `references` are pictures of the scene through a VAE, if known. What is of
+    `relevance` [H,W] 0..1 to the model is found more easily, what is not less.
     """
     gain = sensitivity if relevance is None else sensitivity * (UNLIKELY + (LIKELY - UNLIKELY) * relevance)
     judged = shown if background is None else shown & background
@@ -203,7 +203,7 @@ def objects_in(
 
 
 def trimmed(mask: np.ndarray, difference: np.ndarray, unit: float) -> np.ndarray:
-    """A mask [H,W] bool without the halo around it, where the difference [H,W] has not risen to a part of what follows."""
+    """A mask [H,W] bool without its halo, where the difference [H,W] has not risen to a part of what follows."""
     around = disc(max(LEAST_RIM, RIM * unit))
     height = np.asarray(ndimage.maximum_filter(difference * mask, footprint=around))
     within = np.asarray(ndimage.binary_erosion(mask, around, border_value=1))
@@ -211,7 +211,7 @@ def trimmed(mask: np.ndarray, difference: np.ndarray, unit: float) -> np.ndarray
 
 
 def texture_likeness(edited: np.ndarray, scene: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """(correlation [H,W] of the fine structure of edit and scene around each pixel, where the scene has enough of it)."""
+    """(correlation [H,W] of the fine structure of edit and scene, where [H,W] the scene has enough of it)."""
     fine_edit, fine_scene = (light - gaussian(light, 3 * unit) for light in (edited.mean(-1), scene.mean(-1)))
     power = gaussian(fine_scene**2, 4 * unit)
     products = gaussian(fine_edit * fine_scene, 4 * unit)

@@ -26,7 +26,7 @@ UNTOUCHED = np.eye(7, 3, dtype=np.float32)  # the map that changes nothing
 
 
 def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The map [7,3] that gives an edited picture [H,W,3] the colours of its scene, both in 0..1 and laid over each other.
+    """The map [7,3] that gives an edited picture [H,W,3] the colours of the scene that it lies over, both in 0..1.
 
     A quadratic polynomial for each channel, by least squares with Tukey's weights over the pixels `shown` [H,W]: those
     that the edit changed for good weigh nothing. Colours of which there are none keep their own (ridge regression

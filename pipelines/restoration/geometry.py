@@ -40,7 +40,7 @@ def uniform(scene: Size, edited: Size, *, cover: bool) -> np.ndarray:
 
 
 def places(matrix: np.ndarray, scene: Size, edited: Size, top: int = 0, rows: int | None = None) -> Tensor:
-    """Where the scene's pixels lie in the edited picture, [rows,W,2] as `grid_sample` counts: -1 and 1 are its borders."""
+    """Where the scene's pixels lie in the edited picture, [rows,W,2] as `grid_sample` counts."""
     height, width = scene
     count = height - top if rows is None else rows
     x = (torch.arange(width, dtype=torch.float32) + 0.5 - width / 2) * (2 / max(scene))
@@ -62,7 +62,7 @@ def inside(grid: Tensor, edited: Size) -> Tensor:
 def seen_through(
     matrix: np.ndarray, edited: Tensor, scene: Size, *, where: Tensor | None = None
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """The edited picture [h,w,C] laid over a scene of this size, some rows at a time; with `where` [H,W] only those in it.
+    """The edited picture [h,w,C] laid over a scene of this size, some rows at a time; only those of `where` [H,W].
 
     Each time: which rows, their pixels [rows,W,C], and which of them the edited picture shows [rows,W].
     """

@@ -1,7 +1,6 @@
 """Give a scene back what an edit should not have touched: geometry and colour undone, all else bit for bit the scene's.
 
-Changes are looked for at a working size, the edit itself is laid over the scene at the scene's own, some rows at a time:
-of a large photograph no more is held than the scene, the edit, the result and their masks.
+Changes are looked for at a working size, the edit is laid over the scene at the scene's own, some rows at a time: of a large photograph no more is held than the scene, the edit, the result and their masks.
 """
 
 from __future__ import annotations
@@ -73,8 +72,9 @@ def restore(
 
     Where the effect is 0 the restored picture is bit for bit the scene; alpha is the scene's. `mask` [1|N,H,W] limits
     the effect, or with `mask_use` "force" is the edit's whatever it shows; an empty one counts as none. `sensitivity`
-    above 1 finds fainter changes, below 1 only clearer ones. `feather` is the width of an object's soft edge in px of the
-    scene, by default 1/220 of the longer side. `round_trip` [1|B,H,W,3] is what the edit's VAE alone makes of the scene.
+    above 1 finds fainter changes, below 1 only clearer ones. `feather` is the width of an object's soft edge in px
+    of the scene, by default 1/220 of the longer side. `round_trip` [1|B,H,W,3] is what the edit's VAE alone makes of
+    the scene.
     `relevance` [1|N,H,W] in 0..1 says where the model looked at the object. `editor_scene` [1|B,h,w,3] is the scene as
     the editor was given it, if that was at another size: changes are looked for there.
 

@@ -1,5 +1,6 @@
 """The scene stays: what an edit should not have touched is the scene's own again."""
 
+import comfy.utils
 from comfy_api.latest import io
 
 from ..pipelines.layers.matting import separate_batch, stacked
@@ -129,6 +130,7 @@ class RestoreScene(io.ComfyNode):
             relevance=painted_mask(relevance),
             sensitivity=sensitivity,
             feather=None if feather < 0 else feather,
+            progress=comfy.utils.ProgressBar(len(edited)).update_absolute,  # which ends a run that was cancelled
         )
         objects, _, _ = stacked(separate_batch(scene, restored.images, restored.objects, restored.effect))
         reports = restored.reports if object_image is None else reports_with_copies(restored, object_image)

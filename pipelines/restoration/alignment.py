@@ -1,8 +1,8 @@
 """Where each place of a scene lies in an edited picture of it: shift, zoom, turn and stretch, to a part of a pixel.
 
 Pictures are compared by local contrast, which light and colour leave alone. Correlation over a range of zooms says
-where to start, coarse to fine steps of Gauss-Newton with weights that leave the edit itself out (Tukey's biweight; Black and
-Anandan 1996) say the rest. What was estimated counts only where enough of the scene's texture is met again.
+where to start, coarse to fine steps of Gauss-Newton with weights that leave the edit itself out (Tukey's biweight;
+Black and Anandan 1996) say the rest. What was estimated counts only where enough of the scene's texture is met again.
 """
 
 from __future__ import annotations

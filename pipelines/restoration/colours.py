@@ -10,7 +10,7 @@ from torch import Tensor
 SAMPLES = 60_000  # px that the map is learnt from
 ROUNDS = 10  # of reweighting
 TUKEY = 4.685
-TRUST = 0.1  # of the samples' number: how firmly colours that were not seen keep their own
+TRUST = 0.05  # of the samples' number: how firmly colours that were not seen keep their own
 UNEDITED = 0.4  # of the samples, at least
 WORTH = 0.75  # of the difference may be left of what a map explains, or it explains the edit
 LEAST_NOISE = 2 / 255

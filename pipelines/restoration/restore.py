@@ -1,10 +1,12 @@
 """Give a scene back what an edit should not have touched: geometry and colour undone, all else bit for bit the scene's.
 
-Changes are looked for at a working size, the edit is laid over the scene at the scene's own, some rows at a time: of a large photograph no more is held than the scene, the edit, the result and their masks.
+Changes are looked for at a working size, the edit is laid over the scene at the scene's own, some rows at a time: of a
+large photograph no more is held than the scene, the edit, the result and their masks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -67,6 +69,7 @@ def restore(
     round_trip: Tensor | None = None,
     relevance: Tensor | None = None,
     editor_scene: Tensor | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Restoration:
     """Scenes [1|B,H,W,C] with what edits [1|N,h,w,C] of any size put into them, both in 0..1.
 
@@ -74,12 +77,12 @@ def restore(
     the effect, or with `mask_use` "force" is the edit's whatever it shows; an empty one counts as none. `sensitivity`
     above 1 finds fainter changes, below 1 only clearer ones. `feather` is the width of an object's soft edge in px
     of the scene, by default 1/220 of the longer side. `round_trip` [1|B,H,W,3] is what the edit's VAE alone makes of
-    the scene.
-    `relevance` [1|N,H,W] in 0..1 says where the model looked at the object. `editor_scene` [1|B,h,w,3] is the scene as
-    the editor was given it, if that was at another size: changes are looked for there.
+    the scene. `relevance` [1|N,H,W] in 0..1 says where the model looked at the object. `editor_scene` [1|B,h,w,3] is the
+    scene as the editor was given it, if that was at another size: changes are looked for there. `progress(done, total)`
+    is called after each picture and may raise to cancel.
 
-    Raises ValueError for pictures that are none, values that are not finite, masks of another size than the scene's,
-    batches that do not pair up and settings out of range.
+    Everything is computed on the CPU, and the result stays there. Raises ValueError for pictures that are none, values
+    that are not finite, masks of another size than the scene's, batches that do not pair up and settings out of range.
     """
     scene, edited = (_checked(scene, "The scene"), _checked(edited, "The edited picture"))
     if mask_use not in MASK_USES:
@@ -89,10 +92,10 @@ def restore(
     if feather is not None and feather < 0:
         raise ValueError(f"feather must be 0 px or more; got {feather}.")
     size = tuple(scene.shape[1:3])
-    masks = None if mask is None or not mask.any() else check_mask(mask, *size).clamp(0, 1)
+    masks = None if mask is None or not mask.any() else check_mask(mask.cpu(), *size).clamp(0, 1)
     if relevance is not None:
         check_finite(relevance, "The relevance")
-    relevances = None if relevance is None else resize_mask(mask_batch(relevance), size[1], size[0])
+    relevances = None if relevance is None else resize_mask(mask_batch(relevance.cpu()), size[1], size[0])
     trips = None if round_trip is None else resize(_checked(round_trip, "The round trip"), size[1], size[0])
     editor_scenes = None if editor_scene is None else rgb(_checked(editor_scene, "The editor's scene"))
     counts = {"masks": masks, "relevances": relevances, "round trips": trips, "editor's scenes": editor_scenes}
@@ -118,6 +121,8 @@ def restore(
         objects[number] = solid
         _put_in(images[number], edit, found, opacity)
         reports.append(_report(found, size, tuple(edit.shape[:2]), opacity))
+        if progress:
+            progress(number + 1, count)
     boxes = [mask_box(one) or mask_box(effect, 1 / 255) for one, effect in zip(objects, effects, strict=True)]
     return Restoration(images, effects, objects, boxes, reports)
 
@@ -127,7 +132,7 @@ def _checked(pictures: Tensor, noun: str) -> Tensor:
     if 0 in pictures.shape:
         raise ValueError(f"{noun} is empty: {tuple(pictures.shape)}.")
     check_finite(pictures, noun)
-    return pictures
+    return pictures.cpu()
 
 
 class _Found(NamedTuple):
@@ -204,13 +209,14 @@ def smoothstep(values: np.ndarray) -> np.ndarray:
 
 
 def rim(mask: np.ndarray, feather: float) -> np.ndarray:
-    """The opacity [H,W] of a mask [H,W] bool with a soft edge of so many px: 1 from one px inside, then falling."""
+    """The opacity [H,W] of a mask [H,W] bool with a soft edge of so many px, most of it outside."""
     if not mask.any():
         return np.zeros(mask.shape, np.float32)
     outside = np.asarray(ndimage.distance_transform_edt(~mask)) - 0.5
     inside = np.asarray(ndimage.distance_transform_edt(mask)) - 0.5
     distance = np.where(mask, -inside, outside)
-    return smoothstep((feather - 1 - distance) / max(feather, 0.5)).astype(np.float32)
+    start = -min(1.0, feather / 3)
+    return smoothstep((start + feather - distance) / max(feather, 1e-3)).astype(np.float32)
 
 
 def _put_in(image: Tensor, edited: Tensor, found: _Found, opacity: Tensor) -> None:

@@ -77,9 +77,9 @@ def restore(
     the effect, or with `mask_use` "force" is the edit's whatever it shows; an empty one counts as none. `sensitivity`
     above 1 finds fainter changes, below 1 only clearer ones. `feather` is the width of an object's soft edge in px
     of the scene, by default 1/220 of the longer side. `round_trip` [1|B,H,W,3] is what the edit's VAE alone makes of
-    the scene. `relevance` [1|N,H,W] in 0..1 says where the model looked at the object. `editor_scene` [1|B,h,w,3] is the
-    scene as the editor was given it, if that was at another size: changes are looked for there. `progress(done, total)`
-    is called after each picture and may raise to cancel.
+    the scene. `relevance` [1|N,H,W] in 0..1 says where the model looked at the object. `editor_scene` [1|B,h,w,3] is
+    the scene as the editor was given it, if that was at another size: changes are looked for there.
+    `progress(done, total)` is called after each picture and may raise to cancel.
 
     Everything is computed on the CPU, and the result stays there. Raises ValueError for pictures that are none, values
     that are not finite, masks of another size than the scene's, batches that do not pair up and settings out of range.

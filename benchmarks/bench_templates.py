@@ -2,8 +2,8 @@
 
     python dev.py bench templates
 
-Every template that runs without files of others is run in the real ComfyUI. Figures go to docs/figures/, scenes and results
-side by side, for people, to docs/images/templates.jpg.
+Every template that runs without files of others is run in the real ComfyUI. Figures go to docs/figures/, scenes and
+results side by side, for people, to docs/images/templates.jpg.
 """
 
 from __future__ import annotations

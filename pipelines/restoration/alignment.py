@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .geometry import Size, inside, places, stretched, uniform
+from .geometry import Size, inside, places, size_of, stretched, uniform
 
 LUMINANCE = (0.299, 0.587, 0.114)
 COARSEST = 96  # px, of the longer side
@@ -80,7 +80,7 @@ class Level:
         contrast, self.spread = local_contrast(scene)
         self.scene = torch.from_numpy(contrast)
         self.edited = torch.from_numpy(local_contrast(edited)[0])
-        self.size: Size = tuple(self.scene.shape)
+        self.size: Size = size_of(self.scene)
         height, width = self.size
         half = max(self.size) / 2
         x = (torch.arange(width) + 0.5 - width / 2) / half
@@ -90,9 +90,9 @@ class Level:
 
     def seen(self, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
         """The edited contrast [H,W] through a map, and which of it the edited picture shows [H,W] bool."""
-        grid = places(matrix, self.size, tuple(self.edited.shape))
+        grid = places(matrix, self.size, size_of(self.edited))
         planes = F.grid_sample(self.edited[None, None], grid[None], padding_mode="border", align_corners=False)
-        return planes[0, 0], inside(grid, tuple(self.edited.shape))
+        return planes[0, 0], inside(grid, size_of(self.edited))
 
     def step(self, matrix: np.ndarray, near: float, similar: bool, weights: Tensor | None) -> tuple[np.ndarray, float]:
         """One step of Gauss-Newton: (the better map, how far a corner moved, px). `near` is Tukey's least spread."""

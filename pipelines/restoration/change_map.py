@@ -128,6 +128,17 @@ def disc(radius: float) -> np.ndarray:
     return x * x + y * y <= (reach + 0.3) ** 2
 
 
+def opened(mask: np.ndarray, radius: float) -> np.ndarray:
+    """A mask [H,W] bool without what a disc of this radius does not fit into."""
+    return np.asarray(ndimage.binary_opening(mask, disc(radius)), bool)
+
+
+def closed(mask: np.ndarray, radius: float) -> np.ndarray:
+    """A mask [H,W] bool with the gaps closed that such a disc does not fit into."""
+    margin = round(radius) + 1
+    return np.asarray(ndimage.binary_closing(np.pad(mask, margin), disc(radius)), bool)[margin:-margin, margin:-margin]
+
+
 def change_map(
     edited: np.ndarray,
     scene: np.ndarray,
@@ -154,11 +165,8 @@ def change_map(
     finest = np.zeros(scene.shape[:2], np.float32)
     for number, (scale, floor) in enumerate(zip(SCALES, FLOOR, strict=True)):
         sigma = scale * unit
-        rest = (
-            (shown & ~ndimage.binary_dilation(reach, disc(unit))).astype(np.float32)
-            if number
-            else shown.astype(np.float32)
-        )
+        around = np.asarray(ndimage.binary_dilation(reach, disc(unit)), bool)
+        rest = (shown & ~around).astype(np.float32)
         size = smoothed(difference, rest, sigma)
         usable = rest > 0
         noise = noise_level(size, fineness, usable & judged, floor)
@@ -166,8 +174,8 @@ def change_map(
         if not number:
             finest = times
         found = connected(times > FAINT, times > CLEAR, SMALLEST * unit * max(1, scale / 2.5))
-        reach |= np.asarray(ndimage.binary_opening(found, disc(scale * unit / 2)))
-    reach = np.asarray(ndimage.binary_closing(np.pad(reach, 8), disc(2 * unit)))[8:-8, 8:-8]
+        reach |= opened(found, scale * unit / 2)
+    reach = closed(reach, 2 * unit)
     reach = without_holes(reach, finest, 4 * unit)
     objects = objects_in(edited, scene, reach, fineness, judged, unit)
     faint = smoothed(difference, (shown & ~objects).astype(np.float32), 3 * unit)
@@ -189,10 +197,8 @@ def objects_in(
     noise = noise_level(rest, fineness, ~reach & judged, 2.5 / 255)
     likeness, telling = texture_likeness(edited, scene, unit)
     other = reach & ((rest > 3 * noise) | (factor > 1.2) | (factor < 0.3) | (telling & (likeness < UNLIKE)))
-    other = ndimage.binary_opening(other, disc(unit))
-    other &= ~(telling & (likeness > SAME))
-    other = ndimage.binary_closing(np.pad(other, 8), disc(3 * unit))[8:-8, 8:-8] & reach
-    other = np.asarray(ndimage.binary_opening(other, disc(1.5 * unit)))
+    other = opened(other, unit) & ~(telling & (likeness > SAME))
+    other = opened(closed(other, 3 * unit) & reach, 1.5 * unit)
     other = without_holes(other, rest / noise, 6 * unit) & reach
     other = trimmed(other, gaussian(np.abs(edited - scene).max(-1), 0.7 * unit), unit)
     labels = np.empty(other.shape, np.int32)
@@ -206,7 +212,7 @@ def trimmed(mask: np.ndarray, difference: np.ndarray, unit: float) -> np.ndarray
     """A mask [H,W] bool without its halo, where the difference [H,W] has not risen to a part of what follows."""
     around = disc(max(LEAST_RIM, RIM * unit))
     height = np.asarray(ndimage.maximum_filter(difference * mask, footprint=around))
-    within = np.asarray(ndimage.binary_erosion(mask, around, border_value=1))
+    within = np.asarray(ndimage.binary_erosion(mask, around, border_value=1), bool)
     return mask & (within | (difference > RISEN * height))
 
 

@@ -67,7 +67,7 @@ def clipped(edited: np.ndarray, scene: np.ndarray) -> np.ndarray:
     """Where [H,W] bool an edit [H,W,3] is white or black in a channel and its scene is not."""
     bright = (edited >= 1 - CLIPPED) & (scene < 1 - 2 * CLIPPED)
     dark = (edited <= CLIPPED) & (scene > 2 * CLIPPED)
-    return (bright | dark).any(-1)
+    return np.asarray((bright | dark).any(-1))
 
 
 def unclipped(recoloured_pixels: Tensor, edited: Tensor, scene: Tensor) -> Tensor:

@@ -17,6 +17,12 @@ Size = tuple[int, int]  # height and width, px
 ROWS = 256  # of a picture that are seen through a map at a time
 
 
+def size_of(picture: Tensor) -> Size:
+    """Height and width of a picture [H,W,...], px."""
+    height, width = picture.shape[:2]
+    return height, width
+
+
 def half_extents(size: Size) -> np.ndarray:
     """Half the width and half the height [2] of a picture, in halves of its longer side."""
     height, width = size
@@ -67,7 +73,7 @@ def seen_through(
     Each time: which rows, their pixels [rows,W,C], and which of them the edited picture shows [rows,W].
     """
     planes = edited.movedim(-1, 0)[None].float()
-    size = tuple(edited.shape[:2])
+    size = size_of(edited)
     for top in range(0, scene[0], ROWS):
         count = min(ROWS, scene[0] - top)
         if where is not None and not where[top : top + count].any():

@@ -24,7 +24,7 @@ from ..pictures.resizing import resize, resize_mask
 from .alignment import Alignment, align, enlarged, unaligned
 from .change_map import ChangeMap, change_map
 from .colours import UNTOUCHED, clipped, colour_difference, colour_map, recoloured, unclipped
-from .geometry import Size, laid_over, seen_through, stretched
+from .geometry import Size, laid_over, seen_through, size_of, stretched
 from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 
 MASK_USES = ("limit", "force")
@@ -91,7 +91,7 @@ def restore(
         raise ValueError(f"The sensitivity must be above 0; got {sensitivity}.")
     if feather is not None and feather < 0:
         raise ValueError(f"feather must be 0 px or more; got {feather}.")
-    size = tuple(scene.shape[1:3])
+    size = size_of(scene[0])
     masks = None if mask is None or not mask.any() else check_mask(mask.cpu(), *size).clamp(0, 1)
     if relevance is not None:
         check_finite(relevance, "The relevance")
@@ -100,7 +100,7 @@ def restore(
     editor_scenes = None if editor_scene is None else rgb(_checked(editor_scene, "The editor's scene"))
     counts = {"masks": masks, "relevances": relevances, "round trips": trips, "editor's scenes": editor_scenes}
     others = {kind: len(batch) for kind, batch in counts.items() if batch is not None}
-    count = paired(scenes=len(scene), edits=len(edited), **others)
+    count = paired("", scenes=len(scene), edits=len(edited), **others)
 
     settings = _Settings(mask_use, align_geometry, match_colour, sensitivity, feather)
     images = scene.expand(count, *size, max(3, scene.shape[3])).clone(memory_format=torch.contiguous_format)
@@ -115,12 +115,12 @@ def restore(
         edit = rgb(edited)[number if len(edited) > 1 else 0].float()
         compared = images[number, ..., :3] if at_editor is None else at_editor
         found = _found(compared.float(), edit, settings, relevance=relevance, round_trip=trip)
-        found = found.for_size(tuple(compared.shape[:2]), size)
+        found = found.for_size(size_of(compared), size)
         opacity, solid = _masks(found, size, settings, mask)
         effects[number] = opacity
         objects[number] = solid
         _put_in(images[number], edit, found, opacity)
-        reports.append(_report(found, size, tuple(edit.shape[:2]), opacity))
+        reports.append(_report(found, size, size_of(edit), opacity))
         if progress:
             progress(number + 1, count)
     boxes = [mask_box(one) or mask_box(effect, 1 / 255) for one, effect in zip(objects, effects, strict=True)]
@@ -154,8 +154,8 @@ def _found(
     scene: Tensor, edited: Tensor, settings: _Settings, *, relevance: Tensor | None, round_trip: Tensor | None
 ) -> _Found:
     """What an edit [h,w,3] did to a scene [H,W,3]."""
-    size = tuple(scene.shape[:2])
-    alignment = align(scene, edited) if settings.align_geometry else unaligned(size, tuple(edited.shape[:2]))
+    size = size_of(scene)
+    alignment = align(scene, edited) if settings.align_geometry else unaligned(size, size_of(edited))
     scale = min(1.0, WORKING / max(size))
     working = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     small = resize(scene[None], working[1], working[0])[0]
@@ -221,7 +221,7 @@ def rim(mask: np.ndarray, feather: float) -> np.ndarray:
 
 def _put_in(image: Tensor, edited: Tensor, found: _Found, opacity: Tensor) -> None:
     """Write an edit [h,w,3] into a copy of its scene [H,W,C] where the opacity [H,W] is above 0."""
-    size = tuple(image.shape[:2])
+    size = size_of(image)
     matrix = found.alignment.matrix
     for rows, pixels, _ in seen_through(matrix, _reduced(edited, matrix, size), size, where=opacity > 0):
         share = opacity[rows, :, None]
@@ -241,7 +241,7 @@ def _reduced(edited: Tensor, matrix: np.ndarray, size: Size) -> Tensor:
 
 def _fitted(mask: Tensor, size: Size) -> Tensor:
     """A mask [h,w] at another size."""
-    return mask if tuple(mask.shape) == size else F.interpolate(mask[None, None], size, mode="bilinear")[0, 0]
+    return mask if size_of(mask) == size else F.interpolate(mask[None, None], size, mode="bilinear")[0, 0]
 
 
 def _report(found: _Found, size: Size, edited: Size, opacity: Tensor) -> Report:

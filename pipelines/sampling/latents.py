@@ -55,7 +55,8 @@ def round_trip(vae: Any, scene: Tensor, cell: int = CELL) -> Tensor:
     """What a VAE alone makes of scenes [B,H,W,C] in 0..1: [B,H,W,3] float32 on the CPU; `cell` is in px."""
     scene = check_scene(scene)
     pictures = decode(vae, encode(vae, pad_to_multiple(scene, cell)))
-    return crop_to(pictures, *scene.shape[1:3], cell).cpu()
+    height, width = scene.shape[1:3]
+    return crop_to(pictures, height, width, cell).cpu()
 
 
 def first_noise(noise: Tensor | None, scene_latents: Tensor, seed: int) -> Tensor:

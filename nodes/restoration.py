@@ -6,10 +6,11 @@ from comfy_api.latest import io
 from ..pipelines.layers.matting import separate_batch, stacked
 from ..pipelines.pictures.boxes import to_bounding_boxes
 from ..pipelines.pictures.checks import rgb
-from ..pipelines.pictures.masks import painted_mask
+from ..pipelines.pictures.masks import mask_in_boxes, painted_mask
 from ..pipelines.pictures.scene import pad_to_multiple
 from ..pipelines.restoration.copies import reports_with_copies
 from ..pipelines.restoration.restore import MASK_USES, restore
+from .sockets import bounding_box_input
 
 CELL = 64  # px, a multiple of every VAE's cell
 
@@ -93,6 +94,9 @@ class RestoreScene(io.ComfyNode):
                     optional=True,
                     tooltip="The picture of the object that was asked for: the report then says if it was only pasted.",
                 ),
+                bounding_box_input(
+                    "Where the edit may show or has to, as mask_use says; with a painted mask what is masked within it."
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The scene with the object, shadow and reflection."),
@@ -118,11 +122,12 @@ class RestoreScene(io.ComfyNode):
         feather=-1,
         relevance=None,
         object_image=None,
+        bounding_box=None,
     ) -> io.NodeOutput:
         restored = restore(
             scene,
             edited,
-            mask=painted_mask(mask),
+            mask=mask_in_boxes(scene, mask, bounding_box),
             mask_use=mask_use,
             align_geometry=align_geometry,
             match_colour=match_colour,

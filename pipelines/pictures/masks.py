@@ -90,6 +90,19 @@ def chosen_places(
     return mask, boxes
 
 
+def mask_in_boxes(pictures: Tensor, mask: Tensor | None, bounding_box: Any) -> Tensor | None:
+    """The masks [B,H,W] of pictures [B,H,W,C] that a node's mask, its BOUNDING_BOX or both together say; None for none.
+
+    Raises ValueError for what `chosen_places`, `check_mask` and `mask_inside` refuse.
+    """
+    height, width = pictures.shape[1:3]
+    mask, boxes = chosen_places(pictures, mask, bounding_box, None)
+    if mask is None:
+        return boxes_mask(boxes, height, width).float() if boxes else None
+    masks = check_mask(mask, height, width)
+    return mask_inside(masks, boxes) if boxes else masks
+
+
 def mask_box(mask: Tensor, threshold: float = 0.5) -> Box | None:
     """The smallest box around the pixels of a mask [H,W] of at least `threshold`; None when there are none."""
     painted = mask if mask.dtype == torch.bool else mask >= threshold

@@ -144,3 +144,18 @@ def test_the_hosts_nodes_take_box_layer_and_report(server, case):
     scene = (case.scene[0].numpy() * 255).round().astype(np.uint8)
     assert (np.asarray(picture) == scene).all(-1).mean() > 0.7
     assert outputs["restored"]["text"][0].startswith(tuple("0123456789"))
+
+
+def test_the_hosts_boxes_limit_the_effect_as_a_mask_does(comfy, case):
+    x0, y0, x1, y1 = 0, 0, case.scene.shape[2] // 2, case.scene.shape[1]
+    box = {"x": x0, "y": y0, "width": x1, "height": y1}
+    mask = torch.zeros(1, *case.scene.shape[1:3])
+    mask[:, y0:y1, x0:x1] = 1
+    boxed = restore(comfy, case, bounding_box=box)
+    masked = restore(comfy, case, mask=mask)
+    assert torch.equal(boxed["image"], masked["image"]) and torch.equal(boxed["effect"], masked["effect"])
+    assert not boxed["effect"][..., x1:].any() and restore(comfy, case)["effect"][..., x1:].any()
+    both = restore(comfy, case, mask=torch.ones_like(mask), bounding_box=[box])
+    assert torch.equal(both["effect"], masked["effect"])
+    with pytest.raises(ValueError, match="covers no pixel"):
+        restore(comfy, case, bounding_box={"x": 9999, "y": 0, "width": 10, "height": 10})

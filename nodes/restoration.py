@@ -1,6 +1,5 @@
 """The scene stays: what an edit should not have touched is the scene's own again."""
 
-import comfy.utils
 from comfy_api.latest import io
 
 from ..pipelines.layers.matting import separate_batch, stacked
@@ -10,6 +9,7 @@ from ..pipelines.pictures.masks import mask_in_boxes, painted_mask
 from ..pipelines.pictures.scene import pad_to_multiple
 from ..pipelines.restoration.copies import reports_with_copies
 from ..pipelines.restoration.restore import MASK_USES, restore
+from .host.run_progress import run_progress
 from .sockets import bounding_box_input
 
 CELL = 64  # px, a multiple of every VAE's cell
@@ -135,7 +135,7 @@ class RestoreScene(io.ComfyNode):
             relevance=painted_mask(relevance),
             sensitivity=sensitivity,
             feather=None if feather < 0 else feather,
-            progress=comfy.utils.ProgressBar(len(edited)).update_absolute,  # which ends a run that was cancelled
+            progress=run_progress(len(edited)),
         )
         objects, _, _ = stacked(separate_batch(scene, restored.images, restored.objects, restored.effect))
         reports = restored.reports if object_image is None else reports_with_copies(restored, object_image)

@@ -6,6 +6,7 @@ from the picture's centre, in halves of its longer side, so that a map does not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 Size = tuple[int, int]  # height and width, px
 ROWS = 256  # of a picture that are seen through a map at a time
+MARGIN = 4  # px that a bicubic kernel reads beyond a place, and more
 
 
 def size_of(picture: Tensor) -> Size:
@@ -72,15 +74,20 @@ def seen_through(
 
     Each time: which rows, their pixels [rows,W,C], and which of them the edited picture shows [rows,W].
     """
-    planes = edited.movedim(-1, 0)[None].float()
     size = size_of(edited)
     for top in range(0, scene[0], ROWS):
         count = min(ROWS, scene[0] - top)
         if where is not None and not where[top : top + count].any():
             continue
         grid = places(matrix, scene, size, top, count)
+        shown = inside(grid, size)
+        lines = ((grid[..., 1] + 1) * size[0] - 1) / 2  # px
+        first = min(max(math.floor(float(lines.min())) - MARGIN, 0), size[0] - 1)
+        last = min(max(math.ceil(float(lines.max())) + MARGIN, first + 1), size[0])
+        grid[..., 1] = (2 * (lines - first) + 1) / (last - first) - 1
+        planes = edited[first:last].movedim(-1, 0)[None].float()  # `grid_sample` copies what it reads
         rows = F.grid_sample(planes, grid[None], mode="bicubic", padding_mode="border", align_corners=False)
-        yield slice(top, top + count), rows[0].movedim(0, -1), inside(grid, size)
+        yield slice(top, top + count), rows[0].movedim(0, -1), shown
 
 
 def laid_over(matrix: np.ndarray, edited: Tensor, scene: Size) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,12 @@
+"""The progress of a node that is no sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import comfy.utils
+
+
+def run_progress(total: int) -> Callable[[int, int], object]:
+    """What shows how many of `total` are done, called with that and the total; it raises where the run was cancelled."""
+    return comfy.utils.ProgressBar(total).update_absolute

@@ -8,5 +8,5 @@ import comfy.utils
 
 
 def run_progress(total: int) -> Callable[[int, int], object]:
-    """What shows how many of `total` are done, called with that and the total; it raises where the run was cancelled."""
+    """What shows how many of `total` are done, called with that and the total; raises once the run is cancelled."""
     return comfy.utils.ProgressBar(total).update_absolute

@@ -481,7 +481,7 @@ def test_an_unpainted_mask_counts_as_none_for_the_pipeline_and_the_command(inser
     black.save(tmp_path / "black.png")
     alone = toys(scene, picture, **settings)
     assert torch.equal(toys(scene, picture, black, mask=torch.zeros(1, 9, 9), **settings).latents, alone.latents)
-    code, path = insert(mask=tmp_path / "black.png", object_mask=tmp_path / "black.png", **settings)
+    code, path = insert("--no-restore", mask=tmp_path / "black.png", object_mask=tmp_path / "black.png", **settings)
     assert code == 0 and np.array_equal(np.asarray(Image.open(path)), np.asarray(alone.pictures()[0]))
 
 

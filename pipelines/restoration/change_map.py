@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..pictures.parts import labelled_parts
+
 REFERENCE = 768  # px, longer side: lengths below are for pictures of this size
 SMALL = 0.5  # of the reference: noise is not finer in smaller pictures
 SOFTNESS = (0.0, 0.5, 0.8, 1.1, 1.5, 2.0)  # px, how much an edit may have blurred all
@@ -100,9 +102,8 @@ def smoothed(difference: np.ndarray, weight: np.ndarray, sigma: float) -> np.nda
 
 
 def connected(faint: np.ndarray, clear: np.ndarray, smallest: float) -> np.ndarray:
-    """The parts of `faint` that hold something clear and are at least so many px large in one direction."""
-    labels = np.empty(faint.shape, np.int32)
-    ndimage.label(faint, np.ones((3, 3)), output=labels)
+    """The parts of `faint` that hold something clear and cover half a square of so many px."""
+    labels = labelled_parts(faint)
     sizes = np.bincount(labels.ravel())
     sure = np.bincount(labels.ravel(), clear.ravel())
     kept = (sizes >= smallest**2 / 2) & (sure > 0)
@@ -113,8 +114,7 @@ def connected(faint: np.ndarray, clear: np.ndarray, smallest: float) -> np.ndarr
 def without_holes(mask: np.ndarray, times: np.ndarray, smallest: float) -> np.ndarray:
     """A mask with its holes filled that are small, or no calmer than noise."""
     holes = np.asarray(ndimage.binary_fill_holes(mask)) & ~mask
-    labels = np.empty(mask.shape, np.int32)
-    ndimage.label(holes, output=labels)
+    labels = labelled_parts(holes, corners=False)
     sizes = np.maximum(np.bincount(labels.ravel()), 1)
     mean = np.bincount(labels.ravel(), np.minimum(times, 10).ravel()) / sizes
     filled = (sizes < smallest**2) | (mean > 1.5)
@@ -123,6 +123,7 @@ def without_holes(mask: np.ndarray, times: np.ndarray, smallest: float) -> np.nd
 
 
 def disc(radius: float) -> np.ndarray:
+    """A disc as a structuring element, of one px at least."""
     reach = max(1, round(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     return x * x + y * y <= (reach + 0.3) ** 2
@@ -201,8 +202,7 @@ def objects_in(
     other = opened(closed(other, 3 * unit) & reach, 1.5 * unit)
     other = without_holes(other, rest / noise, 6 * unit) & reach
     other = trimmed(other, gaussian(np.abs(edited - scene).max(-1), 0.7 * unit), unit)
-    labels = np.empty(other.shape, np.int32)
-    ndimage.label(other, np.ones((3, 3)), output=labels)
+    labels = labelled_parts(other)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= LEAST_PART * sizes.max())[labels] if sizes.any() else other

@@ -55,16 +55,25 @@ def add_restoring(parser: ArgumentParser) -> None:
     parser.add_argument("--no-restore", action="store_true", help=raw)
 
 
-def restored(scene: torch.Tensor, edited: torch.Tensor, vae: Any, **known: torch.Tensor | None) -> torch.Tensor:
+def restored(
+    scene: torch.Tensor,
+    edited: torch.Tensor,
+    vae: Any,
+    *,
+    mask: torch.Tensor | None = None,
+    relevance: torch.Tensor | None = None,
+) -> torch.Tensor:
     """The scene [1,H,W,C] with what our models put into it [1,H,W,3], the rest bit for bit its own: [1,H,W,3].
 
-    `known` are a `mask` outside of which nothing changes, and the `relevance` of each pixel to the model. Our models
-    keep every pixel in its place, so there is no geometry to undo.
+    Outside `mask` nothing changes; `relevance` is that of each pixel to the model. Our models keep every pixel in its
+    place, so there is no geometry to undo.
     """
     from ..restoration.restore import restore
     from ..sampling.latents import round_trip
 
-    return restore(scene, edited, align_geometry=False, round_trip=round_trip(vae, scene), **known).images[..., :3]
+    drift = round_trip(vae, scene)
+    found = restore(scene, edited, mask=mask, relevance=relevance, align_geometry=False, round_trip=drift)
+    return found.images[..., :3]
 
 
 def open_scene(args: Namespace) -> tuple[Image.Image, torch.Tensor]:

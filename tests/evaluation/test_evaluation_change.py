@@ -27,12 +27,9 @@ def lit(picture, gain, shift=0):
     return Image.fromarray(np.clip(np.round(np.asarray(picture, np.float32) * gain + shift), 0, 255).astype(np.uint8))
 
 
-KNOWN = pytest.mark.xfail(reason="the one rule takes strong light over a plain room for a change", strict=True)
-
-
 @pytest.mark.parametrize(
     ("gain", "shift"),
-    [(0.85, 0), pytest.param(0.7, 0, marks=KNOWN), (1.15, 0), ((1.1, 1.0, 0.85), 0), (1, 20), (1, -20)],
+    [(0.85, 0), (0.7, 0), (1.15, 0), ((1.1, 1.0, 0.85), 0), (1, 20), (1, -20)],
     ids=["dark", "darker", "bright", "tinted", "lifted", "lowered"],
 )
 def test_light_is_no_insertion_and_hides_none(cases, gain, shift):
@@ -44,8 +41,8 @@ def test_light_is_no_insertion_and_hides_none(cases, gain, shift):
             assert found and placement.iou(found, expected) > 0.5
 
 
-@pytest.mark.parametrize("side", [30, 60, 90, pytest.param(110, marks=KNOWN)])  # of 128
-def test_light_is_not_looked_for_beside_an_object_up_to_half_the_picture(cases, side):
+@pytest.mark.parametrize("side", [30, 60, 90, 110])  # of 128
+def test_light_is_not_looked_for_beside_an_object_up_to_most_of_the_picture(cases, side):
     for case, *_ in cases:
         box = (5, 5, 5 + side, 5 + side)
         result = case.scene.copy()

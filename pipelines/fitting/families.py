@@ -46,7 +46,8 @@ def unchanged_by(multiple: int, rounding: int) -> tuple[Size, ...]:
 FAMILIES = {
     "SD 1.5": Family(
         sizes=both_ways(*((512, side) for side in range(128, 513, 64))),
-        source="timothybrooks/instruct-pix2pix, edit_cli.py: the longer side 512, both multiples of 64",
+        source="timothybrooks/instruct-pix2pix, edit_cli.py: the sizes with a longer side of 512 that it leaves alone, "
+        "multiples of 64 (it makes others a little larger than that: 768x512 becomes 576x384)",
     ),
     "SDXL": Family(
         sizes=(
@@ -67,12 +68,13 @@ FAMILIES = {
         multiple=16,
         shortest=64,
         most=MEGAPIXEL,
-        source="black-forest-labs/flux2, src/flux2/sampling.py: multiples of 16, sides from 64; one megapixel as in "
-        "diffusers' pipelines/flux2/image_processor.py and the host's klein templates (BFL's code goes to 2024^2)",
+        source="black-forest-labs/flux2, src/flux2/sampling.py: multiples of 16, sides from 64, 1024^2 px each of "
+        "several references (2024^2 one alone); 1024^2 also in diffusers' Flux2KleinPipeline and the host's templates",
     ),
     "Qwen-Image-Edit": Family(
         sizes=unchanged_by(8, 1),
-        source="host, comfy_extras/nodes_qwen.py: TextEncodeQwenImageEdit scales to 1024^2 px; latent cells of 8 px",
+        source="host, comfy_extras/nodes_qwen.py: TextEncodeQwenImageEdit scales to 1024^2 px; latent cells of 8 px, "
+        "whose odd numbers comfy/ldm/qwen_image/model.py pads (of multiples of 16, only 13 sizes are left alone)",
     ),
     "Qwen-Image-Edit 2509, 2511": Family(
         sizes=unchanged_by(16, 8),
@@ -82,15 +84,17 @@ FAMILIES = {
     "Gemini (Nano Banana)": Family(
         shapes=both_ways((1, 1), (2, 3), (3, 4), (4, 5), (9, 16)) + ((21, 9),),
         most=2048 * 2048,
-        source="host, comfy_api_nodes/nodes_gemini.py: aspect_ratio; util/conversions.py sends up to 2048^2 px",
+        source="host, comfy_api_nodes/nodes_gemini.py: aspect_ratio that all its image nodes offer; "
+        "util/upload_helpers.py sends up to 2048^2 px",
     ),
     "GPT Image": Family(
         sizes=both_ways((1024, 1024), (1024, 1536)),
-        source="host, comfy_api_nodes/nodes_openai.py: size of gpt-image-1, 1.5 and 2",
+        source="host, comfy_api_nodes/nodes_openai.py: the sizes of gpt-image-1 and 1.5, which 2 has among others",
     ),
     "Seedream 4": Family(
         sizes=(*both_ways((2048, 2048), (2304, 1728), (2560, 1440), (2496, 1664)), (3024, 1296)),
-        source="host, comfy_api_nodes/apis/bytedance.py: RECOMMENDED_PRESETS_SEEDREAM_4, the 2K ones",
+        source="host, comfy_api_nodes/apis/bytedance.py: RECOMMENDED_PRESETS_SEEDREAM_4, the 2K ones; in "
+        "ByteDanceSeedreamNodeV2 those of 16:9, 9:16 and 21:9 are Custom (its own exceed the 2048^2 px that are sent)",
     ),
 }
 CUSTOM = "custom"

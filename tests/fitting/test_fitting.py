@@ -1,5 +1,7 @@
 """The size contract: fitted to what a model works at without stretching, and undone to the pixel."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -206,6 +208,20 @@ def test_an_edit_that_cannot_be_placed_is_refused(edited, error):
     _, _, fit = fit_for_edit(picture(40, 30), model="custom")
     with pytest.raises(ValueError, match=error):
         undo_fit(edited, fit)
+
+
+def edit_cli(width, height, resolution=512):
+    """The size that InstructPix2Pix's edit_cli.py makes of a picture's."""
+    factor = resolution / max(width, height)
+    factor = math.ceil(min(width, height) * factor / 64) * 64 / min(width, height)
+    return int(width * factor // 64) * 64, int(height * factor // 64) * 64
+
+
+def test_instruct_pix2pix_s_own_script_leaves_the_sizes_of_sd15_alone():
+    sizes = [(512, side) for side in range(128, 513, 64)]
+    assert set(FAMILIES["SD 1.5"].sizes) == {*sizes, *((height, width) for width, height in sizes)}
+    assert all(edit_cli(*size) == size for size in FAMILIES["SD 1.5"].sizes)
+    assert edit_cli(768, 512) == (576, 384)  # ours is 512x384: no scene is sampled above what the model was trained at
 
 
 def test_every_family_says_where_its_numbers_are_from():

@@ -95,6 +95,16 @@ def test_sizes_are_those_of_the_host(comfy, home):
         assert [size for size in FAMILIES["Seedream 4"].sizes if "{}, {}".format(*size) not in presets] == []
 
 
+@pytest.mark.parametrize("size", SCENES)
+@pytest.mark.parametrize("model", ["Gemini (Nano Banana)", "GPT Image", "Seedream 4"])
+def test_what_is_fitted_for_an_api_is_sent_as_it_is(comfy, size, model):
+    """The host's uploads are scaled down to 2048^2 px; Seedream 4.5 and 5 make nothing below 3,686,400."""
+    sending = pytest.importorskip("comfy_api_nodes.util.conversions")
+    image = fit(comfy, picture(*size), model)[0]
+    assert torch.equal(sending.downscale_image_tensor(image, total_pixels=2048 * 2048), image)
+    assert model != "Seedream 4" or image[0, ..., 0].numel() >= 3_686_400
+
+
 @pytest.mark.parametrize("model", ["FLUX.2 klein", "Qwen-Image-Edit 2509, 2511", "GPT Image", "custom"])
 def test_a_region_of_twelve_megapixels_goes_through_an_editor_and_comes_back(comfy, model):
     """Local Region Crop, Fit, an edit at another size, Undo, Local Region Paste; nothing outside changes a bit."""

@@ -5,8 +5,9 @@
     python dev.py bench restoration --only table --pictures coffee.png --methods RestoreScene
 
 The cases are those of `restoration_cases`, the others' steps those of `restoration_rivals`. Figures go to
-docs/figures/restoration.json, tables to docs/restoration.md, pictures for people to docs/images/restoration.jpg. The
-results of every part stay in output/restoration; those of the others are read back while cases and steps are the same.
+docs/figures/restoration.json, tables to docs/restoration.md, pictures for people to docs/images/restoration.jpg and
+scene_stays.jpg, README.md's. The results of every part stay in output/restoration; those of the others are read back
+while cases and steps are the same.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ ILLUSTRATED = (
     ("page.png", "shift .9 %"),
     ("rocket.jpg", "colour"),
 )
+FRONT = ("coffee.png", "zoom 1.05, shift 2 %, colour")
 
 
 # Ours.
@@ -470,12 +472,14 @@ def hard_groups(results: dict) -> dict[str, report.Figures]:
     }
 
 
-def draw_sheet(path: Path) -> None:
+def draw_sheets(folder: Path) -> None:
+    """Some cases for people to look at, and the one of the front page."""
     entries = []
-    for picture, drift in ILLUSTRATED:
+    for picture, drift in (*ILLUSTRATED, FRONT):
         case = cases.make_case(picture, drift)
         entries.append((case, as_outcome(*run_restore(case.scene, case.edited))))
-    report.sheet(entries, path)
+    report.sheet(entries[:-1], folder / "restoration.jpg")
+    report.front(*entries[-1], folder / "scene_stays.jpg")
 
 
 def main() -> None:
@@ -532,7 +536,7 @@ def main() -> None:
         return
     print(record("restoration", figures, "python dev.py bench restoration"))
     fill(ROOT / "docs" / "restoration.md", text)
-    draw_sheet(ROOT / "docs" / "images" / "restoration.jpg")
+    draw_sheets(ROOT / "docs" / "images")
 
 
 if __name__ == "__main__":

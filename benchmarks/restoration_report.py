@@ -108,26 +108,41 @@ def difference(picture: np.ndarray, scene: np.ndarray) -> np.ndarray:
     return 1 - np.clip(10 * np.abs(picture - scene).max(-1), 0, 1)
 
 
+def views(case: Case, outcome: Outcome) -> dict[str, np.ndarray]:
+    """What there is to see of a case, by heading: pictures [H,W,3], differences and masks [H,W]."""
+    edited = at_size_of(case.scene, case.edited)
+    masks = 0.5 * (outcome.effect >= 0.5)
+    if outcome.objects is not None:
+        masks = np.maximum(masks, outcome.objects >= 0.5)
+    return {
+        "scene": case.scene,
+        "edit": edited,
+        "edit - scene, x10": difference(edited, case.scene),
+        "restored": outcome.picture,
+        "restored - scene, x10": difference(outcome.picture, case.scene),
+        "effect, object": masks,
+    }
+
+
+def headed(rows: list[list[np.ndarray]], headings: Iterable[str], font_size: int = 11) -> Image.Image:
+    """Rows of views, with headings above the first."""
+    pictures = []
+    for heading in headings:
+        pictures.append(Image.new("RGB", (CELL + 4, font_size + 9), "white"))
+        ImageDraw.Draw(pictures[-1]).text((4, 4), heading, "black", font_size=font_size)
+    columns = len(pictures)
+    pictures += [on_sheet(view) for row in rows for view in row]
+    return tile(pictures, columns=columns, gap=4)
+
+
 def sheet(entries: list[tuple[Case, Outcome]], path: Path) -> None:
     """What was given back of some cases, a row for each."""
-    heads = ("scene", "edit", "edit - scene, x10", "restored", "restored - scene, x10", "effect, object")
-    pictures = []
-    for head in heads:
-        heading = Image.new("RGB", (CELL + 4, 20), "white")
-        ImageDraw.Draw(heading).text((4, 4), head, "black")
-        pictures.append(heading)
-    for case, outcome in entries:
-        edited = at_size_of(case.scene, case.edited)
-        masks = 0.5 * (outcome.effect >= 0.5)
-        if outcome.objects is not None:
-            masks = np.maximum(masks, outcome.objects >= 0.5)
-        for picture in (
-            case.scene,
-            edited,
-            difference(edited, case.scene),
-            outcome.picture,
-            difference(outcome.picture, case.scene),
-            masks,
-        ):
-            pictures.append(on_sheet(picture))
-    tile(pictures, columns=len(heads), gap=4).save(path, quality=85, optimize=True)
+    rows = [views(case, outcome) for case, outcome in entries]
+    headed([list(row.values()) for row in rows], rows[0]).save(path, quality=85, optimize=True)
+
+
+def front(case: Case, outcome: Outcome, path: Path) -> None:
+    """One case in words that need no explanation, for the front page."""
+    row = list(views(case, outcome).values())[:5]
+    headings = ("your scene", "the edit", "what the edit changed", "restored", "what differs still")
+    headed([row], headings, font_size=18).save(path, quality=90, optimize=True)

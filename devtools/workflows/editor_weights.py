@@ -1,7 +1,9 @@
 """Files of edit models that are not ours: what the host's own templates load, and where they offer it.
 
-Each row is taken from `properties.models` of the template that is named, which knows no hashes; licences are their
-authors'.
+Each row is taken from `properties.models` of the template that is named, as comfyui-workflow-templates 0.11.27 has it,
+which knows no hashes. Licences are their authors': Qwen-Image's and Qwen3's as QwenLM says on GitHub, Qwen2.5-VL-7B's
+as its model card does, the Lightning LoRAs' as ModelTC/Qwen-Image-Lightning does, klein 4B's and the autoencoder's as
+black-forest-labs/flux2 does (FLUX.2 dev and klein 9B are not for commerce).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class EditorFile:
 
 APACHE = "Apache 2.0"
 
-# image_qwen_image_edit_2511, and the text encoder from where image_qwen_image_edit_2509 has it
+# image_qwen_image_edit_2511, and the text encoder from where image_qwen_image_edit_2509 has it: 2511 has the same file
+# beside those of a video model
 QWEN_EDIT = EditorFile(
     "qwen_image_edit_2511_fp8mixed.safetensors",
     "diffusion_models",

@@ -155,15 +155,29 @@ def test_the_files_of_others_are_named_with_folder_and_licence(name):
         assert f"| `{file.name}` | `{file.folder}` | {file.licence} |" in note
 
 
+def models(content):
+    """Every entry of `models` anywhere in a workflow, subgraphs too: name, url and directory."""
+    if isinstance(content, list):
+        return [model for part in content for model in models(part)]
+    if not isinstance(content, dict):
+        return []
+    own = content.get("models")
+    return [*(own if isinstance(own, list) else []), *models(list(content.values()))]
+
+
 def test_the_hosts_own_templates_load_the_same_files():
-    """Where the package with the host's templates is installed: the same name, address and folder."""
+    """Where the package with the host's templates is installed: the same name, address and folder, for every file."""
     templates = pytest.importorskip("comfyui_workflow_templates_json")
     folder = Path(templates.__file__).parent / "templates"
+    compared = []
     for name, files in {
         "image_qwen_image_edit_2511": ("QWEN_EDIT", "QWEN_LIGHTNING", "QWEN_VAE"),
+        "image_qwen_image_edit_2509": ("QWEN_TEXT", "QWEN_VAE"),
         "image_flux2_klein_image_edit_4b_distilled": ("KLEIN", "KLEIN_TEXT", "KLEIN_VAE"),
     }.items():
         text = (folder / f"{name}.json").read_text("utf-8")
         for file in files:
             offer = getattr(editing.files, file).offer
-            assert offer["url"] in text and offer["name"] in text
+            assert offer in models(json.loads(text))
+            compared.append(getattr(editing.files, file))
+    assert set(compared) == set(editing.files.EDITOR_FILES)

@@ -31,6 +31,9 @@ RISEN = 0.5  # of the difference that follows inwards: there an object begins
 SAME = 0.85  # the correlation of fine structure from which on it is the scene's, in another light
 UNLIKE = 0.4  # and below which it is not
 FINE = 5 / 255  # rms of a structure that is none of a VAE's
+CALM = 1.5  # times the noise on average: the scene is seen through a hole
+CALM_HALO = 2.25  # and through a large one, however an object's halo reaches into it
+LARGE_HOLE = 16.0  # times the smallest
 LEAST_PART = 0.02  # of the largest part of an object
 UNLIKELY = 0.7  # times as clear: a change where the model did not look at the object
 LIKELY = 1.4  # and one where it did
@@ -111,13 +114,13 @@ def connected(faint: np.ndarray, clear: np.ndarray, smallest: float) -> np.ndarr
     return kept[labels]
 
 
-def without_holes(mask: np.ndarray, times: np.ndarray, smallest: float) -> np.ndarray:
-    """A mask with its holes filled that are small, or no calmer than noise."""
+def without_holes(mask: np.ndarray, times: np.ndarray, smallest: float, halo: float = CALM) -> np.ndarray:
+    """A mask with its holes filled that are small, or not as calm as noise; a large one may be a halo's, too."""
     holes = np.asarray(ndimage.binary_fill_holes(mask)) & ~mask
     labels = labelled_parts(holes, corners=False)
     sizes = np.maximum(np.bincount(labels.ravel()), 1)
     mean = np.bincount(labels.ravel(), np.minimum(times, 10).ravel()) / sizes
-    filled = (sizes < smallest**2) | (mean > 1.5)
+    filled = (sizes < smallest**2) | (mean > np.where(sizes < LARGE_HOLE * smallest**2, CALM, halo))
     filled[0] = False
     return mask | filled[labels]
 
@@ -177,7 +180,7 @@ def change_map(
         found = connected(times > FAINT, times > CLEAR, SMALLEST * unit * max(1, scale / 2.5))
         reach |= opened(found, scale * unit / 2)
     reach = closed(reach, 2 * unit)
-    reach = without_holes(reach, finest, 4 * unit)
+    reach = without_holes(reach, finest, 4 * unit, CALM_HALO)
     objects = objects_in(edited, scene, reach, fineness, judged, unit)
     faint = smoothed(difference, (shown & ~objects).astype(np.float32), 3 * unit)
     brightness = gaussian(scene.max(-1), 3 * unit)

@@ -18,8 +18,7 @@ from torch import Tensor
 from .geometry import Size, inside, places, size_of, stretched, uniform
 
 LUMINANCE = (0.299, 0.587, 0.114)
-COARSEST = 96  # px, of the longer side
-LEVELS = (96, 192, 384, 768)
+LEVELS = (96, 192, 384, 768)  # px, of the longer side
 ZOOMS = tuple(1.06**step for step in range(-6, 7))
 STARTS = 4  # that are followed from the coarsest level on
 TUKEY = 4.685
@@ -29,10 +28,10 @@ BLOCK = 24  # px, of what is met again or not
 ALIKE = 0.75  # the correlation from which on a block is
 ENOUGH_BLOCKS = 6
 ENOUGH_SHARE = 0.12  # of the textured blocks
+MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 DETERMINED = 0.003  # smallest by largest eigenvalue of a map's normal equations; photographs have .04 and more
 BETTER = 1.1  # times as near a picture must be for geometry to be undone
 SMALLEST = 16  # px, of a side: below it there is nothing to go by
-MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,7 @@ class Level:
 
     def __init__(self, scene: np.ndarray, edited: np.ndarray, side: int):
         scene = shrunk(scene, side)
-        edited = shrunk(
-            edited, side * max(1.0, max(edited.shape) / max(scene.shape)) if side > max(scene.shape) else side
-        )
+        edited = shrunk(edited, max(scene.shape))  # contrasts are compared over equally wide surroundings
         contrast, self.spread = local_contrast(scene)
         self.scene = torch.from_numpy(contrast)
         self.edited = torch.from_numpy(local_contrast(edited)[0])

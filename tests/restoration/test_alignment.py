@@ -1,5 +1,7 @@
 """Alignment: what an edit did to the whole picture is found to a part of a pixel, or left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,8 +50,20 @@ def test_a_known_warp_of_a_smaller_edit_is_found():
     top, left = (case.scene.shape[1] - height) // 2, (case.scene.shape[2] - width) // 2
     smaller = case.edited[0, top : top + height, left : left + width]
     alignment = align(case.scene[0], smaller)
-    case = type(case)(**(vars(case) | dict(edited=smaller[None], affine=case.affine - [[0, 0, left], [0, 0, top]])))
+    case = replace(case, edited=smaller[None], affine=case.affine - [[0, 0, left], [0, 0, top]])
     assert alignment.trusted and error(alignment, case) < 0.5
+
+
+@pytest.mark.parametrize("picture", ["coffee.png", "astronaut.png"])
+def test_a_small_scene_is_met_again_in_an_edit_four_times_as_large(picture):
+    case = edit(cases.Drift(zoom=1.04, shift=(0.02, 0.01), colour=True), picture, side=200)
+    height, width = case.edited.shape[1:3]
+    larger = tensor(cases.resized(case.edited[0].numpy(), 4 * width, 4 * height))
+    alignment = align(case.scene[0], larger[0])
+    same_size = align(case.scene[0], case.edited[0])
+    assert alignment.trusted and alignment.matched > same_size.matched - 0.05
+    case = replace(case, edited=larger, affine=4 * case.affine + [[0, 0, 1.5], [0, 0, 1.5]])
+    assert error(alignment, case) < 0.2
 
 
 @pytest.mark.parametrize(

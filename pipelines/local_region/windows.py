@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..pictures.boxes import Box, corners, moved, slices
 from ..pictures.masks import PAINTED, boxes_mask, mask_box, touched_cells
+from ..pictures.parts import labelled_parts
 from ..pictures.scene import CELL  # sides are multiples of it, and strokes this near to each other are one region
 
 LARGEST = 8192  # px, of a crop as a model sees it
@@ -61,8 +62,7 @@ def separate(mask: Tensor, cell: int = CELL) -> list[Region]:
     one region, and a large mask costs little more than reading it once.
     """
     grid = touched_cells(mask[None].float(), cell)[0, 0]
-    labels = np.empty(grid.shape, np.int32)
-    ndimage.label((grid >= PAINTED).cpu().numpy(), np.ones((3, 3)), output=labels)
+    labels = labelled_parts((grid >= PAINTED).cpu().numpy())
     regions = []
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         top = rows.start * cell

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from .batches import paired
 from .boxes import Box, Boxes, clip_box, from_bounding_boxes, slices
 from .checks import check_finite, check_size, mask_batch
+from .parts import labelled_parts
 
 LOG = logging.getLogger(__name__)
 PAINTED = 0.5 / 255  # a mask's faintest value that 8 bits keep; the endless tail of a blurred mask lies below
@@ -162,9 +162,8 @@ def without_noise(mask: Tensor) -> Tensor:
     faint = (mask >= PAINTED) & (mask < FAINT)
     noise = faint if int(faint.sum()) >= NOISE * (mask.numel() - clear) else torch.zeros_like(faint)
     painted = ((mask >= PAINTED) & ~noise).cpu().numpy()
-    labels = np.empty(painted.shape, np.int32)
-    count: Any = ndimage.label(painted, np.ones((3, 3)), output=labels)
-    stray = np.ones(count + 1, bool)
+    labels = labelled_parts(painted)
+    stray = np.ones(labels.max() + 1, bool)
     stray[labels[(mask >= peak * STRAY).cpu().numpy()]] = False
     stray[0] = False  # what is not painted
     return mask.masked_fill(noise | torch.from_numpy(stray[labels]).to(mask.device), 0)

@@ -74,20 +74,18 @@ def over(colour: Array, alpha: Array, ground: Array) -> Array:
     return rounded((alpha * colour + (WHITE - alpha) * ground) / WHITE)
 
 
-def separate(
-    scene: Tensor, restored: Tensor, object_mask: Tensor, effect_mask: Tensor, *, rim: int | None = None
-) -> Layers:
+def separate(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_mask: Tensor) -> Layers:
     """The layers of a restored picture: `recompose` of them is it, rounded to 8 bits.
 
     Pictures are [H,W,1|3|4] in 0..1, masks [H,W]. Alpha channels are left out. The object mask is 1 on the object, hard
     or soft; the effect mask is 0 where the restored picture is the scene, and there every layer is nothing. What is
     darker than the scene outside of the object is the shadow's, and what is lighter (a reflection, a glow) the light's.
 
-    In the object's rim, within `rim` px (by default 2, or 1/512 of the longer side) of the mask's edge and wherever the
-    mask is soft, opacity is solved for between the colour of the scene, shaded as around the object, and that of the
-    object further inside. It cannot be told where these two are alike, or where the object's colour changes as much as
-    they differ, nor where the object is nowhere wider than its rim: there it stays the mask's. The shadow goes on under
-    the object as it is beside it.
+    In the object's rim, within 1/512 of the longer side (at least 2 px) of the mask's edge and wherever the mask is
+    soft, opacity is solved for between the colour of the scene, shaded as around the object, and that of the object
+    further inside. It cannot be told where these two are alike, or where the object's colour changes as much as they
+    differ, nor where the object is nowhere wider than its rim: there it stays the mask's. The shadow goes on under the
+    object as it is beside it.
 
     Raises ValueError for sizes that differ, NaN or infinity, and a picture that is not the scene outside the effect.
     """
@@ -108,7 +106,7 @@ def separate(
     box = mask_box(effect)
     if box is not None:
         area = slices(box)
-        reach = max(NARROWEST, round(SHARE * max(height, width))) if rim is None else rim
+        reach = max(NARROWEST, round(SHARE * max(height, width)))
         opacity = (object_mask[area] * effect[area]).numpy()
         parts = _parts(ground[area], eight_bits(restored[area]), opacity, effect[area].numpy(), reach)
         shadow[area], light[area], layer[area] = parts

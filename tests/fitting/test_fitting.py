@@ -154,7 +154,7 @@ def test_batches_pair_up():
     assert len(fitted) == len(masks) == 2
     assert torch.equal(undo_fit(fitted, fit), scenes)
     assert undo_fit(fitted[:1], fit).shape == scenes.shape
-    with pytest.raises(ValueError, match="The batches do not pair up: 2 scenes, 3 edited_pictures"):
+    with pytest.raises(ValueError, match="The batches do not pair up: 2 scenes, 3 edited pictures"):
         undo_fit(fitted[:1].repeat(3, 1, 1, 1), fit)
 
 

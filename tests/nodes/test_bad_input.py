@@ -892,7 +892,7 @@ REFUSED = [
          lambda k: k.undo(nan(k.scene))),
     Case(UNDO, "no edited picture", "The edited picture holds no pictures, or none with pixels: (0, 64, 64, 3).",
          lambda k: k.undo(k.scene[:0])),
-    Case(UNDO, "three edited pictures for two scenes", "The batches do not pair up: 2 scenes, 3 edited_pictures.",
+    Case(UNDO, "three edited pictures for two scenes", "The batches do not pair up: 2 scenes, 3 edited pictures.",
          lambda k: k.undo(k.three_scenes(), k.fit(k.two_scenes())[2])),
     Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
     Case(DEMO, "a full disk", "the results cannot be written:", Kit.fill_disk),

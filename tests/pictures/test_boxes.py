@@ -110,5 +110,5 @@ def test_boxes_of_three_pictures_do_not_belong_to_two():
 def test_a_mask_inside_boxes_is_what_is_in_any_of_its_picture_s():
     inside = mask_inside(PAINTED * 0.5, [[(0, 0, 4, 4), (2, 2, 6, 6)], [], [(0, 0, 1, 1)]])
     assert inside.shape == (3, 48, 40) and inside.flatten(1).sum(1).tolist() == [14, 0, 0.5]
-    with pytest.raises(ValueError, match="do not pair up: 2 masks, 3 pictures_with_boxes"):
+    with pytest.raises(ValueError, match="do not pair up: 2 masks, 3 pictures with boxes"):
         mask_inside(PAINTED.repeat(2, 1, 1), [[(0, 0, 4, 4)]] * 3)

@@ -122,13 +122,12 @@ def separate_batch(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_
     check_pictures(restored, "The restored picture")
     object_masks = mask_batch(object_mask)
     effect_masks = mask_batch(effect_mask)
-    counts = {
-        "scenes": len(scene),
-        "restored pictures": len(restored),
-        "object masks": len(object_masks),
-        "effect masks": len(effect_masks),
-    }
-    count = paired("", **counts)
+    count = paired(
+        scenes=len(scene),
+        restored_pictures=len(restored),
+        object_masks=len(object_masks),
+        effect_masks=len(effect_masks),
+    )
     batches = (scene, restored, object_masks, effect_masks)
     rows = zip(*(batch.expand(count, *batch.shape[1:]) for batch in batches), strict=True)
     return [separate(*row) for row in rows]
@@ -177,8 +176,14 @@ def _parts(scene: Array, restored: Array, mask: Array, effect: Array, reach: int
     box = mask_box(torch.from_numpy(rim | core))
     if box is not None:
         area = slices(box)
-        near_object = dict(ground=ground[area], restored=restored[area], mask=mask[area])
-        opacity = _opacity(**near_object, core=core[area], rim=rim[area], reach=reach)
+        opacity = _opacity(
+            ground=ground[area],
+            restored=restored[area],
+            mask=mask[area],
+            core=core[area],
+            rim=rim[area],
+            reach=reach,
+        )
         alpha[area] = rounded(opacity * WHITE)[..., None]
     least = _least_opacity(ground, restored)
     there = (alpha > 0) & ((mask[..., None] > 0) | (least <= alpha + SLACK))  # else the shadow explains it better
@@ -217,13 +222,6 @@ def _carried_on(part: Tensor, whole: Tensor) -> Tensor:
     return torch.lerp(around, share, (whole / ENOUGH).clamp_max(1))
 
 
-def _nearest(mask: Array) -> tuple[Array, tuple[Array, Array]]:
-    """For each pixel how far the nearest one of a mask [H,W] bool is, px, and where: rows and columns."""
-    transform: Any = ndimage.distance_transform_edt(~mask, return_indices=True)
-    distance, (rows, columns) = transform
-    return distance, (rows, columns)
-
-
 def _opacity(*, ground: Array, restored: Array, mask: Array, core: Array, rim: Array, reach: int) -> Array:
     """Opacity [H,W] in 0..1: the mask's, and in the rim the most probable one between the mask's and the colours'.
 
@@ -238,11 +236,12 @@ def _opacity(*, ground: Array, restored: Array, mask: Array, core: Array, rim: A
     levels = restored / WHITE
     mean = np.asarray(ndimage.gaussian_filter(levels * weight, sigma)) / total
     square = np.asarray(ndimage.gaussian_filter(levels**2 * weight, sigma)) / total
-    distance, places = _nearest(core)
+    nearest: Any = ndimage.distance_transform_edt(~core, return_indices=True)
+    distance, (rows, columns) = nearest
     rim = rim & (distance <= 4 * reach)
-    places = (places[0][rim], places[1][rim])
-    colour = mean[places]
-    variance = NOISE**2 + np.maximum(square[places] - colour**2, 0).mean(-1)
+    inwards = (rows[rim], columns[rim])  # the nearest pixel of the core
+    colour = mean[inwards]
+    variance = NOISE**2 + np.maximum(square[inwards] - colour**2, 0).mean(-1)
     background = ground[rim] / WHITE
     difference = colour - background
     doubt = variance / DOUBT**2

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..pictures.batches import paired
 from ..pictures.boxes import Box, corners, moved, shared, slices
-from ..pictures.checks import check_finite, check_pictures, rgb
+from ..pictures.checks import check_filled, check_finite, rgb
 from ..pictures.masks import optional_mask
 from ..pictures.resizing import resize, resize_mask
 from .families import family_of
@@ -82,9 +82,7 @@ def fit_for_edit(
     Raises ValueError for what `family_of`, `frame_of` and `fit_mask` refuse, for scenes that are no pictures, and for
     NaN or infinity.
     """
-    check_pictures(scene, "The scene")
-    if 0 in scene.shape:
-        raise ValueError(f"The scene holds no pictures, or none with pixels: {tuple(scene.shape)}.")
+    check_filled(scene, "The scene")
     check_finite(scene, "The scene")
     height, width = scene.shape[1:3]
     frame = frame_of(width, height, family_of(model, multiple, megapixels), method)
@@ -104,9 +102,7 @@ def undo_fit(edited: Tensor, fit: Fit) -> Tensor:
     its shape it is stretched to it. Raises ValueError for another shape, no pictures, NaN or infinity, and counts that
     do not pair up.
     """
-    check_pictures(edited, "The edited picture")
-    if 0 in edited.shape:
-        raise ValueError(f"The edited picture holds no pictures, or none with pixels: {tuple(edited.shape)}.")
+    check_filled(edited, "The edited picture")
     check_finite(edited, "The edited picture")
     frame, scene = fit.frame, fit.scene
     height, width = edited.shape[1:3]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..pictures.boxes import Box, Boxes, clip_box, moved
-from ..pictures.checks import check_finite, check_pictures, rgb
+from ..pictures.checks import check_filled, check_finite, rgb
 from ..pictures.masks import PAINTED, mask_box, mask_inside, optional_mask
 from ..pictures.resizing import resize, resize_mask
 from .windows import Region, Window, choose, choose_boxes, crop_size, windows
@@ -36,13 +36,6 @@ class LocalRegion:
             assert box, "a region has a painted pixel"
             boxes[number].append(moved(box, window.left, window.top))
         return boxes
-
-
-def check_filled(pictures: Tensor, noun: str) -> None:
-    """Raise ValueError for what `check_pictures` refuses, and for no pictures or empty ones. Values are not read."""
-    check_pictures(pictures, noun)
-    if 0 in pictures.shape:
-        raise ValueError(f"{noun} holds no pictures, or none with pixels: {tuple(pictures.shape)}.")
 
 
 def find_regions(

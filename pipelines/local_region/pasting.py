@@ -12,11 +12,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..pictures.boxes import shared
-from ..pictures.checks import check_finite, rgb
+from ..pictures.checks import check_filled, check_finite, rgb
 from ..pictures.parts import labelled_parts
 from ..pictures.resizing import resize, resize_mask
 from ..restoration.restore import restore
-from .cutting import LocalRegion, check_filled
+from .cutting import LocalRegion
 from .windows import Window
 
 AREAS = ("changes", "window", "mask")

@@ -11,6 +11,13 @@ def check_pictures(pictures: Tensor, noun: str) -> None:
         raise ValueError(f"{noun} must be pictures [B,H,W,C] with 1, 3 or 4 channels; got {tuple(pictures.shape)}.")
 
 
+def check_filled(pictures: Tensor, noun: str) -> None:
+    """Raise ValueError for what `check_pictures` refuses, and for no pictures or empty ones. Values are not read."""
+    check_pictures(pictures, noun)
+    if 0 in pictures.shape:
+        raise ValueError(f"{noun} holds no pictures, or none with pixels: {tuple(pictures.shape)}.")
+
+
 def check_finite(values: Tensor, noun: str, where: str = "") -> None:
     """Raise ValueError for NaN or infinity; `where` ends the sentence."""
     if not isfinite(values).all():

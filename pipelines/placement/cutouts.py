@@ -7,12 +7,12 @@ not mix in the colours of transparent pixels.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..pictures.boxes import slices
 from ..pictures.masks import mask_box
 from ..pictures.objects import check_object, check_object_mask
+from ..pictures.resizing import resize
 
 VISIBLE = 0.5 / 255  # what 8 bits keep
 ALONG = 0.95  # of a picture's border
@@ -67,7 +67,6 @@ def _trimmed(pixels: Tensor, opacity: Tensor) -> Tensor:
 
 def resized(cut_out: Tensor, width: int, height: int) -> Tensor:
     """A cut-out in another size: bicubic, antialiased, no colour above its opacity, no opacity that 8 bits lose."""
-    planes = cut_out.movedim(-1, 0)[None]
-    pixels = F.interpolate(planes, (height, width), mode="bicubic", antialias=True)[0].movedim(0, -1).clamp(0, 1)
+    pixels = resize(cut_out[None], width, height)[0]
     alpha = pixels[..., 3:]
     return torch.minimum(pixels, alpha) * (alpha >= VISIBLE)

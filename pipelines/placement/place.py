@@ -43,9 +43,11 @@ def place(
 
     The mask [1|B,h,w] is 1 on the object. An object keeps its shape, and stands in the middle of its box's lower side,
     as large as the box allows; what lies outside the scene is cut off. `shadow`, `softness` and `light` are strengths
-    in 0..1. Of several boxes in one picture the lower ones are in front. Raises ValueError for what `cut_outs` refuses,
-    a scene that cannot be used, an object that would stand outside of it, and batches that do not pair up.
+    in 0..1. Of several boxes in one picture the lower ones are in front. Everything is computed on the CPU, and the
+    result stays there. Raises ValueError for what `cut_outs` refuses, a scene that cannot be used, an object that would
+    stand outside of it, and batches that do not pair up.
     """
+    scene = scene.cpu()
     pixels = check_scene(scene)
     objects = cut_outs(picture, mask)
     count = paired(scenes=len(scene), objects=len(objects), pictures_with_boxes=len(boxes))
@@ -53,13 +55,14 @@ def place(
     images = (scene if scene.shape[-1] == 4 else pixels).expand(count, -1, -1, -1).clone()
     object_masks = torch.zeros(count, height, width)
     effects = torch.zeros(count, height, width)
-    seen = []
+    outlines = []
     for number in range(count):
         canvas = _Canvas(images[number, ..., :3], object_masks[number], effects[number])
         cut_out = objects[number if len(objects) > 1 else 0]
         from_the_back = sorted(boxes[number if len(boxes) > 1 else 0], key=lambda box: box[3])
-        seen.append([canvas.stand(cut_out, box, shadow, softness, light) for box in from_the_back])
-    return Placement(images, object_masks, effects, seen)
+        strengths = dict(shadow=shadow, softness=softness, light=light)
+        outlines.append([canvas.stand(cut_out, box, **strengths) for box in from_the_back])
+    return Placement(images, object_masks, effects, outlines)
 
 
 def standing_box(cut_out: Tensor, box: Box) -> Box:
@@ -85,11 +88,11 @@ class _Canvas:
     objects: Tensor
     effect: Tensor
 
-    def stand(self, cut_out: Tensor, box: Box, shadow: float, softness: float, light: float) -> Box:
+    def stand(self, cut_out: Tensor, box: Box, *, shadow: float, softness: float, light: float) -> Box:
         """Put a cut-out into a box; the box of what is seen of it."""
         height, width = self.effect.shape
         x0, y0, x1, y1 = standing_box(cut_out, box)
-        seen = clip_box((x0, y0, x1, y1), height, width)
+        visible = clip_box((x0, y0, x1, y1), height, width)
         layer = resized(cut_out, x1 - x0, y1 - y0)
         reach = round(AROUND * max(x1 - x0, y1 - y0))
         around = shared((x0 - reach, y0 - reach, x1 + reach, y1 + reach), (0, 0, width, height))
@@ -100,7 +103,7 @@ class _Canvas:
         self._lay(torch.stack([*darkness.new_zeros(3, *darkness.shape), darkness], -1), x0 + left, y0 + top)
         self._lay(layer, x0, y0)
         _mixed(self.objects, layer[..., 3], x0, y0)
-        return seen
+        return visible
 
     def _lay(self, layer: Tensor, left: int, top: int) -> None:
         """Put a layer [h,w,4] of colours multiplied by their opacity over the pixels (Porter and Duff 1984)."""

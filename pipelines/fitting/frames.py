@@ -59,12 +59,13 @@ def frame_of(width: int, height: int, family: Family, method: str) -> Frame:
     else:
         size = stepped(width, height, family, pad)
         if size[0] * size[1] <= family.most:
-            return _around_middle(width, height, *size, size)
+            return _around_middle((width, height), size, size)
         scale = sqrt(family.most / (width * height))
         size = stepped(width * scale, height * scale, family, pad=False)
     factors = (width / size[0], height / size[1])
     factor = max(factors) if pad else min(factors)
-    frame = _around_middle(width, height, max(1, round(size[0] * factor)), max(1, round(size[1] * factor)), size)
+    frame_size = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    frame = _around_middle((width, height), frame_size, size)
     share = min(width * height, frame.width * frame.height) / max(width * height, frame.width * frame.height)
     if share < LEAST and (family.sizes or family.shapes):
         what = "is the scene's" if pad else "of the scene is kept"
@@ -75,5 +76,6 @@ def frame_of(width: int, height: int, family: Family, method: str) -> Frame:
     return frame
 
 
-def _around_middle(width: int, height: int, frame_width: int, frame_height: int, size: Size) -> Frame:
-    return Frame((width - frame_width) // 2, (height - frame_height) // 2, frame_width, frame_height, size)
+def _around_middle(scene: Size, frame: Size, size: Size) -> Frame:
+    width, height = frame
+    return Frame((scene[0] - width) // 2, (scene[1] - height) // 2, width, height, size)

@@ -26,7 +26,7 @@ def reports_with_copies(restored: Restoration, object_pictures: Tensor) -> list[
         raise ValueError(f"The object's picture is empty: {tuple(object_pictures.shape)}.")
     check_finite(object_pictures, "The object's picture")
     pictures = pil_pictures(rgb(object_pictures).clamp(0, 1))
-    masks = [one[..., 3].numpy() > 0.5 if one.shape[-1] == 4 else None for one in object_pictures]
+    masks = [one[..., 3].cpu().numpy() > 0.5 if one.shape[-1] == 4 else None for one in object_pictures]
     views = [(picture, mask) for picture, mask in zip(pictures, masks, strict=True) if mask is None or mask.any()]
     reports = []
     for image, box, report in zip(restored.images, restored.boxes, restored.reports, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Report:
     turn: float  # degrees, clockwise
     matched: float  # share of the scene's texture that was met again
     colour_difference: float  # mean CIE76 delta E outside the effect, before colours were matched
-    verdicts: tuple[str, ...] = field(default=())
+    verdicts: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The report in lines for a reader."""

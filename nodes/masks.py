@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..pipelines.pictures.arbitrary_masks import JITTER, SAMPLES, SHARE, arbitrary_masks
 from ..pipelines.pictures.boxes import corners
-from ..pipelines.pictures.masks import boxes_mask, chosen_places, masks_to_boxes
+from ..pipelines.pictures.masks import boxes_mask, chosen_boxes
 from .sockets import bounding_box_input, box_inputs, seed_input
 
 
@@ -29,7 +29,7 @@ class BoxToMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, x=0, y=0, width=256, height=256, bounding_box=None) -> io.NodeOutput:
-        _, boxes = chosen_places(image, None, bounding_box, corners(x, y, width, height))
+        boxes = chosen_boxes(image, None, bounding_box, corners(x, y, width, height))
         return io.NodeOutput(boxes_mask(boxes, *image.shape[1:3]).float())
 
 
@@ -104,8 +104,6 @@ class ArbitraryMask(io.ComfyNode):
         jitter=JITTER,
         bounding_box=None,
     ) -> io.NodeOutput:
-        size = image.shape[1:3]
-        mask, boxes = chosen_places(image, mask, bounding_box, corners(x, y, width, height))
-        boxes = boxes if mask is None else masks_to_boxes(mask, boxes, *size)
-        masks = arbitrary_masks(boxes, *size, seed=seed, samples=samples, jitter=jitter, extension=extension)
-        return io.NodeOutput(masks)
+        boxes = chosen_boxes(image, mask, bounding_box, corners(x, y, width, height))
+        settings = dict(seed=seed, samples=samples, jitter=jitter, extension=extension)
+        return io.NodeOutput(arbitrary_masks(boxes, *image.shape[1:3], **settings))

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..pipelines.pictures.boxes import corners, to_bounding_boxes
-from ..pipelines.pictures.masks import chosen_places, masks_to_boxes
+from ..pipelines.pictures.masks import chosen_boxes
 from ..pipelines.placement.place import LIGHT, SHADOW, SOFTNESS, place
 from .sockets import bounding_box_input, box_inputs
 
@@ -88,8 +88,6 @@ class PlaceObject(io.ComfyNode):
         mask=None,
         bounding_box=None,
     ) -> io.NodeOutput:
-        mask, boxes = chosen_places(scene, mask, bounding_box, corners(x, y, width, height))
-        if mask is not None:
-            boxes = masks_to_boxes(mask, boxes, *scene.shape[1:3])
+        boxes = chosen_boxes(scene, mask, bounding_box, corners(x, y, width, height))
         placed = place(scene, object_image, object_mask, boxes, shadow=shadow, softness=softness, light=light)
         return io.NodeOutput(placed.images, placed.objects, placed.effects, to_bounding_boxes(placed.boxes))

@@ -57,7 +57,7 @@ def find_regions(
     if mask is None:
         chosen = [choose_boxes(own, choice, index) if own else [] for own in boxes]
     else:
-        mask = mask_inside(mask, boxes) if boxes else mask
+        mask = mask_inside(mask, boxes)
         chosen = [choose(one, choice, index) if one.any() else [] for one in mask]
     what = "pictures with boxes" if mask is None else "masks"
     if len(chosen) not in (1, len(scene)):

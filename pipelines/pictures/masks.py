@@ -60,8 +60,11 @@ def optional_mask(mask: Tensor | None, height: int, width: int) -> Tensor | None
 def mask_inside(mask: Tensor, boxes: Boxes) -> Tensor:
     """The part of masks [B,H,W] that lies in the boxes of their pictures, [B,H,W]; one of either serves several.
 
-    Raises ValueError when no mask has such a part, or the numbers do not pair up.
+    Without boxes for any picture, [], all of it. Raises ValueError when no mask has such a part, or the numbers do not
+    pair up.
     """
+    if not boxes:
+        return mask
     paired(masks=len(mask), pictures_with_boxes=len(boxes))
     inside = torch.where(boxes_mask(boxes, *mask.shape[1:]).to(mask.device), mask, 0)
     if not inside.any():
@@ -99,8 +102,16 @@ def mask_in_boxes(pictures: Tensor, mask: Tensor | None, bounding_box: Any) -> T
     mask, boxes = chosen_places(pictures, mask, bounding_box, None)
     if mask is None:
         return boxes_mask(boxes, height, width).float() if boxes else None
-    masks = check_mask(mask, height, width)
-    return mask_inside(masks, boxes) if boxes else masks
+    return mask_inside(check_mask(mask, height, width), boxes)
+
+
+def chosen_boxes(pictures: Tensor, mask: Tensor | None, bounding_box: Any, box: Box | None) -> Boxes:
+    """The boxes of each picture that `chosen_places` says; of a mask the one around what is masked within them.
+
+    Raises ValueError for what `chosen_places` and `masks_to_boxes` refuse.
+    """
+    mask, boxes = chosen_places(pictures, mask, bounding_box, box)
+    return boxes if mask is None else masks_to_boxes(mask, boxes, *pictures.shape[1:3])
 
 
 def mask_box(mask: Tensor, threshold: float = 0.5) -> Box | None:
@@ -183,8 +194,7 @@ def masks_to_boxes(mask: Tensor, inside: Boxes, height: int, width: int) -> list
     Raises ValueError for what `check_mask` and `mask_inside` refuse, and for a mask that has no pixel of 0.5 or more
     and is not empty.
     """
-    masks = check_mask(mask, height, width)
-    masks = mask_inside(masks, inside) if inside else masks
+    masks = mask_inside(check_mask(mask, height, width), inside)
     boxes = [mask_box(one) for one in masks]
     if any(box is None and one.any() for box, one in zip(boxes, masks, strict=True)):
         raise ValueError("The mask is too faint for a box: no pixel of it is 0.5 or more.")

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..pipelines.layers.matting import separate_batch, stacked
+from ..pipelines.layers.matting import object_layers
 from ..pipelines.pictures.boxes import to_bounding_boxes
 from ..pipelines.pictures.checks import rgb
 from ..pipelines.pictures.masks import mask_in_boxes, painted_mask
@@ -137,14 +137,13 @@ class RestoreScene(io.ComfyNode):
             feather=None if feather < 0 else feather,
             progress=run_progress(len(edited)),
         )
-        objects, _, _ = stacked(separate_batch(scene, restored.images, restored.objects, restored.effect))
         reports = restored.reports if object_image is None else reports_with_copies(restored, object_image)
         report = "\n\n".join(one.text() for one in reports)
         return io.NodeOutput(
             restored.images,
             restored.effect,
             restored.objects,
-            objects,
+            object_layers(scene, restored.images, restored.objects, restored.effect),
             to_bounding_boxes([[box] if box else [] for box in restored.boxes]),
             report,
             ui={"text": [report]},

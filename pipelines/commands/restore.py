@@ -97,14 +97,14 @@ def _round_trip(folder: Path, scene: Any) -> Any:
 
 def _write(kind: str, path: Path, scene: Any, scene_picture: Any, restored: Any) -> None:
     """Write one of a restored scene's pictures or masks."""
-    from ..layers.matting import separate_batch, stacked
+    from ..layers.matting import object_layers
     from ..pictures.files import pil_pictures, save_picture
 
     if kind == "output":
         save_picture(pil_pictures(restored.images)[0], path, like=scene_picture)
     elif kind == "layer":
-        objects, _, _ = stacked(separate_batch(scene, restored.images, restored.objects, restored.effect))
-        save_picture(pil_pictures(objects)[0], path, like=scene_picture)
+        layers = object_layers(scene, restored.images, restored.objects, restored.effect)
+        save_picture(pil_pictures(layers)[0], path, like=scene_picture)
     else:
         mask = restored.effect if kind == "effect" else restored.objects
         save_picture(pil_pictures(mask[..., None].expand(-1, -1, -1, 3))[0].convert("L"), path)

@@ -8,7 +8,7 @@ put over each other as Porter and Duff do ("Compositing Digital Images", 1984). 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,16 @@ def separate_batch(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_
 
     Raises ValueError for what `separate` refuses, and batches that do not pair up.
     """
+    return list(_separated(scene, restored, object_mask, effect_mask))
+
+
+def object_layers(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_mask: Tensor) -> Tensor:
+    """The objects [N,H,W,4] alone of `separate_batch`, of which nothing else is held; it raises the same."""
+    return torch.stack([one.object for one in _separated(scene, restored, object_mask, effect_mask)])
+
+
+def _separated(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_mask: Tensor) -> Iterator[Layers]:
+    """The layers of one picture after the other."""
     check_pictures(scene, "The scene")
     check_pictures(restored, "The restored picture")
     object_masks = mask_batch(object_mask)
@@ -130,7 +140,7 @@ def separate_batch(scene: Tensor, restored: Tensor, object_mask: Tensor, effect_
     )
     batches = (scene, restored, object_masks, effect_masks)
     rows = zip(*(batch.expand(count, *batch.shape[1:]) for batch in batches), strict=True)
-    return [separate(*row) for row in rows]
+    return (separate(*row) for row in rows)
 
 
 def stacked(layers: Sequence[Layers]) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from ..pictures.boxes import shared
 from ..pictures.checks import check_filled, check_finite, rgb
 from ..pictures.parts import labelled_parts
 from ..pictures.resizing import resize, resize_mask
-from ..restoration.restore import restore
+from ..restoration.restore import restore, smoothstep
 from .cutting import LocalRegion
 from .windows import Window
 
@@ -78,8 +78,8 @@ def inset(masks: Tensor, feather: int) -> Tensor:
         depth = np.asarray(ndimage.distance_transform_edt(inside))
         labels = labelled_parts(inside)
         deepest = np.asarray(ndimage.maximum(depth, labels, np.arange(labels.max() + 1)))
-        steps = np.clip(depth / np.clip(deepest / 2, 0.5, feather)[labels], 0, 1)
-        softened.append(mask if inside.all() else mask * (steps * steps * (3 - 2 * steps)))
+        rim = smoothstep(depth / np.clip(deepest / 2, 0.5, feather)[labels])
+        softened.append(mask if inside.all() else mask * rim)
     return torch.from_numpy(np.stack(softened)).to(masks)
 
 

@@ -12,17 +12,13 @@ from PIL.Image import Image
 from scipy import ndimage
 from torchvision.ops import box_iou
 
+from ..pictures.files import picture_tensor
 from ..pictures.masks import Box, array_box
 from ..pictures.parts import largest_part
 from ..restoration.restore import restore
 
 SMALLEST_OBJECT = 1 / 24  # of the shorter side
 LARGEST_OBJECT = 0.8  # of the picture
-
-
-def _pixels(picture: Image) -> torch.Tensor:
-    """[1,H,W,3] in 0..1."""
-    return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255)[None]
 
 
 def inserted_box(result: Image, scene: Image, vae_scene: Image | None = None) -> Box | None:
@@ -32,8 +28,9 @@ def inserted_box(result: Image, scene: Image, vae_scene: Image | None = None) ->
     it is at most 80 % of the picture. `vae_scene` is what the result's VAE alone makes of the scene. Pictures are
     compared as they lie, as their backgrounds are: a method that moves the scene is not excused.
     """
-    round_trip = None if vae_scene is None else _pixels(vae_scene)
-    restoration = restore(_pixels(scene), _pixels(result), round_trip=round_trip, align_geometry=False, feather=0)
+    before, after = (picture_tensor(picture.convert("RGB")) for picture in (scene, result))
+    round_trip = None if vae_scene is None else picture_tensor(vae_scene.convert("RGB"))
+    restoration = restore(before, after, round_trip=round_trip, align_geometry=False, feather=0)
     part = largest_part(restoration.effect[0].numpy() >= 0.5)
     if part is None or part.mean() > LARGEST_OBJECT:
         return None

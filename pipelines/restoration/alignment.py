@@ -74,8 +74,9 @@ class Level:
     def __init__(self, scene: np.ndarray, edited: np.ndarray, side: int):
         scene = shrunk(scene, side)
         edited = shrunk(edited, max(scene.shape))  # contrasts are compared over equally wide surroundings
-        contrast, self.spread = local_contrast(scene)
+        contrast, spread = local_contrast(scene)
         self.scene = torch.from_numpy(contrast)
+        self.textured = block_means(torch.from_numpy(spread)[None])[0].numpy() > TEXTURE  # which blocks are, [h,w]
         self.edited = torch.from_numpy(local_contrast(edited)[0])
         self.size: Size = size_of(self.scene)
         height, width = self.size
@@ -85,7 +86,7 @@ class Level:
         self.places = torch.stack([x[None].expand(self.size), y[:, None].expand(self.size), torch.ones(self.size)])
         self.half = half
 
-    def seen(self, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
+    def warped(self, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
         """The edited contrast [H,W] through a map, and which of it the edited picture shows [H,W] bool."""
         grid = places(matrix, self.size, size_of(self.edited))
         planes = F.grid_sample(self.edited[None, None], grid[None], padding_mode="border", align_corners=False)
@@ -93,17 +94,17 @@ class Level:
 
     def step(self, matrix: np.ndarray, near: float, similar: bool, weights: Tensor | None) -> tuple[np.ndarray, float]:
         """One step of Gauss-Newton: (the better map, how far a corner moved, px). `near` is Tukey's least spread."""
-        seen, shown = self.seen(matrix)
-        residual = self.scene - seen
-        both = (self.scene + seen) / 2  # ESM (Benhimane and Malis 2004): the mean of both gradients
+        warped, visible = self.warped(matrix)
+        residual = self.scene - warped
+        both = (self.scene + warped) / 2  # ESM (Benhimane and Malis 2004): the mean of both gradients
         dy, dx = torch.gradient(both)
         if weights is not None:
-            shown = shown & weights
-        valid = residual[shown]
+            visible = visible & weights
+        valid = residual[visible]
         if len(valid) < 64:
             return matrix, 0.0
         spread = max(1.4826 * float(valid.abs().median()), near)
-        weight = (1 - (residual / (TUKEY * spread)).square()).clamp_min(0).square() * shown
+        weight = (1 - (residual / (TUKEY * spread)).square()).clamp_min(0).square() * visible
         columns = torch.cat([dx * self.places, dy * self.places]).reshape(6, -1) * self.half
         weighted = columns * weight.reshape(1, -1)
         normal = (weighted @ columns.T).double().numpy()
@@ -134,22 +135,12 @@ class Level:
                 break
         return matrix
 
-    def blocks(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(correlation of each block's contrast with the scene's, which blocks have texture), [h,w] both."""
-        seen, shown = self.seen(matrix)
-        return block_correlations(self.scene, seen, shown), self.textured(shown)
-
-    def textured(self, shown: Tensor) -> np.ndarray:
-        spread = torch.from_numpy(self.spread)
-        return block_means(torch.stack([spread, shown.float()])).numpy()[0] > TEXTURE
-
-    def alike(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(which blocks are met again, which have texture), [h,w] bool both."""
+    def alike(self, matrix: np.ndarray) -> np.ndarray:
+        """Which textured blocks are met again, [h,w] bool."""
         if not np.isfinite(matrix).all():
-            nowhere = np.zeros(block_means(self.scene[None]).shape[1:], bool)
-            return nowhere, nowhere
-        correlations, textured = self.blocks(matrix)
-        return (correlations > ALIKE) & textured, textured
+            return np.zeros_like(self.textured)
+        warped, visible = self.warped(matrix)
+        return (block_correlations(self.scene, warped, visible) > ALIKE) & self.textured
 
     def determined(self, background: np.ndarray) -> bool:
         """Whether the scene's structure in these blocks fixes a map: a single line lets it slide along."""
@@ -161,14 +152,13 @@ class Level:
 
     def misfit(self, matrix: np.ndarray) -> float:
         """How far the contrasts are apart where a map says, the median; infinite where it shows less than half."""
-        seen, shown = self.seen(matrix)
-        apart = (self.scene - seen).abs()[shown]
-        return float(apart.median()) if len(apart) > shown.numel() / 2 else float("inf")
+        warped, visible = self.warped(matrix)
+        apart = (self.scene - warped).abs()[visible]
+        return float(apart.median()) if len(apart) > visible.numel() / 2 else float("inf")
 
     def score(self, matrix: np.ndarray) -> float:
         """The share of textured blocks that are met again."""
-        alike, textured = self.alike(matrix)
-        return float(alike.sum() / max(1, textured.sum()))
+        return float(self.alike(matrix).sum() / max(1, self.textured.sum()))
 
 
 def enlarged(blocks: np.ndarray, size: Size) -> Tensor:
@@ -183,9 +173,9 @@ def block_means(planes: Tensor) -> Tensor:
     return F.avg_pool2d(planes[None], side, max(1, side // 2))[0]
 
 
-def block_correlations(one: Tensor, other: Tensor, shown: Tensor) -> np.ndarray:
-    """Pearson's correlation of two pictures [H,W] in each block; -1 where less than half a block is shown."""
-    weight = shown.float()
+def block_correlations(one: Tensor, other: Tensor, visible: Tensor) -> np.ndarray:
+    """Pearson's correlation of two pictures [H,W] in each block; -1 where less than half a block is visible."""
+    weight = visible.float()
     moments = block_means(
         torch.stack([weight, one * weight, other * weight, one**2 * weight, other**2 * weight, one * other * weight])
     )
@@ -205,14 +195,14 @@ def starts(level: Level, base: np.ndarray) -> list[np.ndarray]:
     for zoom in ZOOMS:
         matrix = base.copy()
         matrix[:, :2] /= zoom
-        seen, shown = level.seen(matrix)
-        seen = (seen * shown).numpy() * window
-        correlation = np.fft.irfft2(np.conj(scene) * np.fft.rfft2(seen, padded), padded)
+        warped, visible = level.warped(matrix)
+        edited = (warped * visible).numpy() * window
+        correlation = np.fft.irfft2(np.conj(scene) * np.fft.rfft2(edited, padded), padded)
         row, column = np.unravel_index(int(correlation.argmax()), correlation.shape)
         dy = (row - padded[0] if row > height else row) / level.half
         dx = (column - padded[1] if column > width else column) / level.half
         matrix[:, 2] = matrix[:, :2] @ [dx, dy]
-        energy = np.sqrt((seen**2).sum()) + 1e-6
+        energy = np.sqrt((edited**2).sum()) + 1e-6
         ranked.append((float(correlation.max() / energy), matrix))
     ranked.sort(key=lambda pair: -pair[0])
     return [matrix for _, matrix in ranked]
@@ -256,14 +246,15 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
             break
     best = candidates[0]
     judge = levels[min(2, len(levels) - 1)]
-    alike, textured = judge.alike(best)
-    if alike.sum() >= ENOUGH_BLOCKS and alike.sum() < MOST_SHARE * textured.sum():
+    alike = judge.alike(best)
+    textured = judge.textured.sum()
+    if ENOUGH_BLOCKS <= alike.sum() < MOST_SHARE * textured:
         best = levels[-1].refined(best, 6, background=alike)
-        alike, textured = judge.alike(best)
+        alike = judge.alike(best)
     if judge.misfit(options[0]) <= BETTER * judge.misfit(best):
         best = options[0]
-        alike, textured = judge.alike(best)
-    share = float(alike.sum() / max(1, textured.sum()))
-    blank = bool(textured.sum() < ENOUGH_BLOCKS or (alike.any() and not judge.determined(alike)))
+        alike = judge.alike(best)
+    share = float(alike.sum() / max(1, textured))
+    blank = bool(textured < ENOUGH_BLOCKS or (alike.any() and not judge.determined(alike)))
     trusted = not blank and alike.sum() >= ENOUGH_BLOCKS and share >= ENOUGH_SHARE
     return Alignment(best if trusted else options[0], share, bool(trusted), blank, alike)

@@ -1072,7 +1072,7 @@ ACCEPTED = [
     Fine(PLACE, "a painted mask", "its bounding box replaces the widgets' box",
          lambda k: (k.place(mask=mask(1, 64, 64, ones=30))[0], k.place(x=0, y=0, width=30, height=30)[0])),
     Fine(PLACE, "an object of one pixel's box", "it is one pixel",
-         lambda k: (k.place(width=1, height=1)[1].sum().clamp(0.5, 1), torch.tensor(1.0))),
+         lambda k: ((k.place(width=1, height=1)[1] > 0).sum(), torch.tensor(1))),
     Fine(PLACE, "a box that reaches out of the scene", "what lies outside is cut off",
          lambda k: (k.place(x=40, width=48, height=48, shadow=0.0)[0][:, :, :40], k.scene[:, :, :40])),
     Fine(PASTE, "an enlarged crop", "it is brought back to the region's size",

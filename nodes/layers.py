@@ -83,5 +83,5 @@ class SaveLayers(io.ComfyNode):
         paths = write_batch(Path(folder), name, counter, layers, object_name=object_name)
         saved = [ui.SavedResult(path.name, subfolder, io.FolderType.output) for path in paths]
         files = "\n".join(str(path) for path in paths)
-        shown = ui.PreviewImage(image, cls=cls).as_dict()
-        return io.NodeOutput(files, ui={**shown, "text": [files], "layers": saved})
+        preview = ui.PreviewImage(image, cls=cls).as_dict()
+        return io.NodeOutput(files, ui={**preview, "text": [files], "layers": saved})

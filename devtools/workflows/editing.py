@@ -54,9 +54,9 @@ def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
     fast = {"lora_name": files.QWEN_LIGHTNING.name, "strength_model": 1.0}
     model = load(workflow, files.QWEN_LIGHTNING, "LoraLoaderModelOnly", model=shifted[0], **fast)
     workflow.group("Prompt and references", GREEN)
-    shown = {"clip": clip[0], "vae": vae[0], "image1": fitted[0], "image2": picture[0]}
-    positive = workflow.add("TextEncodeQwenImageEditPlus", "What to do", **shown, prompt=PROMPT)
-    negative = workflow.add("TextEncodeQwenImageEditPlus", "Negative", **shown, prompt="")
+    references = {"clip": clip[0], "vae": vae[0], "image1": fitted[0], "image2": picture[0]}
+    positive = workflow.add("TextEncodeQwenImageEditPlus", "What to do", **references, prompt=PROMPT)
+    negative = workflow.add("TextEncodeQwenImageEditPlus", "Negative", **references, prompt="")
     workflow.group("Edit", BLUE)
     start = workflow.add("VAEEncode", pixels=fitted[0], vae=vae[0])
     conditions = {"positive": positive[0], "negative": negative[0], "latent_image": start[0]}

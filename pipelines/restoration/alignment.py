@@ -19,6 +19,7 @@ from .geometry import Size, inside, places, size_of, stretched, uniform
 
 LUMINANCE = (0.299, 0.587, 0.114)
 LEVELS = (96, 192, 384, 768)  # px, of the longer side
+WIDER = 1.5  # times as wide as the scene's the surroundings are, at most, that contrasts of a smaller edit are over
 ZOOMS = tuple(1.06**step for step in range(-6, 7))
 STARTS = 4  # that are followed from the coarsest level on
 TUKEY = 4.685
@@ -72,8 +73,8 @@ class Level:
     """Scene and edited picture at one resolution, as contrasts."""
 
     def __init__(self, scene: np.ndarray, edited: np.ndarray, side: int):
-        scene = shrunk(scene, side)
-        edited = shrunk(edited, max(scene.shape))  # contrasts are compared over equally wide surroundings
+        scene = shrunk(scene, min(side, WIDER * max(edited.shape)))
+        edited = shrunk(edited, max(scene.shape))
         contrast, spread = local_contrast(scene)
         self.scene = torch.from_numpy(contrast)
         self.textured = block_means(torch.from_numpy(spread)[None])[0].numpy() > TEXTURE  # which blocks are, [h,w]

@@ -7,13 +7,14 @@ for every picture), or a list of such lists, one for each picture (its box canva
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from numbers import Real
 from typing import Any
 
 Box = tuple[int, int, int, int]
 Boxes = Sequence[Sequence[Box]]  # those of each picture, which may be none
 SIDES: tuple[str, ...] = ("x", "y", "width", "height")
+FARTHEST = 2**31  # px; no picture reaches so far
 
 
 def corners(x: int, y: int, width: int, height: int) -> Box:
@@ -54,7 +55,7 @@ def clip_box(box: Box, height: int, width: int) -> Box:
 def outer_box(table: Any, height: int, width: int) -> Box:
     """One table of the host's BOUNDING_BOX as the whole pixels of a picture that it touches.
 
-    Raises ValueError for another thing than a table of four finite numbers, no width or height, or a box outside.
+    Raises ValueError for another thing than a table of four numbers of pixels, no width or height, or a box outside.
     """
     numbers: list[Any] = [table.get(side) for side in SIDES] if isinstance(table, dict) else []
     if not numbers or not all(isinstance(number, Real) for number in numbers):
@@ -63,12 +64,14 @@ def outer_box(table: Any, height: int, width: int) -> Box:
             "a node that gives the host's BOUNDING_BOX."
         )
     x, y, box_width, box_height = numbers
-    if not (isfinite(x) and isfinite(y) and 0 < box_width < float("inf") and 0 < box_height < float("inf")):
+    if not (all(abs(number) < FARTHEST for number in numbers) and box_width > 0 and box_height > 0):
         raise ValueError(
-            f"The bounding box at ({x:g}, {y:g}) of {box_width:g}x{box_height:g} px is none: its numbers must be "
-            "finite, its width and height above 0."
+            f"The bounding box at ({x}, {y}) of {box_width}x{box_height} px is none: its numbers must be finite and "
+            "below 2^31, its width and height above 0."
         )
-    return clip_box((floor(x), floor(y), ceil(x + box_width), ceil(y + box_height)), height, width)
+    right = float(x) + float(box_width)  # numpy's own small integers would begin anew at 256
+    bottom = float(y) + float(box_height)
+    return clip_box((floor(x), floor(y), ceil(right), ceil(bottom)), height, width)
 
 
 def from_bounding_boxes(value: Any, height: int, width: int) -> list[list[Box]]:

@@ -1,5 +1,6 @@
 """The host's BOUNDING_BOX in all the forms that its own nodes give, and back."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -26,6 +27,7 @@ FORMS = {
         [[(5, 5, 13, 14)]],
     ),
     "reaching out": (table(-3.5, -2, 300, 9), [[(0, 0, 40, 7)]]),
+    "numpy's small integers": (table(np.uint8(9), 0, np.uint8(255), np.uint8(5)), [[(9, 0, 40, 5)]]),
     "thinner than a pixel": (table(7.25, 3.5, 0.25, 0.1), [[(7, 3, 8, 4)]]),
 }
 
@@ -41,10 +43,12 @@ def test_every_form_of_the_host_is_read(value, boxes):
         ([], "The connected bounding boxes are none: nothing was drawn, or nothing detected"),
         ([[], []], "The connected bounding boxes are none"),
         (table(0, 0, 0, 5), "The bounding box at .0, 0. of 0x5 px is none"),
-        (table(0, 0, 5, -1), "is none: its numbers must be finite, its width and height above 0"),
+        (table(0, 0, 5, -1), "is none: its numbers must be finite and below 2.31, its width and height above 0"),
         (table(NAN, 0, 5, 5), "is none"),
         (table(0, INFINITY, 5, 5), "is none"),
         (table(0, 0, INFINITY, 5), "is none"),
+        (table(1e308, 0, 1e308, 5), "is none"),
+        (table(0, -(10**400), 5, 5), "is none"),
         (table(40, 0, 5, 5), "covers no pixel of the 40x48 px picture"),
         ([[table(0, 0, 5, 5)], [table(0, -9, 5, 5)]], "covers no pixel of the 40x48 px picture"),
         (dict(x=1, y=2), "A bounding box must be a table of x, y, width and height"),

@@ -43,12 +43,12 @@ def boxes_mask(boxes: Boxes, height: int, width: int) -> Tensor:
 
 
 def painted_mask(mask: Tensor | None) -> Tensor | None:
-    """The mask as it is, or None where nothing is painted: an unpainted mask of any size counts as no mask.
+    """The mask as it is, or None where nothing is above 0: an unpainted mask of any size counts as no mask.
 
     Load Image always gives one: what was painted in its editor, otherwise black, of 64x64 px where the file has no
     alpha. NaN is something painted, and refused where the mask is read.
     """
-    return mask if mask is not None and mask.any() else None
+    return None if mask is None or (mask <= 0).all() else mask
 
 
 def optional_mask(mask: Tensor | None, height: int, width: int) -> Tensor | None:
@@ -132,14 +132,14 @@ def array_box(mask: np.ndarray) -> Box:
 
 
 def check_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """The masks of scenes in any form of `mask_batch` as [B,H,W] float32, without noise.
+    """The masks of scenes in any form of `mask_batch` as [B,H,W] float32, without noise; what is below 0 counts as 0.
 
     A mask of a batch may be empty: its picture stays as it is, and the log names it. Raises ValueError where all are
     empty or one is nothing but noise, and for another size than the scene's, NaN or infinity.
     """
     mask = mask_batch(mask)
     check_finite(mask.sum(dtype=torch.float32), "The mask")  # what is not finite stays so in the sum
-    painted = mask.flatten(1).any(1)
+    painted = (mask > 0).flatten(1).any(1)
     if not painted.any():
         raise ValueError(
             "The mask is empty: nothing is painted in it, and here one is needed. Paint it, or make one with Box to "
@@ -148,7 +148,7 @@ def check_mask(mask: Tensor, height: int, width: int) -> Tensor:
     check_size(mask, height, width, "The mask", of="the scene", advice="Resize the mask to the scene first.")
     for index in (~painted).nonzero()[:, 0].tolist():
         LOG.warning("Visual Insertion: mask %d of 0 to %d is empty; its picture stays as it is.", index, len(mask) - 1)
-    return torch.stack([without_noise(one) for one in mask])
+    return torch.stack([without_noise(one) for one in mask]).clamp_min_(0)
 
 
 def without_noise(mask: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def without_noise(mask: Tensor) -> Tensor:
     nothing but noise.
     """
     peak = float(mask.max())
-    if not peak:
+    if peak <= 0:
         return mask
     if peak < FAINT:
         raise ValueError(

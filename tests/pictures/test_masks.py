@@ -263,6 +263,16 @@ def test_a_mask_of_nothing_but_noise_is_too_faint(value):
         check_mask(torch.full((1, 96, 120), value), 96, 120)
 
 
+def test_what_is_below_0_counts_as_0():
+    mask = painted((9, 9, 30, 40))
+    assert torch.equal(
+        check_mask(torch.stack([2 * mask - 1, -mask]), 96, 120), torch.stack([mask, torch.zeros(96, 120)])
+    )
+    assert masks_to_boxes(torch.stack([2 * mask - 1, -mask]), [], 96, 120) == [[(9, 9, 30, 40)], []]
+    with pytest.raises(ValueError, match="The mask is empty"):
+        check_mask(-mask, 96, 120)
+
+
 def test_an_empty_mask_of_a_batch_stays_and_is_named_in_the_log(caplog):
     masks = torch.stack([painted((9, 9, 30, 40)), painted(), painted((50, 50, 60, 60))])
     assert torch.equal(check_mask(masks, 96, 120), masks)

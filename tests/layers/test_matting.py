@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from visual_insertion_pack.pipelines.layers.matting import Layers, separate
+from visual_insertion_pack.pipelines.layers.matting import Layers, separate, separate_batch
 
 law = settings(deadline=None, database=None, derandomize=True, max_examples=80)
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
@@ -180,3 +180,14 @@ def test_what_cannot_be_taken_apart_is_said(message):
     parts = good | masks | BAD[message]
     with pytest.raises(ValueError, match=message):
         separate(parts["scene"], parts["restored"], parts["mask"], parts["effect"])
+
+
+KINDS = ["scenes", "restored pictures", "object masks", "effect masks"]
+
+
+@pytest.mark.parametrize(("empty", "kind"), list(enumerate(KINDS)))
+def test_an_empty_batch_is_refused(empty, kind):
+    parts = [torch.zeros(1, 4, 4, 3), torch.zeros(1, 4, 4, 3), torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)]
+    parts[empty] = parts[empty][:0]
+    with pytest.raises(ValueError, match=f"There are no {kind}: their batch is empty"):
+        separate_batch(*parts)

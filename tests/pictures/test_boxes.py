@@ -96,7 +96,11 @@ PAINTED = torch.ones(1, 48, 40)
 WIDGETS = (1, 2, 3, 4)
 
 
-@pytest.mark.parametrize("unpainted", [None, torch.zeros(1, 48, 40), torch.zeros(1, 64, 64), torch.zeros(5, 3, 3)])
+@pytest.mark.parametrize(
+    "unpainted",
+    [None, torch.zeros(1, 48, 40), torch.zeros(1, 64, 64), torch.zeros(5, 3, 3), -torch.ones(1, 48, 40)],
+    ids=["none", "black", "of another size", "several", "below 0"],
+)
 def test_what_is_connected_replaces_the_widgets_box_and_an_unpainted_mask_is_not_connected(unpainted):
     assert painted_mask(unpainted) is None
     assert chosen_places(PICTURES, unpainted, None, WIDGETS) == (None, [[WIDGETS]])

@@ -143,6 +143,8 @@ def test_batches_pair_up_and_one_serves_several():
     assert [boxes[0][0] for boxes in two_places.boxes] == [50, 150]
     with pytest.raises(ValueError, match="The batches do not pair up: 2 scenes, 3 objects"):
         place(scenes, RED.repeat(3, 1, 1, 1), None, box)
+    with pytest.raises(ValueError, match="There are no pictures with boxes: their batch is empty"):
+        place(SCENE, RED, None, [])
 
 
 def test_of_several_boxes_the_lower_one_is_in_front():

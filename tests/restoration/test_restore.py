@@ -246,6 +246,7 @@ def test_what_is_no_picture_is_refused(scene, edited, said):
         (dict(round_trip=torch.full((1, 32, 32, 3), float("nan"))), "The round trip holds values that are not finite"),
         (dict(editor_scene=torch.full((1, 16, 16, 3), float("nan"))), "The editor's scene holds values that are not"),
         (dict(relevance=torch.ones(2, 3, 32, 32)), "A mask must be"),
+        (dict(relevance=torch.ones(0, 32, 32)), "There are no relevances: their batch is empty"),
         (dict(relevance=torch.full((1, 32, 32), float("nan"))), "The relevance holds values that are not finite"),
     ],
 )

@@ -6,9 +6,15 @@ from torch import Tensor, isfinite
 
 
 def check_pictures(pictures: Tensor, noun: str) -> None:
-    """Raise ValueError for anything but pictures [B,H,W,C] with 1, 3 or 4 channels. Values are not read."""
+    """Raise ValueError for anything but pictures [B,H,W,C] with 1, 3 or 4 channels, and for whole numbers.
+
+    Values are not read.
+    """
     if pictures.ndim != 4 or pictures.shape[-1] not in (1, 3, 4):
         raise ValueError(f"{noun} must be pictures [B,H,W,C] with 1, 3 or 4 channels; got {tuple(pictures.shape)}.")
+    if not pictures.is_floating_point():
+        kind = str(pictures.dtype).removeprefix("torch.")
+        raise ValueError(f"{noun} must hold numbers from 0 to 1; got {kind}. Divide values of 8 bits by 255.")
 
 
 def check_filled(pictures: Tensor, noun: str) -> None:

@@ -104,12 +104,20 @@ def test_a_grey_scene_becomes_rgb():
     assert torch.equal(restored.images, restore(case.scene, case.edited).images)
 
 
-def test_half_precision_stays(still):
-    scene = still.scene.half()
-    restored = restore(scene, still.edited.half())
-    assert restored.images.dtype == torch.float16
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_precision_stays(still, precision):
+    scene = still.scene.to(precision)
+    restored = restore(scene, still.edited.to(precision))
+    assert restored.images.dtype == precision
     assert bit_equal_outside(restored.images, scene, restored.effect)
     assert iou(restored.objects[0], still.object) > 0.8
+
+
+def test_the_same_comes_out_twice(drifted, undrifted):
+    again = restore(drifted.scene, drifted.edited)
+    assert torch.equal(again.images, undrifted.images) and torch.equal(again.effect, undrifted.effect)
+    assert torch.equal(again.objects, undrifted.objects)
+    assert again.boxes == undrifted.boxes and again.reports == undrifted.reports
 
 
 def test_geometry_and_colour_can_be_left(drifted, undrifted):
@@ -232,6 +240,15 @@ def test_what_is_not_finite_is_refused(which, said, value):
 def test_what_is_no_picture_is_refused(scene, edited, said):
     with pytest.raises(ValueError, match=said):
         restore(random(*scene), random(*edited))
+
+
+@pytest.mark.parametrize("whole", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_refused(whole):
+    levels = (255 * random(1, 32, 32, 3)).to(whole)
+    with pytest.raises(ValueError, match="The scene must hold numbers from 0 to 1; got .*Divide values of 8 bits by"):
+        restore(levels, random(1, 32, 32, 3))
+    with pytest.raises(ValueError, match="The edited picture must hold numbers from 0 to 1"):
+        restore(random(1, 32, 32, 3), levels)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ class RestoreScene(io.ComfyNode):
         restored = restore(
             scene,
             edited,
-            mask=mask_in_boxes(scene, mask, bounding_box),
+            mask=mask_in_boxes(scene, mask, bounding_box, count=max(len(scene), len(edited))),
             mask_use=mask_use,
             align_geometry=align_geometry,
             match_colour=match_colour,

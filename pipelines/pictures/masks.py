@@ -73,33 +73,35 @@ def mask_inside(mask: Tensor, boxes: Boxes) -> Tensor:
 
 
 def chosen_places(
-    pictures: Tensor, mask: Tensor | None, bounding_box: Any, box: Box | None
+    pictures: Tensor, mask: Tensor | None, bounding_box: Any, box: Box | None, *, count: int | None = None
 ) -> tuple[Tensor | None, Boxes]:
     """(mask, boxes) that say where in pictures [B,H,W,C], out of a node's mask, BOUNDING_BOX and box of widgets.
 
     The one rule of the pack: what is connected replaces the widgets' box, and an unpainted mask is not connected. A
     mask and a BOUNDING_BOX are both meant: what is masked within the boxes. Raises ValueError for what
-    `from_bounding_boxes` refuses, and for boxes of another number of pictures.
+    `from_bounding_boxes` refuses, and for boxes of another number of pictures. `count` is that number where one of
+    these pictures serves several others.
     """
+    count = count or len(pictures)
     mask = painted_mask(mask)
     if bounding_box is None:
         return mask, [[box]] if box and mask is None else []
     boxes = from_bounding_boxes(bounding_box, *pictures.shape[1:3])
-    if len(boxes) not in (1, len(pictures)):
+    if len(boxes) not in (1, count):
         raise ValueError(
-            f"The bounding boxes are those of {len(boxes)} pictures, but {len(pictures)} are connected. Detect or draw "
+            f"The bounding boxes are those of {len(boxes)} pictures, but {count} are connected. Detect or draw "
             "them in these pictures, or give one list for all."
         )
     return mask, boxes
 
 
-def mask_in_boxes(pictures: Tensor, mask: Tensor | None, bounding_box: Any) -> Tensor | None:
+def mask_in_boxes(pictures: Tensor, mask: Tensor | None, bounding_box: Any, *, count: int) -> Tensor | None:
     """The masks [B,H,W] of pictures [B,H,W,C] that a node's mask, its BOUNDING_BOX or both together say; None for none.
 
-    Raises ValueError for what `chosen_places`, `check_mask` and `mask_inside` refuse.
+    `count` is that of `chosen_places`. Raises ValueError for what that, `check_mask` and `mask_inside` refuse.
     """
     height, width = pictures.shape[1:3]
-    mask, boxes = chosen_places(pictures, mask, bounding_box, None)
+    mask, boxes = chosen_places(pictures, mask, bounding_box, None, count=count)
     if mask is None:
         return boxes_mask(boxes, height, width).float() if boxes else None
     return mask_inside(check_mask(mask, height, width), boxes)

@@ -45,8 +45,11 @@ def place(
     as large as the box allows; what lies outside the scene is cut off. `shadow`, `softness` and `light` are strengths
     in 0..1. Of several boxes in one picture the lower ones are in front. Everything is computed on the CPU, and the
     result stays there. Raises ValueError for what `cut_outs` refuses, a scene that cannot be used, an object that would
-    stand outside of it, and batches that do not pair up.
+    stand outside of it, strengths out of range, and batches that do not pair up.
     """
+    for name, strength in (("shadow", shadow), ("softness", softness), ("light", light)):
+        if not 0 <= strength <= 1:
+            raise ValueError(f"{name} must be from 0 to 1; got {strength}.")
     scene = scene.cpu()
     pixels = check_scene(scene)
     objects = cut_outs(picture, mask)

@@ -147,6 +147,13 @@ def test_batches_pair_up_and_one_serves_several():
         place(SCENE, RED, None, [])
 
 
+@pytest.mark.parametrize("name", ["shadow", "softness", "light"])
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_out_of_range_is_refused(name, strength):
+    with pytest.raises(ValueError, match=f"{name} must be from 0 to 1; got"):
+        place(SCENE, RED, None, [[(50, 50, 120, 120)]], **{name: strength})
+
+
 def test_of_several_boxes_the_lower_one_is_in_front():
     boxes = [[(100, 60, 160, 120), (80, 30, 140, 90)]]
     placed = place(SCENE, RED, None, boxes, **PLAIN)

@@ -147,6 +147,8 @@ REFUSED = [
                restore(effect="nowhere/effect.png"), "nowhere/effect.png", code=2),
     BadCommand("restore", "one name for two outputs",
                "Two of --output, --effect, --object and --layer name the same file", restore(object="result.png")),
+    BadCommand("restore", "an output over a picture that is read",
+               "FILE is a picture that is read, and would be written over", restore(output="edited.png"), "edited.png"),
     BadCommand("restore", "a mask of another size", "The mask is 32x32 px, the scene 64x64 px.",
                restore_with_a_small_mask),
     BadCommand("restore", "a sensitivity of 0", "The sensitivity must be above 0; got 0.0.",

@@ -49,8 +49,13 @@ def restore(args: Namespace) -> None:
     scene_picture, scene = _scenes.open_scene(args)
     outputs = {"output": args.output, "effect": args.effect, "object": args.object, "layer": args.layer}
     outputs = {kind: path for kind, path in outputs.items() if path}
-    if len({path.absolute() for path in outputs.values()}) < len(outputs):
+    if len({path.resolve() for path in outputs.values()}) < len(outputs):
         raise ValueError("Two of --output, --effect, --object and --layer name the same file; give each its own.")
+    numbers = range(1, len(args.edited) + 1)
+    inputs = {path.resolve() for path in (args.scene, *args.edited, args.mask, args.object_picture) if path}
+    for path in (_numbered(output, number, len(numbers)) for output in outputs.values() for number in numbers):
+        if path.resolve() in inputs:
+            raise ValueError(f"{path} is a picture that is read, and would be written over; name another file.")
     modes = {"effect": "L", "object": "L", "layer": "RGBA"}
     for kind, mode in modes.items():
         if kind in outputs:
@@ -80,9 +85,14 @@ def restore(args: Namespace) -> None:
             print(path)
         print(reports[0].text())
         for kind, output in outputs.items():
-            output = output.with_stem(f"{output.stem}_{number}") if len(edits) > 1 else output
+            output = _numbered(output, number, len(edits))
             _write(kind, output, scene, scene_picture, restored)
             print(output)
+
+
+def _numbered(path: Path, number: int, count: int) -> Path:
+    """The path of a result, with its number where there are several."""
+    return path.with_stem(f"{path.stem}_{number}") if count > 1 else path
 
 
 def _round_trip(folder: Path, scene: Any) -> Any:

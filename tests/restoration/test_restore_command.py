@@ -9,6 +9,7 @@ from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import restore as command
 from visual_insertion_pack.pipelines.restoration import restore as restoring
 from visual_insertion_pack.tests.restoration_parts import cases, edit
+from visual_insertion_pack.tests.small_disks import full_disk
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -74,6 +75,45 @@ def test_several_edits_are_several_results(files, case, capsys):
     said = capsys.readouterr().out
     assert said.index("edited.png") < said.index("out_1.png") < said.index("small.png") < said.index("out_2.png")
     assert pixels(files / "out_2.png").shape == pixels(files / "scene.png").shape
+
+
+def refused(files, capsys, *more, **names):
+    """What is said where nothing that was there is changed, and nothing new is there."""
+    before = {path: path.read_bytes() for path in files.iterdir()}
+    assert run(files, *more, **names) == 1
+    assert {path: path.read_bytes() for path in files.iterdir()} == before
+    return capsys.readouterr().err
+
+
+def test_a_picture_that_is_read_is_not_written_over(files, capsys):
+    for name in ("scene.png", "edited.png"):
+        assert f"{files / name} is a picture that is read" in refused(files, capsys, output=name)
+        assert "is a picture that is read" in refused(files, capsys, "--effect", files / name)
+    for number in (1, 2):
+        (files / f"edit_{number}.png").write_bytes((files / "edited.png").read_bytes())
+    said = refused(files, capsys, edited=("edit_1.png", "edit_2.png"), output="edit.png")
+    assert f"{files / 'edit_1.png'} is a picture that is read" in said
+    assert "name the same file" in refused(files, capsys, "--effect", files / "." / ".." / files.name / "out.png")
+
+
+def test_a_full_disk_leaves_what_was_there(files, capsys, tmp_path):
+    with full_disk(tmp_path / "disk", free=8192):
+        (tmp_path / "disk" / "out.png").write_bytes(b"mine")
+        assert run(files, output="disk/out.png") == 1
+        assert "out.png could not be written" in capsys.readouterr().err
+        assert {path.name for path in (tmp_path / "disk").iterdir()} == {"ballast", "out.png"}
+        assert (tmp_path / "disk" / "out.png").read_bytes() == b"mine"
+
+
+def test_a_grey_scene_of_16_bits_comes_back_in_8(files):
+    """Every pixel outside the effect is what that file is read as, rounded."""
+    deep = np.asarray(Image.open(files / "scene.png").convert("L")).astype(np.uint16) * 257 + 100
+    Image.fromarray(deep).save(files / "deep.png")
+    words = ["restore", "--scene", files / "deep.png", "--edited", files / "edited.png", "--effect", files / "e.png"]
+    assert main([str(word) for word in (*words, "--output", files / "out.png")]) == 0
+    outside = pixels(files / "e.png") == 0
+    assert outside.mean() > 0.5
+    assert np.array_equal(pixels(files / "out.png")[outside][:, 0], np.round(deep / 257).astype(np.uint8)[outside])
 
 
 def test_options_say_what_is_undone_and_where(files, case, capsys):

@@ -1,6 +1,7 @@
 """Restore Scene in the real host: with and without a VAE, and chained to the host's own nodes and ours."""
 
 import io
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -63,6 +64,21 @@ def test_an_edit_of_another_size_and_a_batch_of_edits(comfy, case):
     assert [len(boxes) for boxes in batch["bounding_box"]] == [1, 0]
     assert batch["report"].count("of the pixels are the scene's own") == 2
     assert batch["report"].endswith("nothing inserted: the edit is the scene again")
+
+
+def test_a_cancelled_run_ends_with_the_picture_it_is_at(comfy, case, monkeypatch):
+    """As the host cancels: what shows the progress raises."""
+    cancelled = import_module("comfy.model_management").InterruptProcessingException
+    progress = []
+
+    def hook(value, total, *_, **__):
+        progress.append((value, total))
+        raise cancelled
+
+    monkeypatch.setattr(import_module("comfy.utils"), "PROGRESS_BAR_HOOK", hook)
+    with pytest.raises(cancelled):
+        restore(comfy, case, edited=case.edited.repeat(3, 1, 1, 1))
+    assert progress == [(1, 3)]
 
 
 def test_load_images_unpainted_mask_is_no_mask(comfy, case):

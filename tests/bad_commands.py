@@ -153,7 +153,7 @@ REFUSED = [
                restore_with_a_small_mask),
     BadCommand("restore", "a sensitivity of 0", "The sensitivity must be above 0; got 0.0.",
                restore("--sensitivity", 0)),
-    BadCommand("restore", "a negative feather", "feather must be 0 px or more; got -1.", restore("--feather", -1)),
+    BadCommand("restore", "a negative feather", "feather must be from 0 to 1024 px; got -1.", restore("--feather", -1)),
     BadCommand("restore", "a folder that holds no VAE", "FILE is missing. Needed is the folder of a AutoencoderKL",
                lambda folder: restore("--vae", folder / "vae")(folder), "vae/config.json", code=2),
     BadCommand("train", "another origin's model in the folder",

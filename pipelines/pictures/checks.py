@@ -21,7 +21,7 @@ def check_filled(pictures: Tensor, noun: str) -> None:
     """Raise ValueError for what `check_pictures` refuses, and for no pictures or empty ones. Values are not read."""
     check_pictures(pictures, noun)
     if 0 in pictures.shape:
-        raise ValueError(f"{noun} holds no pictures, or none with pixels: {tuple(pictures.shape)}.")
+        raise ValueError(f"{noun} is empty: {tuple(pictures.shape)}.")
 
 
 def check_finite(values: Tensor, noun: str, where: str = "") -> None:

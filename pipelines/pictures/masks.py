@@ -48,7 +48,7 @@ def painted_mask(mask: Tensor | None) -> Tensor | None:
     Load Image always gives one: what was painted in its editor, otherwise black, of 64x64 px where the file has no
     alpha. NaN is something painted, and refused where the mask is read.
     """
-    return None if mask is None or (mask <= 0).all() else mask
+    return None if mask is None or (len(mask) and (mask <= 0).all()) else mask
 
 
 def optional_mask(mask: Tensor | None, height: int, width: int) -> Tensor | None:
@@ -104,7 +104,7 @@ def mask_in_boxes(pictures: Tensor, mask: Tensor | None, bounding_box: Any, *, c
     mask, boxes = chosen_places(pictures, mask, bounding_box, None, count=count)
     if mask is None:
         return boxes_mask(boxes, height, width).float() if boxes else None
-    return mask_inside(check_mask(mask, height, width), boxes)
+    return mask_inside(check_mask(mask, height, width), boxes) if boxes else mask
 
 
 def chosen_boxes(pictures: Tensor, mask: Tensor | None, bounding_box: Any, box: Box | None) -> Boxes:

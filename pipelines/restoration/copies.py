@@ -7,7 +7,7 @@ from dataclasses import replace
 from PIL import Image
 from torch import Tensor
 
-from ..pictures.checks import check_finite, check_pictures, rgb
+from ..pictures.checks import check_filled, check_finite, rgb
 from ..pictures.copies import FLAGGED, copy_paste_score
 from ..pictures.files import pil_pictures
 from .report import COPIED, Report
@@ -21,9 +21,7 @@ def reports_with_copies(restored: Restoration, object_pictures: Tensor) -> list[
 
     Of a picture with alpha only what is opaque counts. Raises ValueError for pictures that are none or not finite.
     """
-    check_pictures(object_pictures, "The object's picture")
-    if 0 in object_pictures.shape:
-        raise ValueError(f"The object's picture is empty: {tuple(object_pictures.shape)}.")
+    check_filled(object_pictures, "The object's picture")
     check_finite(object_pictures, "The object's picture")
     pictures = pil_pictures(rgb(object_pictures).clamp(0, 1))
     masks = [one[..., 3].cpu().numpy() > 0.5 if one.shape[-1] == 4 else None for one in object_pictures]

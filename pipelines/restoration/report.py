@@ -30,11 +30,13 @@ class Report:
 
     def text(self) -> str:
         """The report in lines for a reader."""
+        right, down = (round(one, 1) + 0.0 for one in self.shift)  # + 0.0: never -0.0
+        zoom = round(self.zoom - 1, 4) + 0.0
+        turn = round(self.turn, 2) + 0.0
         lines = [
             f"{self.identical:.1%} of the pixels are the scene's own",
             f"effect: {self.changed:.1%} of the picture",
-            f"undone: shift {self.shift[0]:+.1f}, {self.shift[1]:+.1f} px, zoom {self.zoom - 1:+.2%}, "
-            f"turn {self.turn:+.2f} degrees",
+            f"undone: shift {right:+.1f}, {down:+.1f} px, zoom {zoom:+.2%}, turn {turn:+.2f} degrees",
             f"colour difference outside the effect: {self.colour_difference:.1f} delta E",
             *self.verdicts,
         ]

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..pictures.batches import paired
 from ..pictures.boxes import Box
-from ..pictures.checks import check_finite, check_pictures, mask_batch, rgb
-from ..pictures.masks import check_mask, mask_box
+from ..pictures.checks import check_filled, check_finite, mask_batch, rgb
+from ..pictures.masks import mask_box, optional_mask, painted_mask
 from ..pictures.resizing import resize, resize_mask
 from .alignment import Alignment, align, enlarged, unaligned
 from .change_map import ChangeMap, change_map
@@ -30,6 +30,7 @@ from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 MASK_USES = ("limit", "force")
 WORKING = 768  # px, longer side, at which changes are looked for
 MOSTLY = 0.6  # of the texture: where less is met again, only that part says what noise and colours are
+MOST_FEATHER = 1024  # px
 FEATHER = 1 / 220  # of the longer side, around an object
 TAIL = (0.4, 1.4)  # the visibilities between which a shadow fades in
 EVERYWHERE = 0.7  # of the picture
@@ -84,19 +85,15 @@ def restore(
     Everything is computed on the CPU, and the result stays there. Raises ValueError for pictures that are none, values
     that are not finite, masks of another size than the scene's, batches that do not pair up and settings out of range.
     """
-    scene, edited = (_checked(scene, "The scene"), _checked(edited, "The edited picture"))
-    if mask_use not in MASK_USES:
-        raise ValueError(f"Unknown use of the mask '{mask_use}'; use {', '.join(MASK_USES)}.")
-    if not 0 < sensitivity < float("inf"):
-        raise ValueError(f"The sensitivity must be above 0; got {sensitivity}.")
-    if feather is not None and feather < 0:
-        raise ValueError(f"feather must be 0 px or more; got {feather}.")
+    _check_settings(mask_use, sensitivity, feather)
+    scene = _checked(scene, "The scene")
+    edited = rgb(_checked(edited, "The edited picture"))
     size = size_of(scene[0])
-    masks = None if mask is None or not mask.any() else check_mask(mask.cpu(), *size).clamp(0, 1)
-    if relevance is not None:
-        check_finite(relevance, "The relevance")
-    relevances = None if relevance is None else resize_mask(mask_batch(relevance.cpu()), size[1], size[0])
-    trips = None if round_trip is None else resize(_checked(round_trip, "The round trip"), size[1], size[0])
+    masks = None if mask is None else optional_mask(mask.cpu(), *size)
+    trips = None if round_trip is None else rgb(_checked(round_trip, "The round trip"))
+    relevances = None if relevance is None else painted_mask(mask_batch(relevance.cpu()))
+    if relevances is not None:
+        check_finite(relevances, "The relevance")
     editor_scenes = None if editor_scene is None else rgb(_checked(editor_scene, "The editor's scene"))
     counts = {"masks": masks, "relevances": relevances, "round trips": trips, "editor's scenes": editor_scenes}
     others = {kind: len(batch) for kind, batch in counts.items() if batch is not None}
@@ -112,7 +109,7 @@ def restore(
             None if batch is None else batch[number if len(batch) > 1 else 0]
             for batch in (masks, relevances, trips, editor_scenes)
         )
-        edit = rgb(edited)[number if len(edited) > 1 else 0].float()
+        edit = edited[number if len(edited) > 1 else 0].float()
         compared = images[number, ..., :3] if at_editor is None else at_editor
         found = _found(compared.float(), edit, settings, relevance=relevance, round_trip=trip)
         found = found.for_size(size_of(compared), size)
@@ -127,12 +124,19 @@ def restore(
     return Restoration(images, effects, objects, boxes, reports)
 
 
+def _check_settings(mask_use: str, sensitivity: float, feather: int | None) -> None:
+    if mask_use not in MASK_USES:
+        raise ValueError(f"Unknown use of the mask '{mask_use}'; use {', '.join(MASK_USES)}.")
+    if not 0 < sensitivity < float("inf"):
+        raise ValueError(f"The sensitivity must be above 0; got {sensitivity}.")
+    if feather is not None and not 0 <= feather <= MOST_FEATHER:
+        raise ValueError(f"feather must be from 0 to {MOST_FEATHER} px; got {feather}.")
+
+
 def _checked(pictures: Tensor, noun: str) -> Tensor:
-    check_pictures(pictures, noun)
-    if 0 in pictures.shape:
-        raise ValueError(f"{noun} is empty: {tuple(pictures.shape)}.")
+    check_filled(pictures, noun)
     check_finite(pictures, noun)
-    return pictures.cpu()
+    return pictures.detach().cpu()
 
 
 class _Found(NamedTuple):
@@ -250,7 +254,7 @@ def _report(found: _Found, size: Size, edited: Size, opacity: Tensor) -> Report:
     if not alignment.trusted:
         verdicts.append(BLANK if alignment.blank else UNMATCHED)
     changed = float((opacity > 0).float().mean())
-    if not changed:
+    if not changed and (alignment.trusted or alignment.blank):
         verdicts.append(NOTHING)
     elif changed > EVERYWHERE:
         verdicts.append(EVERYTHING)

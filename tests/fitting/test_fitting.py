@@ -170,7 +170,7 @@ GOOD = dict(scene=picture(40, 30), model="custom")
 BAD = [
     (dict(scene=picture(40, 30) * NAN), "The scene holds values that are not finite"),
     (dict(scene=picture(40, 30, channels=2)), "The scene must be pictures"),
-    (dict(scene=picture(40, 30)[:0]), "The scene holds no pictures, or none with pixels"),
+    (dict(scene=picture(40, 30)[:0]), "The scene is empty"),
     (dict(scene=picture(16384, 16), model="SDXL"), "The scene of 16384x16 px is too far from all shapes of this model"),
     (dict(scene=picture(16384, 16), model="GPT Image", method="crop"), "only 0% of the scene is kept"),
     (dict(scene=picture(16384, 16), model="Gemini (Nano Banana)"), "Cut out a part with Local Region Crop"),
@@ -199,7 +199,7 @@ def test_what_cannot_be_fitted_is_refused(changes, error):
     ("edited", "error"),
     [
         (picture(48, 32)[:, :, :, :2], "The edited picture must be pictures"),
-        (picture(48, 32)[:0], "The edited picture holds no pictures"),
+        (picture(48, 32)[:0], "The edited picture is empty"),
         (picture(48, 32) * NAN, "The edited picture holds values that are not finite"),
         (picture(48, 48), "The edited picture is 48x48 px, but what was fitted 48x32 px: it is of another shape"),
     ],

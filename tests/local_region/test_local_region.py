@@ -294,7 +294,7 @@ def test_nan_far_from_the_region_does_not_matter():
         (dict(mask=None, box=(200, 0, 240, 50)), "covers no pixel of the 120x96 px picture"),
         (dict(box=(100, 80, 110, 90)), "The mask is empty inside the box"),
         (dict(scene=picture(2) * float("nan")), "The scene holds values that are not finite"),
-        (dict(scene=picture(0)), "The scene holds no pictures"),
+        (dict(scene=picture(0)), "The scene is empty"),
         (dict(scene=picture(2, channels=2)), "The scene must be pictures"),
         (dict(scene=picture()[0]), "The scene must be pictures"),
     ],
@@ -614,7 +614,7 @@ def test_a_flat_picture_is_shifted_not_stretched():
     [
         (picture(1, 64, 64) * float("nan"), {}, "What is pasted holds values that are not finite"),
         (picture(1, 64, 96), {}, "What is pasted is 96x64 px, but the crop was 64x64 px"),
-        (picture(0, 64, 64), {}, "What is pasted holds no pictures"),
+        (picture(0, 64, 64), {}, "What is pasted is empty"),
         (picture(1, 64, 64, 2), {}, "What is pasted must be pictures"),
         (picture(1, 64, 64), {"feather": -1}, "feather must be 0 px or more"),
         (picture(1, 64, 64), {"area": "all"}, "Unknown area 'all'; use changes, window, mask."),

@@ -257,7 +257,7 @@ def test_whole_numbers_are_refused(whole):
         (dict(mask=torch.ones(1, 32, 32), mask_use="both"), "Unknown use of the mask 'both'; use limit, force."),
         (dict(sensitivity=0), "The sensitivity must be above 0"),
         (dict(sensitivity=float("nan")), "The sensitivity must be above 0"),
-        (dict(feather=-1), "feather must be 0 px or more"),
+        (dict(feather=-1), "feather must be from 0 to 1024 px"),
         (dict(mask=torch.ones(1, 16, 16)), "The mask is 16x16 px, the scene 32x32 px."),
         (dict(mask=torch.full((1, 32, 32), float("nan"))), "The mask holds values that are not finite"),
         (dict(round_trip=torch.full((1, 32, 32, 3), float("nan"))), "The round trip holds values that are not finite"),
@@ -372,6 +372,8 @@ def test_the_text_of_a_report():
         "one thing\n"
         "another"
     )
+    still = Report(1.0, 0.0, (-0.01, -0.0), 0.99999, -0.001, 1.0, 0.0)
+    assert "undone: shift +0.0, +0.0 px, zoom +0.00%, turn +0.00 degrees" in still.text()
 
 
 # Masks, feather, what is known beside.
@@ -435,10 +437,12 @@ def test_a_round_trip_is_compared_with(still, free):
 
 
 def test_relevance_is_of_any_size_and_moves_the_threshold(still, free):
-    nowhere = restore(still.scene, still.edited, relevance=torch.zeros(1, 8, 8))
+    corner = torch.eye(1, 64).reshape(1, 8, 8)
+    nowhere = restore(still.scene, still.edited, relevance=corner)
     everywhere = restore(still.scene, still.edited, relevance=torch.ones(1, 8, 8))
     reach = [float((one.effect > 0).float().mean()) for one in (nowhere, free, everywhere)]
     assert reach == sorted(reach)
     assert iou(nowhere.objects[0], still.object) > 0.7
+    assert torch.equal(restore(still.scene, still.edited, relevance=0 * corner).images, free.images)
     for one in (nowhere, everywhere):
         assert bit_equal_outside(one.images, still.scene, one.effect)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.stats import theilslopes
 
 from ..pictures.parts import labelled_parts
 
@@ -82,17 +83,10 @@ def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray
         return (2 * floor + 0.5 * fineness).astype(np.float32)
     edges = np.quantile(amounts, np.linspace(0, 1, BINS + 1))
     bins = np.clip(np.searchsorted(edges, amounts, side="right") - 1, 0, BINS - 1)
-    medians = np.array([np.median(values[bins == one]) if (bins == one).any() else np.nan for one in range(BINS)])
-    centres = np.array([np.median(amounts[bins == one]) if (bins == one).any() else np.nan for one in range(BINS)])
-    known = np.isfinite(medians)
-    slopes = [
-        (medians[b] - medians[a]) / (centres[b] - centres[a])
-        for a in np.nonzero(known)[0]
-        for b in np.nonzero(known)[0]
-        if b > a and centres[b] > centres[a]
-    ]
-    slope = max(0.0, float(np.median(slopes))) if slopes else 0.0  # Theil and Sen
-    offset = float(np.median(medians[known] - slope * centres[known]))
+    filled = np.unique(bins)
+    medians, centres = (ndimage.median(each, bins, filled) for each in (values, amounts))
+    slope = max(0.0, float(theilslopes(medians, centres).slope)) if np.ptp(centres) else 0.0
+    offset = float(np.median(medians - slope * centres))
     return np.maximum(floor, 1.2 * (min(offset, MOST_NOISE) + min(slope, 1.0) * fineness)).astype(np.float32)
 
 

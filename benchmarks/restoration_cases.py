@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -473,12 +473,6 @@ def main_makers(pictures: list[str] | None = None, drifts: list[str] | None = No
     return [partial(make_case, picture, drift) for picture in pictures or PICTURES for drift in drifts or DRIFTS]
 
 
-def main_cases(pictures: list[str] | None = None, drifts: list[str] | None = None) -> Iterator[Case]:
-    """Every picture with every drift, or those named, one at a time."""
-    for make in main_makers(pictures, drifts):
-        yield make()
-
-
 def without_object(picture: str, drift: str, scene: np.ndarray | None = None) -> Case:
     """The same scene back, drifted, with nothing put in."""
     scene = photograph(picture) if scene is None else scene
@@ -656,9 +650,3 @@ def hard_makers() -> list[Maker]:
         for drift in SKY_DRIFTS:
             makers += [partial(blank_sky, kind, drift, with_object) for with_object in (False, True)]
     return makers
-
-
-def hard_cases() -> Iterator[Case]:
-    """The cases of `hard_makers`, one at a time."""
-    for make in hard_makers():
-        yield make()

@@ -446,23 +446,41 @@ def alignment_error(estimate: Affine, truth: Affine, width: int, height: int) ->
 # The cases.
 
 
-def make_case(picture: str, drift: str) -> Case:
-    """A case of the main table."""
-    scene = photograph(picture)
-    ideal, alpha, around = inserted(scene, picture, drift)
-    edited, affine = drifted(ideal, DRIFTS[drift], seeded(picture, drift, "drift"))
+def _case(
+    picture: str,
+    title: str,
+    *,
+    drift: str,
+    scene: np.ndarray,
+    ideal: np.ndarray,
+    edit: tuple[np.ndarray, Affine | None],
+    alpha: np.ndarray,
+    around: np.ndarray | None = None,
+) -> Case:
+    """A case whose truth follows from the object's alpha and from the scene around it, which has its shadow if any."""
+    edited, affine = edit
     return Case(
-        name=f"{Path(picture).stem}, {drift}",
+        name=f"{Path(picture).stem}, {title}",
         picture=picture,
         drift=drift,
         scene=scene,
         edited=edited,
         ideal=ideal,
-        object=alpha,
-        effect=visible_effect(scene, alpha, around),
+        object=alpha.astype(np.float32),
+        effect=visible_effect(scene, alpha, scene if around is None else around),
         touched=np.abs(ideal - scene).max(-1) > TOUCHED,
         affine=affine,
     )
+
+
+def make_case(
+    picture: str, drift: str, scene: np.ndarray | None = None, rng: np.random.Generator | None = None
+) -> Case:
+    """A case of the main table, or the same with another scene or other random numbers for the drift."""
+    scene = photograph(picture) if scene is None else scene
+    ideal, alpha, around = inserted(scene, picture, drift)
+    edit = drifted(ideal, DRIFTS[drift], rng or seeded(picture, drift, "drift"))
+    return _case(picture, drift, drift=drift, scene=scene, ideal=ideal, edit=edit, alpha=alpha, around=around)
 
 
 Maker = Callable[[], Case]
@@ -476,20 +494,10 @@ def main_makers(pictures: list[str] | None = None, drifts: list[str] | None = No
 def without_object(picture: str, drift: str, scene: np.ndarray | None = None) -> Case:
     """The same scene back, drifted, with nothing put in."""
     scene = photograph(picture) if scene is None else scene
-    edited, affine = drifted(scene, DRIFTS[drift], seeded(picture, drift, "nothing"))
-    nothing = np.zeros(scene.shape[:2], bool)
-    return Case(
-        name=f"{Path(picture).stem}, {drift}, nothing inserted",
-        picture=picture,
-        drift=drift,
-        scene=scene,
-        edited=edited,
-        ideal=scene,
-        object=nothing.astype(np.float32),
-        effect=nothing,
-        touched=nothing,
-        affine=affine,
-    )
+    edit = drifted(scene, DRIFTS[drift], seeded(picture, drift, "nothing"))
+    alpha = np.zeros(scene.shape[:2], np.float32)
+    title = f"{drift}, nothing inserted"
+    return _case(picture, title, drift=drift, scene=scene, ideal=scene, edit=edit, alpha=alpha)
 
 
 def unrelated(picture: str, other: str) -> Case:
@@ -498,19 +506,10 @@ def unrelated(picture: str, other: str) -> Case:
     height, width = scene.shape[:2]
     replaced = resized(photograph(other), width, height)
     edited = eight_bit(through_vae(replaced, seeded(picture, other)))
-    everywhere = np.ones((height, width), bool)
-    return Case(
-        name=f"{Path(picture).stem}, in its place {Path(other).stem}",
-        picture=picture,
-        drift="unrelated",
-        scene=scene,
-        edited=edited,
-        ideal=replaced,
-        object=everywhere.astype(np.float32),
-        effect=everywhere,
-        touched=everywhere,
-        affine=None,
-    )
+    title = f"in its place {Path(other).stem}"
+    alpha = np.ones((height, width), np.float32)
+    case = _case(picture, title, drift="unrelated", scene=scene, ideal=replaced, edit=(edited, None), alpha=alpha)
+    return replace(case, touched=case.effect)
 
 
 def two_thirds_replaced(picture: str, other: str, drift: Drift | None = None) -> Case:
@@ -521,19 +520,9 @@ def two_thirds_replaced(picture: str, other: str, drift: Drift | None = None) ->
     alpha[round(0.12 * height) : round(0.95 * height), round(0.1 * width) : round(0.9 * width)] = 1  # .83 x .8
     ideal = np.where(alpha[..., None] > 0, resized(photograph(other), width, height), scene)
     drift = drift or Drift(zoom=1.03, shift=(0.01, 0.007), colour=True)
-    edited, affine = drifted(ideal, drift, seeded(picture, other, "two thirds"))
-    return Case(
-        name=f"{Path(picture).stem}, two thirds {Path(other).stem}",
-        picture=picture,
-        drift="two thirds replaced",
-        scene=scene,
-        edited=edited,
-        ideal=ideal,
-        object=alpha,
-        effect=alpha > 0,
-        touched=np.abs(ideal - scene).max(-1) > TOUCHED,
-        affine=affine,
-    )
+    edit = drifted(ideal, drift, seeded(picture, other, "two thirds"))
+    title = f"two thirds {Path(other).stem}"
+    return _case(picture, title, drift="two thirds replaced", scene=scene, ideal=ideal, edit=edit, alpha=alpha)
 
 
 def blank_sky(kind: str, drift: str, with_object: bool) -> Case:
@@ -546,21 +535,7 @@ def blank_sky(kind: str, drift: str, with_object: bool) -> Case:
         down = np.linspace(0, 1, 400, dtype=np.float32)[:, None, None]
         sky = (1 - down) * np.array([0.35, 0.55, 0.85]) + down * np.array([0.75, 0.85, 0.95])
         scene = eight_bit(sky + rng.normal(0, 0.004, (400, 600, 3))).astype(np.float32)
-    case = without_object(f"blank {kind}", drift, scene)
-    if not with_object:
-        return case
-    ideal, alpha, around = inserted(scene, f"blank {kind}", drift)
-    edited, affine = drifted(ideal, DRIFTS[drift], seeded(f"blank {kind}", drift, "drift"))
-    return replace(
-        case,
-        name=f"blank {kind}, {drift}",
-        edited=edited,
-        ideal=ideal,
-        object=alpha,
-        effect=visible_effect(scene, alpha, around),
-        touched=np.abs(ideal - scene).max(-1) > TOUCHED,
-        affine=affine,
-    )
+    return (make_case if with_object else without_object)(f"blank {kind}", drift, scene)
 
 
 def copied(picture: str) -> Case:
@@ -571,38 +546,14 @@ def copied(picture: str) -> Case:
     place = Place(x=0.55 * width, y=0.5 * height, radius=0.15 * min(height, width))
     alpha, colours = drawn("mug", scene, place, rng)
     ideal = eight_bit(scene * (1 - alpha[..., None]) + colours * alpha[..., None])
-    return Case(
-        name=f"{Path(picture).stem}, pasted",
-        picture=picture,
-        drift="pasted",
-        scene=scene,
-        edited=ideal,
-        ideal=ideal,
-        object=alpha.astype(np.float32),
-        effect=alpha >= 0.5,
-        touched=np.abs(ideal - scene).max(-1) > TOUCHED,
-        affine=np.eye(2, 3),
-    )
+    return _case(picture, "pasted", drift="pasted", scene=scene, ideal=ideal, edit=(ideal, np.eye(2, 3)), alpha=alpha)
 
 
 def two_megapixels() -> Case:
     """The retina at its own 1411 x 1411 px."""
-    drift = "zoom .975, shift, colour"
     scene = photograph("retina.jpg", 4000)
-    ideal, alpha, around = inserted(scene, "retina.jpg", drift)
-    edited, affine = drifted(ideal, DRIFTS[drift], seeded("two megapixels"))
-    return Case(
-        name="retina, 2 megapixels",
-        picture="retina.jpg",
-        drift=drift,
-        scene=scene,
-        edited=edited,
-        ideal=ideal,
-        object=alpha,
-        effect=visible_effect(scene, alpha, around),
-        touched=np.abs(ideal - scene).max(-1) > TOUCHED,
-        affine=affine,
-    )
+    case = make_case("retina.jpg", "zoom .975, shift, colour", scene, seeded("two megapixels"))
+    return replace(case, name="retina, 2 megapixels")
 
 
 def enlarged(case: Case, megapixels: float) -> Case:

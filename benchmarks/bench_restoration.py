@@ -25,6 +25,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 from unittest import mock
 
 import numpy as np
@@ -42,6 +43,7 @@ from . import restoration_rivals as rivals
 from .ablation_report import fill
 from .figures import ROOT, record
 
+Result = TypeVar("Result")
 OURS = "RestoreScene"
 BEST_DIFFERENCE = "difference, best threshold"
 TODAY = "today's rule"
@@ -54,6 +56,7 @@ METHODS: dict[str, Callable[[cases.Case], rivals.Outcome]] = {
 PARTS = ("table", "hard", "nothing", "chain", "large", "playroom")
 QUICK = {"pictures": ["chelsea.png", "page.png"], "drifts": ["VAE alone", "zoom .975, shift, colour"]}
 IN_RANGE = [name for name, drift in cases.DRIFTS.items() if not drift.megapixels and drift.matrix == (1, 0, 0, 1)]
+RANGE = "zoom .9 to 1.1, shift to 5 %"  # of those drifts
 WRONG = 2.0  # px of the scene, from which on a geometry that was undone is wrong
 NOTHING_DRIFTS = ("VAE alone", "colour", "zoom 1.05, shift 2 %, colour", "JPEG 80, colour")
 ROUNDS = 10
@@ -100,6 +103,12 @@ def run_restore(scene: np.ndarray, edited: np.ndarray) -> tuple[Restoration, cas
     return result, in_pixels(matrices[0], scene.shape, edited.shape)
 
 
+def timed(function: Callable[..., Result], *arguments: object) -> tuple[Result, float]:
+    """What a function gives, and the CPU seconds that it takes."""
+    begun = time.process_time()
+    return function(*arguments), time.process_time() - begun
+
+
 def as_outcome(result: Restoration, affine: cases.Affine) -> rivals.Outcome:
     return rivals.Outcome(
         picture=result.images[0].numpy(),
@@ -111,11 +120,8 @@ def as_outcome(result: Restoration, affine: cases.Affine) -> rivals.Outcome:
 
 def our_row(case: cases.Case) -> dict:
     """What is measured of `restore` for a case."""
-    begun = time.process_time()
-    result, affine = run_restore(case.scene, case.edited)
-    seconds = time.process_time() - begun
-    outcome = as_outcome(result, affine)
-    row: dict = labels(case, OURS) | measures.measured(case, outcome, seconds)
+    (result, affine), seconds = timed(run_restore, case.scene, case.edited)
+    row: dict = labels(case, OURS) | measures.measured(case, as_outcome(result, affine), seconds)
     verdicts = result.reports[0].verdicts
     left_alone = UNMATCHED in verdicts or BLANK in verdicts
     row["unmatched"] = float(left_alone)
@@ -174,9 +180,7 @@ def case_rows(make: cases.Maker, methods: list[str], remembered: dict[str, dict]
         elif known is not None:
             rows.append(known)
         else:
-            begun = time.process_time()
-            outcome = METHODS[name](case)
-            seconds = time.process_time() - begun
+            outcome, seconds = timed(METHODS[name], case)
             rows.append(labels(case, name) | measures.measured(case, outcome, seconds))
     return rows
 
@@ -209,6 +213,14 @@ def nothing_makers(pictures: list[str] | None = None) -> list[cases.Maker]:
     return makers
 
 
+def inserted_and_drifted(scene: np.ndarray, picture: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the editor of a chain's round makes of a scene [H,W,3], and what it touched [H,W] bool, before its drift."""
+    rng = cases.seeded(picture, "chain", number)
+    ideal, _, _ = cases.composited(scene, cases.OBJECTS[number % len(cases.OBJECTS)], rng, size=0.5)
+    edited, _ = cases.drifted(ideal, cases.DRIFTS[CHAIN_DRIFTS[number % len(CHAIN_DRIFTS)]], rng)
+    return edited, np.abs(ideal - scene).max(-1) > cases.TOUCHED
+
+
 def chain(picture: str, rounds: int = ROUNDS) -> dict:
     """Objects put in one after the other by an editor that drifts each time, each result restored before the next.
 
@@ -220,19 +232,11 @@ def chain(picture: str, rounds: int = ROUNDS) -> dict:
     union = np.zeros(first.shape[:2], bool)
     touched = np.zeros(first.shape[:2], bool)
     for number in range(rounds):
-        drift = cases.DRIFTS[CHAIN_DRIFTS[number % len(CHAIN_DRIFTS)]]
-        kind = cases.OBJECTS[number % len(cases.OBJECTS)]
-
-        def edit(scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            rng = cases.seeded(picture, "chain", number)  # noqa: B023
-            ideal, _, _ = cases.composited(scene, kind, rng, size=0.5)  # noqa: B023
-            return cases.drifted(ideal, drift, rng)[0], np.abs(ideal - scene).max(-1) > cases.TOUCHED  # noqa: B023
-
-        edited, _ = edit(current)
+        edited, _ = inserted_and_drifted(current, picture, number)
         result, _ = run_restore(current, edited)
         current = result.images[0].numpy()
         union |= result.effect[0].numpy() > 0
-        unrestored, changed = edit(unrestored)
+        unrestored, changed = inserted_and_drifted(unrestored, picture, number)
         touched |= changed
     rest = ~touched
     return {
@@ -246,12 +250,7 @@ def chain(picture: str, rounds: int = ROUNDS) -> dict:
 
 def seconds_of(case: cases.Case, repeats: int = 3) -> float:
     """CPU seconds of `restore`, the median of some runs."""
-    seconds = []
-    for _ in range(repeats):
-        begun = time.process_time()
-        run_restore(case.scene, case.edited)
-        seconds.append(time.process_time() - begun)
-    return median(seconds)
+    return median(timed(run_restore, case.scene, case.edited)[1] for _ in range(repeats))
 
 
 def copies(megapixels: float) -> dict:
@@ -278,9 +277,7 @@ def own_peak(folder: Path) -> dict:
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
     before = status("VmRSS")
-    begun = time.process_time()
-    result = restore(scene[None], edited[None])
-    seconds = time.process_time() - begun
+    result, seconds = timed(restore, scene[None], edited[None])
     peak = status("VmHWM")  # before the comparison, which copies too
     untouched = result.effect[0] == 0
     equal = torch.equal(result.images[0][untouched], scene[untouched])
@@ -319,6 +316,7 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
     ours = of(table, OURS)
     every = [*ours, *results["hard"], *results["nothing"], results["large"]["row"]]
     toys = [results["playroom"][name] for name in ("restored", "true pictures")]
+    today = of(table, TODAY)
     in_range = np.array([row["alignment_px"] for row in ours if row["drift"] in IN_RANGE])
     aligned = np.array([row["alignment_px"] for row in ours])
     rival_ious = {name: report.average(of(table, name), "effect_iou") or 0.0 for name in METHODS if name != TODAY}
@@ -328,13 +326,13 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
     figures = {
         "cases": (len(ours), f"{len(cases.PICTURES)} pictures x {len(cases.DRIFTS)} drifts, simulated"),
         "outside_bit_equal": (
-            float(np.mean([row["bit_equal"] for row in every])),
+            report.average(every, "bit_equal"),
             f"share of all {len(every)} cases, the hard ones too",
         ),
-        "align_median_px": (float(np.median(in_range)), "px of the scene, zoom .9 to 1.1, shift to 5 %"),
-        "align_p95_px": (float(np.quantile(in_range, 0.95)), "px of the scene, zoom .9 to 1.1, shift to 5 %"),
-        "align_within_1px": (float((in_range <= 1).mean()), "share, zoom .9 to 1.1, shift to 5 %"),
-        "align_within_1px_all": (float((aligned <= 1).mean()), "share of all cases, other sizes and turned ones too"),
+        "align_median_px": (np.median(in_range), f"px of the scene, {RANGE}"),
+        "align_p95_px": (np.quantile(in_range, 0.95), f"px of the scene, {RANGE}"),
+        "align_within_1px": ((in_range <= 1).mean(), f"share, {RANGE}"),
+        "align_within_1px_all": ((aligned <= 1).mean(), "share of all cases, other sizes and turned ones too"),
         "background_flagged": (report.average(ours, "background_flagged", np.median), "median share"),
         "background_flagged_mean": (report.average(ours, "background_flagged"), "mean share"),
         "effect_iou": (report.average(ours, "effect_iou"), "mean over the cases"),
@@ -342,7 +340,7 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
         "object_iou": (report.average(ours, "object_iou"), "mean over the cases"),
         "object_iou_median": (report.average(ours, "object_iou", np.median), "median over the cases"),
         "wrong_geometry_cases": (
-            sum(row["wrong_geometry"] for row in every) + sum(row["wrong_geometry"] for row in toys),
+            sum(row["wrong_geometry"] for row in [*every, *toys]),
             f"of {len(every)} cases and {sum(row['cases'] for row in toys):.0f} of the playroom: undone, and more than "
             f"{WRONG:g} px off",
         ),
@@ -362,18 +360,15 @@ def figures_of(results: dict) -> dict[str, tuple[float, str]]:
             f"of 1, largest difference in {len(every)} cases; 1/255 is 0.00392",
         ),
         "chain10_background_equal": (
-            float(np.mean([row["background_equal"] for row in chains])),
+            report.average(chains, "background_equal"),
             f"share of {len(chains)} chains of ten insertions",
         ),
         "chain10_background_db": (report.average(chains, "background_db"), "dB outside all that was put in"),
         "chain10_unrestored_db": (report.average(chains, "unrestored_db"), "dB, the same chains without restoring"),
         "best_rival_effect_iou": (rival_ious[best], f"mean over the cases, {best}"),
-        "todays_rule_background_flagged": (
-            report.average(of(table, TODAY), "background_flagged", np.median),
-            "median share",
-        ),
-        "todays_rule_background_flagged_mean": (report.average(of(table, TODAY), "background_flagged"), "mean share"),
-        "todays_rule_effect_iou": (report.average(of(table, TODAY), "effect_iou"), "mean over the cases"),
+        "todays_rule_background_flagged": (report.average(today, "background_flagged", np.median), "median share"),
+        "todays_rule_background_flagged_mean": (report.average(today, "background_flagged"), "mean share"),
+        "todays_rule_effect_iou": (report.average(today, "effect_iou"), "mean over the cases"),
     }
     for name, row in results["playroom"].items():
         for key, value in row.items():
@@ -501,11 +496,12 @@ def main() -> None:
         return
 
     options.folder.mkdir(parents=True, exist_ok=True)
-    pictures = options.pictures or (QUICK["pictures"] if options.quick else None)
-    drifts = options.drifts or (QUICK["drifts"] if options.quick else None)
-    partial = options.quick or pictures or drifts or len(options.methods) <= len(METHODS)
+    quick = QUICK if options.quick else {}
+    pictures = options.pictures or quick.get("pictures")
+    drifts = options.drifts or quick.get("drifts")
+    is_partial = options.quick or pictures or drifts or len(options.methods) <= len(METHODS)
     hard = cases.hard_makers()[:: 8 if options.quick else 1]
-    nothing = nothing_makers(QUICK["pictures"] if options.quick else None)
+    nothing = nothing_makers(quick.get("pictures"))
     remembered = Remembered(options.folder / "others.json")
     makers: dict[str, Callable[[], object]] = {
         "table": lambda: rows_of(cases.main_makers(pictures, drifts), options.methods, remembered, options.workers),
@@ -517,7 +513,7 @@ def main() -> None:
     }
     results = {}
     for part in PARTS:
-        path = options.folder / f"{part}{'-partial' if partial else ''}.json"
+        path = options.folder / f"{part}{'-partial' if is_partial else ''}.json"
         if part in options.only:
             results[part] = makers[part]()
             write_text(path, json.dumps(results[part]))
@@ -532,7 +528,7 @@ def main() -> None:
     print(text)
     for name, (value, unit) in figures.items():
         print(f"{name:44}{value:10.4f}  {unit}")
-    if partial or options.dry:
+    if is_partial or options.dry:
         return
     print(record("restoration", figures, "python dev.py bench restoration"))
     fill(ROOT / "docs" / "restoration.md", text)

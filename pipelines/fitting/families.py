@@ -32,14 +32,13 @@ def both_ways(*sizes: Size) -> tuple[Size, ...]:
 
 def unchanged_by(multiple: int, rounding: int) -> tuple[Size, ...]:
     """Sizes of `multiple`, at most 4 to 1, that scaling to one megapixel and rounding to `rounding` leaves alone."""
-    sides = range(multiple, 2 * 1024 + 1, multiple)
     sizes = []
-    for width in sides:
-        for height in sides:
-            scale = sqrt(MEGAPIXEL / (width * height))
-            scaled = (round(width * scale / rounding) * rounding, round(height * scale / rounding) * rounding)
-            if scaled == (width, height) and max(width, height) <= 4 * min(width, height):
-                sizes.append((width, height))
+    for width in range(512, 2048 + 1, multiple):  # 1:4 to 4:1 of a megapixel
+        height = round(MEGAPIXEL / width / multiple) * multiple  # any other is more than a rounding off
+        scale = sqrt(MEGAPIXEL / (width * height))
+        scaled = (round(width * scale / rounding) * rounding, round(height * scale / rounding) * rounding)
+        if scaled == (width, height):
+            sizes.append((width, height))
     return tuple(sizes)
 
 

@@ -44,7 +44,7 @@ def restore(args: Namespace) -> None:
     from PIL import Image
 
     from ..pictures.files import check_output, mask_tensor, picture_tensor
-    from ..pictures.opening import open_picture
+    from ..pictures.opening import open_picture, picture_size
 
     scene_picture, scene = _scenes.open_scene(args)
     outputs = {"output": args.output, "effect": args.effect, "object": args.object, "layer": args.layer}
@@ -61,7 +61,8 @@ def restore(args: Namespace) -> None:
         if kind in outputs:
             check_output(outputs[kind], Image.new(mode, scene_picture.size), f"the {kind}")
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
-    edits = [picture_tensor(open_picture(path, deep=True)) for path in args.edited]
+    for path in args.edited:
+        picture_size(path)  # raises for what is missing or no picture, before anything is written
     object_picture = picture_tensor(open_picture(args.object_picture)) if args.object_picture else None
 
     from ..restoration.copies import reports_with_copies
@@ -78,14 +79,14 @@ def restore(args: Namespace) -> None:
         feather=args.feather,
         round_trip=_round_trip(args.vae, scene) if args.vae else None,
     )
-    for number, (path, edited) in enumerate(zip(args.edited, edits, strict=True), 1):
-        restored = restoring(edited)
+    for number, path in enumerate(args.edited, 1):
+        restored = restoring(picture_tensor(open_picture(path, deep=True)))
         reports = restored.reports if object_picture is None else reports_with_copies(restored, object_picture)
-        if len(edits) > 1:
+        if len(args.edited) > 1:
             print(path)
         print(reports[0].text())
         for kind, output in outputs.items():
-            output = _numbered(output, number, len(edits))
+            output = _numbered(output, number, len(args.edited))
             _write(kind, output, scene, scene_picture, restored)
             print(output)
 

@@ -85,6 +85,11 @@ def refused(files, capsys, *more, **names):
     return capsys.readouterr().err
 
 
+def test_of_several_edits_the_last_is_looked_at_before_the_first_is_restored(files, capsys):
+    (files / "page.png").write_bytes(b"<html>")
+    assert "page.png is not a readable picture" in refused(files, capsys, edited=("edited.png", "page.png"))
+
+
 def test_a_picture_that_is_read_is_not_written_over(files, capsys):
     for name in ("scene.png", "edited.png"):
         assert f"{files / name} is a picture that is read" in refused(files, capsys, output=name)

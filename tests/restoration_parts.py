@@ -4,13 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
-pytest.importorskip("skimage", reason="the photographs ship with scikit-image")
-
-from visual_insertion_pack.benchmarks import restoration_cases as cases  # noqa: E402
+from visual_insertion_pack.benchmarks import restoration_cases as cases
 
 STILL = cases.Drift()  # a VAE alone
 SIDE = 256  # px, the longer side of a photograph

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-pytest.importorskip("skimage", reason="the cases' photographs ship with scikit-image")
-
-from visual_insertion_pack.benchmarks import bench_restoration  # noqa: E402
-from visual_insertion_pack.benchmarks import restoration_cases as cases  # noqa: E402
-from visual_insertion_pack.benchmarks import restoration_measures as measures  # noqa: E402
-from visual_insertion_pack.benchmarks import restoration_rivals as rivals  # noqa: E402
-from visual_insertion_pack.devtools.pack import ROOT  # noqa: E402
+from visual_insertion_pack.benchmarks import bench_restoration
+from visual_insertion_pack.benchmarks import restoration_cases as cases
+from visual_insertion_pack.benchmarks import restoration_measures as measures
+from visual_insertion_pack.benchmarks import restoration_rivals as rivals
+from visual_insertion_pack.devtools.pack import ROOT
 
 
 def spots(width, height):

@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-pytest.importorskip("skimage", reason="the photographs ship with scikit-image")
-
-from visual_insertion_pack.benchmarks.restoration_cases import photograph  # noqa: E402
-from visual_insertion_pack.pipelines.restoration.colours import unclipped  # noqa: E402
-from visual_insertion_pack.pipelines.restoration.restore import restore  # noqa: E402
+from visual_insertion_pack.benchmarks.restoration_cases import photograph
+from visual_insertion_pack.pipelines.restoration.colours import unclipped
+from visual_insertion_pack.pipelines.restoration.restore import restore
 
 
 @pytest.mark.parametrize(("gain", "shift"), [(1.2, 0.0), (1.0, 0.12), (1.0, -0.12)], ids=["gain", "lift", "lower"])

@@ -34,7 +34,15 @@ class SplitLayers(io.ComfyNode):
             category="visual insertion",
             description="Takes a restored scene apart: the object on transparent, its shadow to multiply, its light to "
             "screen. Over the scene they make the picture again.",
-            search_aliases=["extract object", "cutout", "alpha matte", "difference matting", "shadow layer", "rgba"],
+            search_aliases=[
+                "extract object",
+                "cutout",
+                "cut out object",
+                "alpha matte",
+                "difference matting",
+                "shadow layer",
+                "rgba",
+            ],
             inputs=layer_inputs(),
             outputs=[
                 io.Image.Output(display_name="object", tooltip="RGBA. Its soft edge is free of the scene's colours."),

@@ -26,7 +26,9 @@ class RestoreScene(io.ComfyNode):
             "are undone; outside the effect all is the scene's, bit for bit. For any model's result, API nodes too.",
             search_aliases=[
                 "keep background",
+                "restore background",
                 "undo shift",
+                "undo zoom",
                 "color drift",
                 "change mask",
                 "difference mask",

@@ -31,7 +31,7 @@ class Edit:
     vae: Node | None = None
 
 
-Editor = Callable[[Workflow, Node, Node], Edit]  # fitted scene and object to what comes back
+Editor = Callable[[Node, Node], Edit]  # fitted scene and object to what comes back
 
 
 # stages
@@ -45,88 +45,102 @@ def load(workflow: Workflow, file: EditorFile, kind: str, **inputs: list | str |
     return loader
 
 
-def qwen(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
-    workflow.group("Models", VIOLET)
+def qwen(workflow: Workflow) -> Editor:
+    workflow.group("Models", VIOLET, below=True)
     unet = load(workflow, files.QWEN_EDIT, "UNETLoader", unet_name=files.QWEN_EDIT.name, weight_dtype="default")
     clip = load(workflow, files.QWEN_TEXT, "CLIPLoader", clip_name=files.QWEN_TEXT.name, type="qwen_image")
     vae = load(workflow, files.QWEN_VAE, "VAELoader", vae_name=files.QWEN_VAE.name)
     shifted = workflow.add("ModelSamplingAuraFlow", model=unet[0], shift=QWEN_SHIFT)
     fast = {"lora_name": files.QWEN_LIGHTNING.name, "strength_model": 1.0}
     model = load(workflow, files.QWEN_LIGHTNING, "LoraLoaderModelOnly", model=shifted[0], **fast)
-    workflow.group("Prompt and references", GREEN)
-    references = {"clip": clip[0], "vae": vae[0], "image1": fitted[0], "image2": picture[0]}
-    positive = workflow.add("TextEncodeQwenImageEditPlus", "What to do", **references, prompt=PROMPT)
-    negative = workflow.add("TextEncodeQwenImageEditPlus", "Negative", **references, prompt="")
-    workflow.group("Edit", BLUE)
-    start = workflow.add("VAEEncode", pixels=fitted[0], vae=vae[0])
-    conditions = {"positive": positive[0], "negative": negative[0], "latent_image": start[0]}
-    latent = workflow.add("KSampler", model=model[0], **conditions, seed=SEED, **QWEN_STEPS)
-    return Edit(workflow.add("VAEDecode", EDITED, samples=latent[0], vae=vae[0]), vae)
+
+    def edit(fitted: Node, picture: Node) -> Edit:
+        workflow.group("Prompt and references", GREEN)
+        references = {"clip": clip[0], "vae": vae[0], "image1": fitted[0], "image2": picture[0]}
+        positive = workflow.add("TextEncodeQwenImageEditPlus", "What to do", **references, prompt=PROMPT)
+        negative = workflow.add("TextEncodeQwenImageEditPlus", "Negative", **references, prompt="")
+        workflow.group("Edit", BLUE)
+        start = workflow.add("VAEEncode", pixels=fitted[0], vae=vae[0])
+        conditions = {"positive": positive[0], "negative": negative[0], "latent_image": start[0]}
+        latent = workflow.add("KSampler", model=model[0], **conditions, seed=SEED, **QWEN_STEPS)
+        return Edit(workflow.add("VAEDecode", EDITED, samples=latent[0], vae=vae[0]), vae)
+
+    return edit
 
 
-def klein(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
-    workflow.group("Models", VIOLET)
+def klein(workflow: Workflow) -> Editor:
+    workflow.group("Models", VIOLET, below=True)
     unet = load(workflow, files.KLEIN, "UNETLoader", unet_name=files.KLEIN.name, weight_dtype="default")
     clip = load(workflow, files.KLEIN_TEXT, "CLIPLoader", clip_name=files.KLEIN_TEXT.name, type="flux2")
     vae = load(workflow, files.KLEIN_VAE, "VAELoader", vae_name=files.KLEIN_VAE.name)
-    workflow.group("Prompt and references", GREEN)
-    positive = workflow.add("CLIPTextEncode", "What to do", clip=clip[0], text=PROMPT)
-    negative = workflow.add("ConditioningZeroOut", conditioning=positive[0])
-    smaller = {"upscale_method": "lanczos", "megapixels": 1.0}
-    reference = workflow.add("ImageScaleToTotalPixels", "Object for the model", image=picture[0], **smaller)
-    for image, name in ((fitted, "Scene as reference"), (reference, "Object as reference")):
-        latent = workflow.add("VAEEncode", name, pixels=image[0], vae=vae[0])
-        positive = workflow.add("ReferenceLatent", conditioning=positive[0], latent=latent[0])
-        negative = workflow.add("ReferenceLatent", conditioning=negative[0], latent=latent[0])
-    workflow.group("Edit", BLUE)
-    size = {"width": fitted[3], "height": fitted[4]}
-    start = workflow.add("EmptyFlux2LatentImage", **size, batch_size=1)
-    sigmas = workflow.add("Flux2Scheduler", steps=KLEIN_STEPS, **size)
-    guider = workflow.add("CFGGuider", model=unet[0], positive=positive[0], negative=negative[0], cfg=1.0)
-    latent = workflow.add(
-        "SamplerCustomAdvanced",
-        noise=workflow.add("RandomNoise", noise_seed=SEED)[0],
-        guider=guider[0],
-        sampler=workflow.add("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=sigmas[0],
-        latent_image=start[0],
-    )
-    return Edit(workflow.add("VAEDecode", EDITED, samples=latent[0], vae=vae[0]), vae)
 
-
-def gemini(workflow: Workflow, fitted: Node, picture: Node) -> Edit:
-    """The object is padded to the scene's shape: a batch has one size, and nothing may be cut off."""
-    workflow.group("Edit", BLUE)
-    size = {"target_width": fitted[3], "target_height": fitted[4]}
-    look = {"padding_color": "white", "interpolation": "lanczos"}
-    reference = workflow.add("ResizeAndPadImage", "Object at the scene's size", image=picture[0], **size, **look)
-    both = workflow.add("BatchImagesNode", **{"images.image0": fitted[0], "images.image1": reference[0]})
-    settings = {"model": "gemini-3-pro-image-preview", "aspect_ratio": "auto", "resolution": "1K"}
-    return Edit(
-        workflow.add(
-            "GeminiImage2Node",
-            EDITED,
-            prompt=PROMPT,
-            seed=SEED,
-            images=both[0],
-            response_modalities="IMAGE",
-            **settings,
+    def edit(fitted: Node, picture: Node) -> Edit:
+        workflow.group("Prompt and references", GREEN)
+        positive = workflow.add("CLIPTextEncode", "What to do", clip=clip[0], text=PROMPT)
+        negative = workflow.add("ConditioningZeroOut", conditioning=positive[0])
+        smaller = {"upscale_method": "lanczos", "megapixels": 1.0}
+        reference = workflow.add("ImageScaleToTotalPixels", "Object for the model", image=picture[0], **smaller)
+        for image, name in ((fitted, "Scene as reference"), (reference, "Object as reference")):
+            latent = workflow.add("VAEEncode", name, pixels=image[0], vae=vae[0])
+            positive = workflow.add("ReferenceLatent", conditioning=positive[0], latent=latent[0])
+            negative = workflow.add("ReferenceLatent", conditioning=negative[0], latent=latent[0])
+        workflow.group("Edit", BLUE)
+        size = {"width": fitted[3], "height": fitted[4]}
+        start = workflow.add("EmptyFlux2LatentImage", **size, batch_size=1)
+        sigmas = workflow.add("Flux2Scheduler", steps=KLEIN_STEPS, **size)
+        guider = workflow.add("CFGGuider", model=unet[0], positive=positive[0], negative=negative[0], cfg=1.0)
+        latent = workflow.add(
+            "SamplerCustomAdvanced",
+            noise=workflow.add("RandomNoise", noise_seed=SEED)[0],
+            guider=guider[0],
+            sampler=workflow.add("KSamplerSelect", sampler_name="euler")[0],
+            sigmas=sigmas[0],
+            latent_image=start[0],
         )
-    )
+        return Edit(workflow.add("VAEDecode", EDITED, samples=latent[0], vae=vae[0]), vae)
+
+    return edit
 
 
-def edited_scene(name: str, needs: str, family: str, editor: Editor) -> Workflow:
+def gemini(workflow: Workflow) -> Editor:
+    """The object is padded to the scene's shape: a batch has one size, and nothing may be cut off."""
+
+    def edit(fitted: Node, picture: Node) -> Edit:
+        workflow.group("Edit", BLUE)
+        size = {"target_width": fitted[3], "target_height": fitted[4]}
+        look = {"padding_color": "white", "interpolation": "lanczos"}
+        reference = workflow.add("ResizeAndPadImage", "Object at the scene's size", image=picture[0], **size, **look)
+        both = workflow.add("BatchImagesNode", **{"images.image0": fitted[0], "images.image1": reference[0]})
+        settings = {"model": "gemini-3-pro-image-preview", "aspect_ratio": "auto", "resolution": "1K"}
+        return Edit(
+            workflow.add(
+                "GeminiImage2Node",
+                EDITED,
+                prompt=PROMPT,
+                seed=SEED,
+                images=both[0],
+                response_modalities="IMAGE",
+                **settings,
+            )
+        )
+
+    return edit
+
+
+def edited_scene(name: str, needs: str, family: str, model: Callable[[Workflow], Editor]) -> Workflow:
     """Scene and object through an editor; what comes back restored, and saved as a picture and as layers."""
     workflow = Workflow(name)
     workflow.needs = needs
+    editor = model(workflow)
     scene, picture = pictures(workflow, {"Scene": "dollhouse", "Object": "object"})
     workflow.group("A size the model likes", VIOLET, below=True)
     fitted = workflow.add("FitForEdit", image=scene[0], model=family, method="pad")
-    edit = editor(workflow, fitted, picture)
+    edit = editor(fitted, picture)
     workflow.group("Scene restored", VIOLET)
     unfitted = workflow.add("UndoFit", fit=fitted[2], image=edit.picture[0])
     through = {} if edit.vae is None else {"vae": edit.vae[0]}
     restored = workflow.add("RestoreScene", scene=scene[0], edited=unfitted[0], **through)
+    workflow.add("PreviewAny", "Report", source=restored[5])
     keep(workflow, scene, image=restored[0], effect=restored[1], object_mask=restored[2])
     return workflow
 
@@ -137,7 +151,7 @@ def keep(workflow: Workflow, scene: Node, *, image: list, effect: list, object_m
     workflow.group("Layers", VIOLET)
     layers = {"scene": scene[0], "image": image, "object_mask": object_mask, "effect_mask": effect}
     workflow.add("SaveLayers", "Layers", **layers, filename_prefix=f"visual_insertion/{workflow.name}")
-    finish(workflow, scene, image, enlarge=1.0)
+    finish(workflow, scene, image, enlarge=1.0, below=True)
 
 
 # workflows

@@ -10,8 +10,8 @@ from .graph import Group
 
 Nodes = Mapping[str, Json]  # in the UI's format, by number
 
-PADDING = 16
-GAP = 24
+PADDING = 12
+GAP = 16
 NODE_TITLE = 30
 GROUP_TITLE = 42
 FOOTER = 24  # what Nodes 2.0 draws below a node of a pack
@@ -26,7 +26,8 @@ SIZES = {  # at least; the nodes named here show something, and are stretched wh
     "SaveImage": (300, 330),
     "SaveLayers": (300, 330),
     "MaskPreview": (300, 300),
-    "PreviewImage": (400, 340),
+    "PreviewAny": (300, 180),
+    "PreviewImage": (340, 340),
 }
 
 

@@ -80,9 +80,9 @@ def show_changes(workflow: Workflow, *effects: list) -> None:
     workflow.add("MaskPreview", "What changed", mask=whole)
 
 
-def finish(workflow: Workflow, before: Node, after: list, enlarge: float = 3.0) -> None:
+def finish(workflow: Workflow, before: Node, after: list, enlarge: float = 3.0, below: bool = False) -> None:
     """Save the result; show scene and result, one above the other and enlarged, for toys are small."""
-    workflow.group("Result", CYAN)
+    workflow.group("Result", CYAN, below=below)
     save(workflow, after)
     both = workflow.add("ImageStitch", image1=before[0], image2=after, direction="down")
     if enlarge != 1:

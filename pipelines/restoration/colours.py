@@ -12,7 +12,6 @@ ROUNDS = 10  # of reweighting
 TUKEY = 4.685
 UNEDITED = 0.4  # of the samples, at least
 WORTH = 0.75  # of the difference may be left of what a map explains, or it explains the edit
-MIXED = 0.85  # of what is left of a map without, or channels are not mixed
 LEFT_ALONE = 0.05  # of the samples that a map moves are as they were: it explains the edit
 LEAST_NOISE = 2 / 255
 CLIPPED = 1.5 / 255  # from white or black
@@ -24,18 +23,20 @@ def terms(colours: np.ndarray) -> np.ndarray:
 
 
 UNTOUCHED = np.eye(7, 3, dtype=np.float32)  # the map that changes nothing
-# How firmly each number keeps its own value where few samples speak for another, as a share of their number.
-FREE = np.repeat(np.array([5e-4, 5e-4, 5e-4, 2.5e-3, 2.5e-3, 2.5e-3, 5e-4])[:, None], 3, 1)
-APART = np.where(np.vstack([np.eye(3), np.eye(3), np.ones(3)]) > 0, FREE, 1e6)  # each channel by itself
+OWN = np.vstack([np.eye(3), np.eye(3), np.ones((1, 3))]) > 0  # what a channel is made of by itself
+# How firmly each number keeps to what was known before, as a share of the samples' number: first each channel for
+# itself, then mixed as far as samples speak for it, for channels that go together in a picture tell little of that.
+APART = np.where(OWN, np.array([5e-4, 5e-4, 5e-4, 2.5e-3, 2.5e-3, 2.5e-3, 5e-4])[:, None], 1e6)
+MIXED = np.full((7, 3), 5e-4)
 
 
 def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """The map [7,3] that gives an edited picture [H,W,3] the colours of the scene that it lies over, both in 0..1.
 
     A quadratic polynomial for each channel, by least squares with Tukey's weights over the pixels `shown` [H,W]: those
-    that the edit changed for good weigh nothing. Channels are mixed only where that explains much more. Colours of
-    which there are none keep their own (ridge regression towards the identity), and all do where a map makes most
-    pixels little more alike, or moves many that are the scene's as they are.
+    that the edit changed for good weigh nothing. Colours of which there are none keep their own (ridge regression
+    towards the identity), and all do where a map makes most pixels little more alike, or moves many that are the
+    scene's as they are.
     """
     rng = np.random.default_rng(0)
     chosen = shown & (rng.random(shown.shape) < SAMPLES / max(1, shown.sum()))
@@ -43,10 +44,8 @@ def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.n
         return UNTOUCHED
     before = np.asarray(ndimage.gaussian_filter(edited, (1.5, 1.5, 0)))[chosen].astype(np.float64)
     after = np.asarray(ndimage.gaussian_filter(scene, (1.5, 1.5, 0)))[chosen].astype(np.float64)
-    matrix, residual = robust_fit(before, after, APART)
-    mixed, mixed_residual = robust_fit(before, after, FREE)
-    if np.median(mixed_residual) < MIXED * np.median(residual):
-        matrix, residual = mixed, mixed_residual
+    apart, _ = robust_fit(before, after, UNTOUCHED.astype(np.float64), APART)
+    matrix, residual = robust_fit(before, after, apart, MIXED)
     unmapped = np.abs(after - before).max(-1)
     range_end = np.minimum(before, 1 - before).min(-1) < LEAST_NOISE  # black stays black in a darker picture
     moved = (np.abs(terms(before) @ matrix - before).max(-1) > 3 * LEAST_NOISE) & ~range_end
@@ -57,20 +56,25 @@ def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.n
     return matrix.astype(np.float32)
 
 
-def robust_fit(before: np.ndarray, after: np.ndarray, firmness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(map [7,3] of colours [N,3] to others, what it leaves [N] in the largest channel); `firmness` [7,3]."""
+def robust_fit(
+    before: np.ndarray, after: np.ndarray, known: np.ndarray, firmness: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(map [7,3] of colours [N,3] to others, what it leaves [N] in the largest channel).
+
+    It departs from a map `known` [7,3] as far as samples outweigh the `firmness` [7,3].
+    """
     columns = terms(before)
     ridge = len(columns) * np.stack([np.diag(one) for one in firmness.T])
-    identity = UNTOUCHED.T.astype(np.float64)[..., None]
+    kept = ridge @ known.T[..., None]
     # The first spread is taken around the median change, so that a tint of all is not taken for an edit.
     residual = np.abs(after - before - np.median(after - before, 0)).max(-1)
-    matrix = identity[..., 0].T
+    matrix = known
     for _ in range(ROUNDS):
         spread = 1.4826 * np.median(residual) + LEAST_NOISE
         weight = np.clip(1 - (residual / (TUKEY * spread)) ** 2, 0, None) ** 2
         weighted = columns * weight[:, None]
         sums = (weighted.T @ after).T[..., None]
-        matrix = np.linalg.solve(weighted.T @ columns + ridge, sums + ridge @ identity)[..., 0].T
+        matrix = np.linalg.solve(weighted.T @ columns + ridge, sums + kept)[..., 0].T
         residual = np.abs(columns @ matrix - after).max(-1)
     return matrix, residual
 

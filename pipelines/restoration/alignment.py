@@ -8,6 +8,7 @@ Black and Anandan 1996) say the rest. What was estimated counts only where enoug
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from .geometry import Size, inside, places, size_of, stretched, uniform
 
 LUMINANCE = (0.299, 0.587, 0.114)
-LEVELS = (96, 192, 384, 768)  # px, of the longer side
+COARSEST = 96  # px, of the longer side
 WIDER = 1.5  # times as wide as the scene's the surroundings are, at most, that contrasts of a smaller edit are over
 ZOOMS = tuple(1.06**step for step in range(-6, 7))
 STARTS = 4  # that are followed from the coarsest level on
@@ -33,6 +34,23 @@ MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 DETERMINED = 0.003  # smallest by largest eigenvalue of a map's normal equations; photographs have .04 and more
 BETTER = 1.1  # times as near a picture must be for geometry to be undone
 SMALLEST = 16  # px, of a side: below it there is nothing to go by
+
+
+class Stage(NamedTuple):
+    """What is done at one resolution after the coarsest."""
+
+    side: int  # px, longer
+    steps: int  # of Gauss-Newton
+    similar: bool  # whether only shift, zoom and turn are looked for
+    kept: int  # maps that go on, the best ones
+
+
+STAGES = (
+    Stage(192, 10, similar=True, kept=3),
+    Stage(384, 10, similar=False, kept=2),
+    Stage(768, 5, similar=False, kept=1),
+)
+LARGE = 512  # px, longer side, from which on the finest resolution tells more
 
 
 @dataclass(frozen=True)
@@ -229,24 +247,19 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
     options = bases(scene_light.shape, edited_light.shape)
     if min(*scene_light.shape, *edited_light.shape) < SMALLEST:
         return Alignment(options[0], 0.0, False, True, np.zeros((1, 1), bool))
-    levels = [Level(scene_light, edited_light, LEVELS[0])]
+    level = Level(scene_light, edited_light, COARSEST)
     candidates = list(options)
     for base in options:
-        candidates += starts(levels[0], base)[:STARTS]
-    candidates = [levels[0].refined(matrix, 10, similar=True) for matrix in candidates]
-    longest = max(scene_light.shape)
-    for number, side in enumerate(LEVELS[1:]):
-        if number >= 2 and side > 1.5 * longest and len(levels) > 1:
-            break
-        level = Level(scene_light, edited_light, side)
+        candidates += starts(level, base)[:STARTS]
+    candidates = [level.refined(matrix, 10, similar=True) for matrix in candidates]
+    levels = []
+    for stage in STAGES if max(scene_light.shape) >= LARGE else STAGES[:-1]:
+        level = Level(scene_light, edited_light, stage.side)
         levels.append(level)
-        candidates = [level.refined(matrix, 10 if number < 2 else 5, similar=number == 0) for matrix in candidates]
-        candidates.sort(key=level.score, reverse=True)
-        candidates = candidates[: max(1, 3 - number)]
-        if side >= longest:
-            break
+        candidates = [level.refined(matrix, stage.steps, similar=stage.similar) for matrix in candidates]
+        candidates = sorted(candidates, key=level.score, reverse=True)[: stage.kept]
     best = candidates[0]
-    judge = levels[min(2, len(levels) - 1)]
+    judge = levels[1]
     alike = judge.alike(best)
     textured = judge.textured.sum()
     if ENOUGH_BLOCKS <= alike.sum() < MOST_SHARE * textured:

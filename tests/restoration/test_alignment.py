@@ -44,6 +44,13 @@ def test_a_known_warp_is_found_to_half_a_pixel(drift):
     assert error(alignment, case) < 0.5
 
 
+def test_a_stretch_of_a_thumbnail_is_found():
+    """Its longer side is below the resolution from which on more than shift, zoom and turn is looked for."""
+    case = edit(MOVED["turned and stretched"], side=160)
+    alignment = align(case.scene[0], case.edited[0])
+    assert alignment.trusted and error(alignment, case) < 0.25
+
+
 def test_a_known_warp_of_a_smaller_edit_is_found():
     case = edit(cases.Drift(zoom=1.04, shift=(0.02, 0.01), matrix=(0.5, 0, 0, 0.5)), side=320)
     height, width = case.scene.shape[1] // 2, case.scene.shape[2] // 2

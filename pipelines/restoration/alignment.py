@@ -31,7 +31,11 @@ ALIKE = 0.75  # the correlation from which on a block is
 ENOUGH_BLOCKS = 6
 ENOUGH_SHARE = 0.12  # of the textured blocks
 MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
-DETERMINED = 0.003  # smallest by largest eigenvalue of a map's normal equations; photographs have .04 and more
+TEXTURED = 0.003  # smallest by largest eigenvalue of a map's normal equations: below it a scene fixes none
+DETERMINED = 0.024  # the same for the blocks that are met again; of edits of photographs, two thirds replaced: .028
+SETTLED = 0.63  # of the blocks that are met again; of edits of photographs .7 and more are, by chance .57 and less
+WAYS = tuple((down, right) for down in (-2, 0, 2) for right in (-2, 0, 2) if down or right)  # px
+PLAUSIBLE = np.array([[0.4, 0.15, 0.5], [0.15, 0.4, 0.5]])  # how far a map may be from a mere change of size
 BETTER = 1.1  # times as near a picture must be for geometry to be undone
 SMALLEST = 16  # px, of a side: below it there is nothing to go by
 
@@ -161,13 +165,20 @@ class Level:
         warped, visible = self.warped(matrix)
         return (block_correlations(self.scene, warped, visible) > ALIKE) & self.textured
 
-    def determined(self, background: np.ndarray) -> bool:
-        """Whether the scene's structure in these blocks fixes a map: a single line lets it slide along."""
-        weights = enlarged(background, self.size).float().reshape(1, -1)
+    def determination(self, blocks: np.ndarray) -> float:
+        """How well the scene's structure in these blocks fixes a map, 0..1: along a single line it can slide."""
+        weights = enlarged(blocks, self.size).float().reshape(1, -1)
         dy, dx = torch.gradient(self.scene)
         columns = torch.cat([dx * self.places, dy * self.places]).reshape(6, -1)
         eigenvalues = np.linalg.eigvalsh(((columns * weights) @ columns.T).double().numpy())
-        return bool(eigenvalues[0] > DETERMINED * eigenvalues[-1])
+        return float(eigenvalues[0] / max(eigenvalues[-1], 1e-9))
+
+    def settled(self, matrix: np.ndarray, blocks: np.ndarray) -> float:
+        """The share of these blocks that are met nowhere better 2 px away; what is alike by chance has no such peak."""
+        warped, visible = self.warped(matrix)
+        best = block_correlations(self.scene, warped, visible)
+        beside = [block_correlations(self.scene, warped.roll(way, (0, 1)), visible.roll(way, (0, 1))) for way in WAYS]
+        return float((best > np.max(beside, axis=0))[blocks].mean())
 
     def misfit(self, matrix: np.ndarray) -> float:
         """How far the contrasts are apart where a map says, the median; infinite where it shows less than half."""
@@ -235,6 +246,15 @@ def bases(scene: Size, edited: Size) -> list[np.ndarray]:
     return [stretch, uniform(scene, edited, cover=True), uniform(scene, edited, cover=False)]
 
 
+def plausible(matrix: np.ndarray, base: np.ndarray) -> bool:
+    """Whether an editor may have moved a picture so, beyond its change of size `base`.
+
+    That is a shift of up to a quarter of the longer side, a zoom of .6 to 1.4, and a turn of up to 8 degrees.
+    """
+    departure = np.linalg.inv(base[:, :2]) @ matrix - np.eye(2, 3)
+    return bool((np.abs(departure) <= PLAUSIBLE).all())
+
+
 def unaligned(scene: Size, edited: Size) -> Alignment:
     """The edited picture brought to the scene's size and taken as it is."""
     return Alignment(stretched(scene, edited), 1.0, True, False, np.ones((1, 1), bool))
@@ -269,6 +289,12 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
         best = options[0]
         alike = judge.alike(best)
     share = float(alike.sum() / max(1, textured))
-    blank = bool(textured < ENOUGH_BLOCKS or (alike.any() and not judge.determined(alike)))
-    trusted = not blank and alike.sum() >= ENOUGH_BLOCKS and share >= ENOUGH_SHARE
+    trusted = (
+        alike.sum() >= ENOUGH_BLOCKS
+        and share >= ENOUGH_SHARE
+        and any(plausible(best, base) for base in options)
+        and judge.determination(alike) >= DETERMINED
+        and judge.settled(best, alike) >= SETTLED
+    )
+    blank = not trusted and bool(textured < ENOUGH_BLOCKS or judge.determination(judge.textured) < TEXTURED)
     return Alignment(best if trusted else options[0], share, bool(trusted), blank, alike)

@@ -96,6 +96,33 @@ def test_another_scene_is_not_trusted_and_left_alone(picture, other):
     assert np.array_equal(alignment.matrix, stretched(tuple(scene.shape[:2]), tuple(edited.shape[:2])))
 
 
+SAME_TEXTURE = {
+    "mirrored": lambda picture: picture.flip(1),
+    "upside down": lambda picture: picture.flip(0),
+    "turned by 180 degrees": lambda picture: picture.flip(0, 1),
+    "rolled": lambda picture: picture.roll((picture.shape[0] // 2, picture.shape[1] // 3), (0, 1)),
+}
+
+
+@pytest.mark.parametrize("change", SAME_TEXTURE)
+@pytest.mark.parametrize("picture", ["brick.png", "coffee.png", "coins.png", "page.png", "retina.jpg"])
+def test_what_is_alike_by_chance_is_not_trusted(picture, change):
+    scene = tensor(photograph(picture))[0]
+    alignment = align(scene, SAME_TEXTURE[change](scene))
+    assert not alignment.trusted and not alignment.blank
+    size = tuple(scene.shape[:2])
+    assert np.array_equal(alignment.matrix, stretched(size, size))
+
+
+@pytest.mark.parametrize(("picture", "other"), [("retina.jpg", "chelsea.png"), ("page.png", "camera.png")])
+def test_a_scene_of_which_two_thirds_are_replaced_is_met_again(picture, other):
+    case = cases.two_thirds_replaced(picture, other)
+    alignment = align(tensor(case.scene)[0], tensor(case.edited)[0])
+    height, width = case.scene.shape[:2]
+    estimate = in_pixels(alignment.matrix, (height, width), tuple(case.edited.shape[:2]))
+    assert alignment.trusted and cases.alignment_error(estimate, case.affine, width, height) < 0.5
+
+
 def test_a_blank_sky_has_nothing_to_align_by():
     case = cases.blank_sky("gradient", "zoom 1.05, shift 2 %, colour", with_object=False)
     alignment = align(tensor(case.scene)[0], tensor(case.edited)[0])

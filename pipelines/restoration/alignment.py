@@ -32,7 +32,8 @@ ENOUGH_BLOCKS = 6
 ENOUGH_SHARE = 0.12  # of the textured blocks
 MOST_SHARE = 0.7  # of them: where fewer are met again, only those count
 TEXTURED = 0.003  # smallest by largest eigenvalue of a map's normal equations: below it a scene fixes none
-DETERMINED = 0.024  # the same for the blocks that are met again; of edits of photographs, two thirds replaced: .028
+DETERMINED = 0.024  # the same for blocks that are met again, of few; of photographs, two thirds replaced: .028
+MAJORITY = 0.6  # of the textured blocks, from which on they cannot be few that are alike by chance
 SETTLED = 0.63  # of the blocks that are met again; of edits of photographs .7 and more are, by chance .57 and less
 WAYS = tuple((down, right) for down in (-2, 0, 2) for right in (-2, 0, 2) if down or right)  # px
 PLAUSIBLE = np.array([[0.4, 0.15, 0.5], [0.15, 0.4, 0.5]])  # how far a map may be from a mere change of size
@@ -293,7 +294,7 @@ def align(scene: Tensor, edited: Tensor) -> Alignment:
         alike.sum() >= ENOUGH_BLOCKS
         and share >= ENOUGH_SHARE
         and any(plausible(best, base) for base in options)
-        and judge.determination(alike) >= DETERMINED
+        and judge.determination(alike) >= (DETERMINED if share < MAJORITY else TEXTURED)
         and judge.settled(best, alike) >= SETTLED
     )
     blank = not trusted and bool(textured < ENOUGH_BLOCKS or judge.determination(judge.textured) < TEXTURED)

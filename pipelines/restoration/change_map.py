@@ -85,7 +85,7 @@ def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray
     bins = np.clip(np.searchsorted(edges, amounts, side="right") - 1, 0, BINS - 1)
     filled = np.unique(bins)
     medians, centres = (ndimage.median(each, bins, filled) for each in (values, amounts))
-    slope = max(0.0, float(theilslopes(medians, centres)[0])) if np.ptp(centres) else 0.0
+    slope = max(0.0, np.asarray(theilslopes(medians, centres))[0]) if np.ptp(centres) else 0.0
     offset = float(np.median(medians - slope * centres))
     return np.maximum(floor, 1.2 * (min(offset, MOST_NOISE) + min(slope, 1.0) * fineness)).astype(np.float32)
 

@@ -25,6 +25,7 @@ CLEAR = 5.5  # a change
 FLOOR = (2.5 / 255, 1.6 / 255, 1.2 / 255, 1.0 / 255)  # the least noise, by scale
 MOST_NOISE = 8 / 255  # whatever the pair is like
 BINS = 12  # of texture
+SEAM = 2.0  # px, along an edge of the edited picture inside the scene: it ends there in a mixture
 SMALLEST = 10  # px, of a change's side
 RIM = 4.0  # px, of a halo at most
 LEAST_RIM = 3.0  # px, whatever the picture's size: a VAE's halo is not finer in small ones
@@ -156,6 +157,7 @@ def change_map(
     gain = sensitivity if relevance is None else sensitivity * (UNLIKELY + (LIKELY - UNLIKELY) * relevance)
     judged = shown if background is None else shown & background
     unit = max(SMALL, max(scene.shape[:2]) / REFERENCE)
+    shown = np.asarray(ndimage.binary_erosion(shown, disc(SEAM * unit), border_value=1))
     scene = softened(scene, edited, judged if judged.any() else shown, references)
     difference = edited - scene
     fineness = texture(scene, unit)

@@ -446,3 +446,9 @@ def test_relevance_is_of_any_size_and_moves_the_threshold(still, free):
     assert torch.equal(restore(still.scene, still.edited, relevance=0 * corner).images, free.images)
     for one in (nowhere, everywhere):
         assert bit_equal_outside(one.images, still.scene, one.effect)
+
+
+def test_where_the_edited_picture_ends_within_the_scene_is_no_change():
+    case = cases.make_case("coffee.png", "zoom 1.05, shift 2 %, colour")
+    restored = restore(tensor(case.scene), tensor(case.edited))
+    assert not restored.effect[0, -40:].any()

@@ -163,10 +163,9 @@ def test_nodes_lie_apart_and_inside_their_groups(name):
     assert all(group["title"] for group in ui["groups"])
 
 
-@every_workflow
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in EDITING])
 def test_weights_are_offered_as_the_manifest_knows_them(name):
-    if name in EDITING:
-        pytest.skip("no file of the manifest: tests/nodes/test_edit_templates.py")
+    """Those of edit models are none of the manifest's: tests/nodes/test_edit_templates.py."""
     manifest = {weight["file"]: weight for weight in read(ROOT / "weights_manifest.json")["weights"]}
     for node in working(ui_graph(name)).values():
         wanted = [manifest[value] for value in node["widgets_values"] if value in manifest]

@@ -81,7 +81,12 @@ class Train(Work):
     def arguments(self, output: Path) -> list[object]:
         run = ["steps=6", "log_every=1", "warmup=1", "save_every=0", "precision=fp32", "validate_every=0"]
         data = ["data.validation=null", f"data.train={self.data}", "data.pictures.size=64"]
-        models = [f"models.base={ROOT / 'playroom_models'}", f"folder={output}", "batch=2"]
+        models = [
+            f"models.base={ROOT / 'playroom_models'}",
+            f"folder={output}",
+            "batch=2",
+            f"data.cache={output / 'cache'}",
+        ]
         return ["train", "playroom", "--set", *(f"run.{entry}" for entry in run), *data, *models]
 
     def products(self, output: Path) -> dict[str, str]:

@@ -403,12 +403,15 @@ def text_of(results: dict, figures: dict[str, tuple[float, str]]) -> str:
         "true_place_object_iou": ("object IoU with the drawn toy", "{:.3f}"),
         "true_place_cases": ("where it stands there", "{:.0f}"),
         "identity": ("identity", "{:.3f}"),
+        "identity_change": ("its change", "{:+.4f}"),
+        "identity_change_low": ("95 %, from", "{:+.4f}"),
+        "identity_change_high": ("to", "{:+.4f}"),
         "inserted": ("inserted", "{:.3f}"),
         "background_db": ("background, dB", "{:.1f}"),
         "bit_equal": ("bit-equal outside", "{:.0%}"),
         "identical": ("identical pixels", "{:.0%}"),
         "wrong_geometry": ("wrong geometry", "{:.0f}"),
-        "seen_iou": ("object IoU of the oracle's rule", "{:.3f}"),
+        "seen_iou": ("object IoU of the benchmark's own rule", "{:.3f}"),
     }
     hard_heads = {
         "count": ("cases", "{:.0f}"),
@@ -485,7 +488,7 @@ def main() -> None:
     parser.add_argument("--drifts", nargs="+", choices=list(cases.DRIFTS), help="of the table; nothing is recorded")
     parser.add_argument("--methods", nargs="+", choices=[OURS, *METHODS], default=[OURS, *METHODS])
     parser.add_argument("--workers", type=int, default=1, help="processes, of table, hard and nothing")
-    parser.add_argument("--playroom-cases", type=int, default=96)
+    parser.add_argument("--playroom-cases", type=int, default=256)
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "restoration")
     parser.add_argument("--dry", action="store_true", help="print, write no file of the repository")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)

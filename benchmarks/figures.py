@@ -19,7 +19,7 @@ def _commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changes = git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/figures")
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", ":!docs")  # what benches write
     return git("rev-parse", "--short", "HEAD") + ("+changes" if changes else "")
 
 
@@ -36,13 +36,23 @@ def joined(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def record(topic: str, values: dict[str, tuple[float, str]], command: str) -> Path:
-    """Merge {name: (value, unit)} measured by `command` into the topic's file and return its path."""
+def source(command: str, commit: str = "") -> dict[str, str]:
+    """Where figures come from; `commit` is said where the checkout has no history to ask."""
+    return {"command": command, "machine": _machine(), "commit": commit or _commit()}
+
+
+def record(
+    topic: str, values: dict[str, tuple[float, str]], command: str, measured: dict[str, str] | None = None
+) -> Path:
+    """Merge {name: (value, unit)} measured by `command` into the topic's file and return its path.
+
+    `measured` is the `source` of figures that another machine measured.
+    """
     path = ROOT / "docs" / "figures" / f"{topic}.json"
     figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    source = {"command": command, "machine": _machine(), "commit": _commit()}
+    told = measured or source(command)
     for name, (value, unit) in values.items():
-        figures[name] = {"value": value, "unit": unit, **source}
+        figures[name] = {"value": value, "unit": unit, **told}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(figures, indent=2, sort_keys=True) + "\n")
     return path

@@ -65,12 +65,21 @@ def serve(arguments: list[str]) -> int:
         return host.process.wait()
 
 
+ALL = "--all"  # of the benchmarks: hours, and it writes many of docs/figures anew
+
+
 def bench(arguments: list[str]) -> int:
-    """every benchmark, or those named first; the options after them go to each"""
+    """the benchmarks named first, or --all; the options after them go to each, and without a name they are listed"""
     names = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
     options = arguments[len(names) :]
     every = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
-    benchmarks = [f"bench_{name.removeprefix('bench_')}" for name in names] or every
+    all_of_them = not names and ALL in options
+    if not names and not all_of_them:
+        print(f"python dev.py bench NAME ... | {ALL} [options]: {bench.__doc__}")
+        print(", ".join(name.removeprefix("bench_") for name in every))
+        return 0
+    options = [option for option in options if option != ALL or not all_of_them]
+    benchmarks = every if all_of_them else [f"bench_{name.removeprefix('bench_')}" for name in names]
     unknown = sorted(set(benchmarks) - set(every))
     if unknown:
         raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(every)}")

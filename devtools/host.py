@@ -30,6 +30,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from .environment import ROOT
 
 MOUNT = "visual-insertion"  # our folder under custom_nodes
+HOST_FLAGS = "VISUAL_INSERTION_HOST_FLAGS"
 
 Json = dict[str, Any]
 Graph = Mapping[str, Json]  # a workflow in API format
@@ -82,6 +83,11 @@ def link_folder(at: Path, target: Path) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def cpu_flags() -> list[str]:
+    """What keeps a host on the CPU; HOST_FLAGS of the environment, such as `--force-fp32`, is taken in its place."""
+    return os.environ.get(HOST_FLAGS, "--cpu").split()
+
+
 def has_gpu() -> bool:
     """Whether the host can run on a GPU: NVIDIA's or Apple's. Does not import torch."""
     if sys.platform == "darwin":
@@ -131,7 +137,7 @@ class Host:
         command = [str(python), str(home / "main.py"), "--port", str(self.port), "--base-directory", str(self.base)]
         command += ["--database-url", "sqlite:///:memory:", "--preview-method", "latent2rgb"]
         command += [] if api_nodes else ["--disable-api-nodes"]
-        command += ["--cpu", *flags] if cpu else flags
+        command += [*cpu_flags(), *flags] if cpu else flags
         packs = [MOUNT, *(folder.name for folder in more_packs)]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *packs]  # last: it takes all the rest
         environment = {**os.environ, **(variables or {})}

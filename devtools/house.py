@@ -25,14 +25,16 @@ FOLDERS = {"": "", "pipelines_": "pipelines/", "nodes_": "nodes/", "devtools_": 
 
 # The systems, each a room of pipelines/, and which may import which because its method says so. A toy model lies in a
 # room of the playroom that is named as its system; whatever else is in the playroom serves all of them.
-SYSTEMS = {"visual_insertion", "paint_by_example", "baselines", "playroom"}
+SYSTEMS = {"visual_insertion", "paint_by_example", "object_representation", "add_it", "baselines", "playroom"}
 ALLOWED = {
     ("baselines", "visual_insertion"),
     ("baselines", "paint_by_example"),
+    ("object_representation", "paint_by_example"),
     ("playroom", "visual_insertion"),
     ("playroom/visual_insertion", "visual_insertion"),
     ("playroom/visual_insertion", "baselines"),  # the ablation
     ("playroom/paint_by_example", "paint_by_example"),
+    ("playroom/add_it", "add_it"),
 }
 
 RATES = ("tuple_assignments", "walrus", "nested_comprehensions", "long_calls", "any", "helpers_with_one_caller")

@@ -1,4 +1,4 @@
-"""ComfyUI inside this process, on the CPU: its nodes and ours as plain calls, without a server."""
+"""ComfyUI inside this process, on the CPU as a rule: its nodes and ours as plain calls, without a server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .host import cpu_flags
 from .pack import load_pack
 
 
@@ -23,7 +24,7 @@ class InProcess:
             (base / name).mkdir(parents=True, exist_ok=True)
         sys.path.insert(0, str(home))
         arguments = sys.argv
-        sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
+        sys.argv = ["main.py", *cpu_flags(), "--base-directory", str(base)]
         try:
             import_module("comfy.options").enable_args_parsing()
             import_module("comfy.cli_args")

@@ -3,10 +3,14 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    add_it,
+    add_it_sampler,
+    doctor,
     embedding_optimizer,
     fit,
     guidance,
     layers,
+    learned_object,
     local_region,
     masks,
     object_image,
@@ -14,9 +18,11 @@ from . import (
     pix2pix,
     placement,
     playroom,
+    presets,
     restoration,
     unet_loader,
 )
+from .host.schedule_route import serve_schedule
 from .model_folders import register_model_folders
 from .sample_pictures import offer_samples
 
@@ -44,6 +50,18 @@ NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
     placement.PlaceObject,
     fit.FitForEdit,
     fit.UndoFit,
+    doctor.VisualInsertionDoctor,
+    presets.InsertionModels,
+    playroom.PlayroomFlux,
+    playroom.PlayroomPictureWords,
+    add_it.AddItPrompt,
+    add_it.AddItPictureSubject,
+    add_it.AddItAttention,
+    add_it.AddItSubject,
+    add_it.AddItBlend,
+    add_it_sampler.AddItSampler,
+    learned_object.LearnObject,
+    learned_object.ApplyObject,
 ]
 
 
@@ -51,6 +69,7 @@ class VisualInsertionExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_model_folders()
         offer_samples()
+        serve_schedule()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -2,7 +2,9 @@
 
 from comfy_api.latest import io
 
+from ..pipelines.encoders.views import VIEWS
 from ..pipelines.visual_insertion.released_optimizers import NULLS
+from .host.conditionings import EMBEDDING_OPTIMIZER, made_by
 from .host.managed_networks import load_embedding_optimizer
 from .model_folders import EMBEDDING_OPTIMIZERS
 from .model_list import ModelList
@@ -23,6 +25,7 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
             display_name="Load Embedding Optimizer",
             category="visual insertion",
             description="Loads an embedding optimizer from models/embedding_optimizers.",
+            search_aliases=["visual insertion loader", "insert object model", "load ipadapter", "load ip adapter"],
             inputs=[
                 io.Combo.Input(
                     "name",
@@ -60,7 +63,11 @@ class EmbeddingOptimizerLoader(io.ComfyNode):
                     tooltip="Only for null = empty prompt: the text encoder of the model that will be sampled.",
                 ),
             ],
-            outputs=[EmbeddingOptimizerType.Output(display_name="embedding_optimizer")],
+            outputs=[
+                EmbeddingOptimizerType.Output(
+                    display_name="embedding_optimizer", tooltip="For the node Embedding Optimizer."
+                )
+            ],
         )
 
     @classmethod
@@ -83,7 +90,15 @@ class EmbeddingOptimizer(io.ComfyNode):
             display_name="Embedding Optimizer",
             category="visual insertion",
             description="Turns what the encoder saw into conditioning the UNet understands as if it were a text.",
-            search_aliases=["object to conditioning", "image to prompt embedding"],
+            search_aliases=[
+                "object to conditioning",
+                "image to prompt embedding",
+                "ip adapter",
+                "ipadapter",
+                "reference image",
+                "insert object",
+                "visual insertion",
+            ],
             inputs=[
                 EmbeddingOptimizerType.Input("embedding_optimizer", tooltip="From its loader, or Playroom Models."),
                 io.ClipVisionOutput.Input(
@@ -92,7 +107,7 @@ class EmbeddingOptimizer(io.ComfyNode):
                 strength_input("object"),
                 io.Combo.Input(
                     "views",
-                    options=["average", "concatenate", "separate"],
+                    options=list(VIEWS),
                     default="average",
                     optional=True,
                     tooltip="Several pictures: one object by average or by concatenated tokens, or separate objects, "
@@ -114,4 +129,8 @@ class EmbeddingOptimizer(io.ComfyNode):
         features = clip_vision_output["last_hidden_state"]
         details = None if detail_output is None else detail_output["last_hidden_state"]
         positive, negative = embedding_optimizer.contexts(features, strength, views, details)
-        return io.NodeOutput([[positive, {}]], [[negative, {}]])
+        patch = embedding_optimizer.patch
+        return io.NodeOutput(
+            made_by(EMBEDDING_OPTIMIZER, "object", positive, patch),
+            made_by(EMBEDDING_OPTIMIZER, "no object", negative, patch),
+        )

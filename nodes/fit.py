@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..pipelines.fitting.families import MODELS
 from ..pipelines.fitting.fit import fit_for_edit, undo_fit
 from ..pipelines.fitting.frames import METHODS
+from .host.node_output import node_output
 from .sockets import FitType
 
 
@@ -81,7 +82,7 @@ class FitForEdit(io.ComfyNode):
         fitted, masks, fit = fit_for_edit(
             image, mask, model=model, method=method, multiple=multiple, megapixels=megapixels
         )
-        return io.NodeOutput(fitted, masks, fit, *fit.frame.size)
+        return node_output(fitted, masks, fit, *fit.frame.size)
 
 
 class UndoFit(io.ComfyNode):
@@ -104,4 +105,4 @@ class UndoFit(io.ComfyNode):
 
     @classmethod
     def execute(cls, fit, image) -> io.NodeOutput:
-        return io.NodeOutput(undo_fit(image, fit))
+        return node_output(undo_fit(image, fit))

@@ -1,9 +1,11 @@
 """How much the object and the scene steer, and when."""
 
-from comfy_api.latest import io, ui
+from dataclasses import asdict
+
+from comfy_api.latest import io
 
 from ..pipelines.sampling.guidance import Guidance
-from ..pipelines.sampling.schedule_picture import schedule_picture
+from .on_the_node import STAYS, on_the_node
 from .sockets import GuidanceType
 
 
@@ -20,8 +22,16 @@ class GuidanceControl(io.ComfyNode):
             node_id="GuidanceControl",
             display_name="Guidance Control",
             category="visual insertion",
-            description="How strongly the object and the scene steer, when, and how much contrast that may add.",
-            search_aliases=["dual cfg", "image cfg", "cfg interval", "cfg rescale"],
+            description="How strongly the object and the scene steer, when, and how much contrast that may add. The "
+            "node draws its schedule.",
+            search_aliases=[
+                "dual cfg",
+                "image cfg",
+                "cfg interval",
+                "cfg rescale",
+                "insert object strength",
+                "visual insertion",
+            ],
             inputs=[
                 io.Float.Input(
                     "object_scale",
@@ -47,10 +57,11 @@ class GuidanceControl(io.ComfyNode):
                 _share("object_rescale", 0.0, "Pulls the contrast after object guidance back; try 0.7."),
                 _share("scene_rescale", 0.0, "The same for the scene's term."),
             ],
-            outputs=[GuidanceType.Output(display_name="guidance")],
+            **STAYS,
+            outputs=[GuidanceType.Output(display_name="guidance", tooltip="For the pix2pix sampler or guider.")],
         )
 
     @classmethod
     def execute(cls, **settings) -> io.NodeOutput:
         guidance = Guidance(**settings)
-        return io.NodeOutput(guidance, ui=ui.PreviewImage(schedule_picture(guidance), cls=cls))
+        return io.NodeOutput(guidance, ui=on_the_node(cls, schedule=[asdict(guidance)]))

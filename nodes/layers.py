@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..pipelines.layers.matting import separate_batch, stacked
 from ..pipelines.layers.openraster import OBJECT, write_batch
+from .host.node_output import node_output
 
 
 def layer_inputs() -> list[io.Input]:
@@ -53,7 +54,7 @@ class SplitLayers(io.ComfyNode):
 
     @classmethod
     def execute(cls, scene, image, object_mask, effect_mask) -> io.NodeOutput:
-        return io.NodeOutput(*stacked(separate_batch(scene, image, object_mask, effect_mask)))
+        return node_output(*stacked(separate_batch(scene, image, object_mask, effect_mask)))
 
 
 class SaveLayers(io.ComfyNode):

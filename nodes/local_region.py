@@ -3,10 +3,12 @@
 from comfy_api.latest import io
 
 from ..pipelines.local_region.cutting import cut
-from ..pipelines.local_region.pasting import AREAS, paste
+from ..pipelines.local_region.pasting import AREAS, paste, share_remark
 from ..pipelines.local_region.windows import CHOICES, SHAPES
 from ..pipelines.pictures.boxes import corners, to_bounding_boxes
 from ..pipelines.pictures.masks import chosen_places
+from .host.node_output import node_output
+from .on_the_node import STAYS, on_the_node
 from .sockets import LocalRegionType, bounding_box_input, box_inputs
 
 
@@ -18,7 +20,13 @@ class LocalRegionCrop(io.ComfyNode):
             display_name="Local Region Crop",
             category="visual insertion",
             description="Cuts out the part of a picture around a mask or a box, at the size the model works at.",
-            search_aliases=["crop and stitch", "inpaint crop", "high resolution insertion", "crop around mask"],
+            search_aliases=[
+                "crop and stitch",
+                "inpaint crop",
+                "high resolution insertion",
+                "crop around mask",
+                "crop photo",
+            ],
             inputs=[
                 io.Image.Input("image", tooltip="The scene; any size. A batch gives a crop of each."),
                 io.Float.Input(
@@ -122,7 +130,7 @@ class LocalRegionCrop(io.ComfyNode):
             choice=regions,
             index=index,
         )
-        return io.NodeOutput(region.crops, crop_mask, region, to_bounding_boxes(region.boxes))
+        return node_output(region.crops, crop_mask, region, to_bounding_boxes(region.boxes))
 
 
 class LocalRegionPaste(io.ComfyNode):
@@ -134,7 +142,7 @@ class LocalRegionPaste(io.ComfyNode):
             category="visual insertion",
             description="Puts the edited crop back. Every pixel that is black in `changed` is the scene's own, to the "
             "last bit.",
-            search_aliases=["stitch", "inpaint stitch", "uncrop", "paste back"],
+            search_aliases=["stitch", "inpaint stitch", "uncrop", "paste back", "paste object", "composite"],
             inputs=[
                 LocalRegionType.Input("local_region", tooltip="From Local Region Crop."),
                 io.Image.Input("image", tooltip="The edited crop, also enlarged; one for each region."),
@@ -169,6 +177,7 @@ class LocalRegionPaste(io.ComfyNode):
                     tooltip="Paste into this picture of the same size instead, such as the result of another paste.",
                 ),
             ],
+            **STAYS,
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The scene with the edited crop in place."),
                 io.Mask.Output(
@@ -181,4 +190,4 @@ class LocalRegionPaste(io.ComfyNode):
     @classmethod
     def execute(cls, local_region, image, feather, colour_match, area, scene=None) -> io.NodeOutput:
         result, changed = paste(local_region, image, feather=feather, match=colour_match, area=area, scene=scene)
-        return io.NodeOutput(result, changed)
+        return node_output(result, changed, ui=on_the_node(cls, share_remark(changed)))

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..pipelines.pictures.arbitrary_masks import JITTER, SAMPLES, SHARE, arbitrary_masks
 from ..pipelines.pictures.boxes import corners
 from ..pipelines.pictures.masks import boxes_mask, chosen_boxes
+from .host.node_output import node_output
 from .sockets import bounding_box_input, box_inputs, seed_input
 
 
@@ -30,7 +31,7 @@ class BoxToMask(io.ComfyNode):
     @classmethod
     def execute(cls, image, x=0, y=0, width=256, height=256, bounding_box=None) -> io.NodeOutput:
         boxes = chosen_boxes(image, None, bounding_box, corners(x, y, width, height))
-        return io.NodeOutput(boxes_mask(boxes, *image.shape[1:3]).float())
+        return node_output(boxes_mask(boxes, *image.shape[1:3]).float())
 
 
 class ArbitraryMask(io.ComfyNode):
@@ -106,4 +107,4 @@ class ArbitraryMask(io.ComfyNode):
     ) -> io.NodeOutput:
         boxes = chosen_boxes(image, mask, bounding_box, corners(x, y, width, height))
         settings = dict(seed=seed, samples=samples, jitter=jitter, extension=extension)
-        return io.NodeOutput(arbitrary_masks(boxes, *image.shape[1:3], **settings))
+        return node_output(arbitrary_masks(boxes, *image.shape[1:3], **settings))

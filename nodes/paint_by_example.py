@@ -4,11 +4,14 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
+from ..pipelines.encoders.views import VIEWS
 from ..pipelines.paint_by_example.inpainting import LATENT_MASKS
+from ..pipelines.pictures.objects import mask_remark
 from ..pipelines.weights.unets import CONFIG
 from .host.paint_by_example_conditioning import condition_on_scene, encode_exemplars
 from .host.paint_by_example_models import load_paint_by_example
 from .model_list import ModelList
+from .on_the_node import STAYS, on_the_node
 from .sockets import (
     ExemplarEncoderType,
     background_input,
@@ -45,7 +48,12 @@ class PaintByExampleLoader(io.ComfyNode):
             category="visual insertion",
             description="Loads Paint by Example from its original checkpoint or its diffusers folder. Only what is "
             "needed is read, also of the 12.6 GB file with the optimizer's state.",
-            search_aliases=["paint by example loader", "exemplar inpainting"],
+            search_aliases=[
+                "paint by example loader",
+                "exemplar inpainting",
+                "inpaint reference loader",
+                "visual insertion",
+            ],
             inputs=[
                 io.Combo.Input(
                     "name",
@@ -54,7 +62,10 @@ class PaintByExampleLoader(io.ComfyNode):
                     "models/diffusers.",
                 ),
             ],
-            outputs=[*model_outputs(), ExemplarEncoderType.Output(display_name="exemplar_encoder")],
+            outputs=[
+                *model_outputs(),
+                ExemplarEncoderType.Output(display_name="exemplar_encoder", tooltip="For Paint by Example Encode."),
+            ],
         )
 
     @classmethod
@@ -73,26 +84,35 @@ class PaintByExampleEncode(io.ComfyNode):
             node_id="PaintByExampleEncode",
             display_name="Paint by Example Encode",
             category="visual insertion",
-            description="Turns the exemplar's picture into the one token Paint by Example understands, and the learned "
+            description="Turns the exemplar's picture into the token Paint by Example understands, and the learned "
             "'no exemplar' beside it. The sampler's cfg is the similarity: 5 in the published runs.",
-            search_aliases=["exemplar to conditioning", "reference object"],
+            search_aliases=[
+                "exemplar to conditioning",
+                "reference object",
+                "reference image",
+                "inpaint reference",
+                "ip adapter",
+                "ipadapter",
+                "insert object",
+                "swap object",
+            ],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="From the loader, or clip-vit-large-patch14."),
                 ExemplarEncoderType.Input("exemplar_encoder", tooltip="From Load Paint by Example."),
-                io.Image.Input("image", tooltip="The object, large in the frame. A batch is one result each."),
+                io.Image.Input("image", tooltip="The object, large in the frame. A batch: see views."),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip="Where the object is: the picture is cut to it. Load Image's mask of a cut-out is the "
-                    "other way round: put Invert Mask between.",
+                    "other way round: background = auto turns it, otherwise put Invert Mask between.",
                 ),
                 framing_input(
                     "How a picture that is not square becomes square: squash (the original), pad, or crop (diffusers; "
                     "cuts off the ends of long objects)."
                 ),
                 background_input(
-                    "What is seen outside the mask: the picture (as in training), the encoder's mean colour, white or "
-                    "grey."
+                    "What is seen outside the mask. auto: the picture, as in training, but nothing of it around a "
+                    "cut-out. Or the picture (keep), the encoder's mean colour, white or grey."
                 ),
                 io.Int.Input(
                     "margin",
@@ -104,7 +124,16 @@ class PaintByExampleEncode(io.ComfyNode):
                     tooltip="Pixels kept around the mask's box; 10 in training.",
                 ),
                 strength_input("exemplar", advanced=True),
+                io.Combo.Input(
+                    "views",
+                    options=list(VIEWS),
+                    default="separate",
+                    optional=True,
+                    tooltip="Several pictures: one object each (separate), or several views of one object, by average "
+                    "or by concatenated tokens.",
+                ),
             ],
+            **STAYS,
             outputs=conditioning_outputs(),
         )
 
@@ -119,8 +148,9 @@ class PaintByExampleEncode(io.ComfyNode):
         background="keep",
         margin=10,
         strength=1.0,
+        views="separate",
     ) -> io.NodeOutput:
-        positive, negative = encode_exemplars(
+        positive, negative, squares = encode_exemplars(
             clip_vision,
             exemplar_encoder,
             pictures=image,
@@ -129,8 +159,9 @@ class PaintByExampleEncode(io.ComfyNode):
             background=background,
             margin=margin,
             strength=strength,
+            views=views,
         )
-        return io.NodeOutput(positive, negative)
+        return io.NodeOutput(positive, negative, ui=on_the_node(cls, mask_remark(mask, background), picture=squares))
 
 
 class PaintByExampleConditioning(io.ComfyNode):
@@ -142,7 +173,15 @@ class PaintByExampleConditioning(io.ComfyNode):
             category="visual insertion",
             description="Shows the scene with a hole in it, and where the hole is. Sample the empty latent with any "
             "sampler; Decode Scene gives back the scene's size.",
-            search_aliases=["exemplar inpainting", "inpaint model conditioning"],
+            search_aliases=[
+                "exemplar inpainting",
+                "inpaint reference",
+                "inpaint model conditioning",
+                "replace object",
+                "swap object",
+                "insert object",
+                "visual insertion",
+            ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The exemplar, from Paint by Example Encode."),
                 io.Conditioning.Input("negative", tooltip="No exemplar, from the same node; not a text."),
@@ -161,7 +200,7 @@ class PaintByExampleConditioning(io.ComfyNode):
             ],
             outputs=[
                 *conditioning_outputs(),
-                io.Latent.Output(display_name="latent"),
+                io.Latent.Output(display_name="latent", tooltip="Empty, of the scene's size: for any sampler."),
             ],
         )
 

@@ -3,14 +3,37 @@
 import comfy_extras.nodes_custom_sampler as custom_sampler
 from comfy_api.latest import io
 
+from ..pipelines.fitting.working_sizes import size_remark
 from ..pipelines.pictures.checks import check_result
 from ..pipelines.pictures.scene import crop_to
-from .host.pix2pix_sampling import prepare, relevance_of, sample
+from .host.conditionings import missing_patch
+from .host.node_output import node_output
+from .host.pix2pix_sampling import prepare, relevance_of, sample, working_size_of
+from .host.three_branch_guider import ignored_patches
+from .on_the_node import STAYS, on_the_node
 from .sockets import GuidanceType, seed_input
 
 
 def _options(node, name: str) -> list[str]:
     return next(i.options for i in node.define_schema().inputs if i.id == name)
+
+
+def sampler_inputs(sampler: str, scheduler: str) -> list[io.Input]:
+    """The host's samplers and schedulers, with these as the first choice."""
+    return [
+        io.Combo.Input(
+            "sampler_name",
+            options=_options(custom_sampler.KSamplerSelect, "sampler_name"),
+            default=sampler,
+            tooltip="What takes the steps; any will do.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=_options(custom_sampler.BasicScheduler, "scheduler"),
+            default=scheduler,
+            tooltip="How the steps are spread over the noise levels.",
+        ),
+    ]
 
 
 def _conditioning_inputs() -> list:
@@ -40,10 +63,27 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
             display_name="Image-Conditioned Pix2Pix Sampler",
             category="visual insertion",
             description="Puts the object into the scene: no mask, no prompt. Decode Scene gives back the scene's size.",
-            search_aliases=["insert object", "visual insertion", "paint by inpaint", "instruct pix2pix image"],
+            search_aliases=[
+                "insert object",
+                "visual insertion",
+                "add object",
+                "put object",
+                "place object",
+                "add to scene",
+                "insert image",
+                "add image",
+                "combine images",
+                "compose",
+                "swap object",
+                "photo composite",
+                "paint by inpaint",
+                "instruct pix2pix image",
+            ],
             inputs=[
                 *_conditioning_inputs(),
-                seed_input("Another seed, another place for the object."),
+                seed_input(
+                    "Another seed, another look of the object; its place changes only where the scene leaves it open."
+                ),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="20 for a look, 50 for a keeper."),
                 io.Combo.Input(
                     "sampler_name",
@@ -67,6 +107,7 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
             ],
+            **STAYS,
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="For Decode Scene."),
                 io.Mask.Output(
@@ -100,7 +141,15 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
             model, guider, latent, seed=seed, steps=steps, sampler=sampler_name, scheduler=scheduler, denoise=denoise
         )
         relevance = relevance_of(guider, latent, scene)
-        return io.NodeOutput(latent, relevance, ui={"unet_evaluations": [guider.evaluations]})
+        shown = on_the_node(
+            cls,
+            f"{guider.evaluations} UNet evaluations",
+            ignored_patches(model.model_options),
+            missing_patch(model, positive),
+            size_remark(scene.shape[2], scene.shape[1], working_size_of(model)),
+            unet_evaluations=[guider.evaluations],
+        )
+        return node_output(latent, relevance, ui=shown)
 
 
 class ImageConditionedPix2PixGuider(io.ComfyNode):
@@ -111,6 +160,7 @@ class ImageConditionedPix2PixGuider(io.ComfyNode):
             display_name="Image-Conditioned Pix2Pix Guider",
             category="visual insertion",
             description="The sampler's inner part, for SamplerCustomAdvanced: any sampler, any sigmas, split runs.",
+            search_aliases=["insert object guider", "visual insertion", "instruct pix2pix guider", "dual cfg guider"],
             inputs=[
                 *_conditioning_inputs(),
                 io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
@@ -122,7 +172,11 @@ class ImageConditionedPix2PixGuider(io.ComfyNode):
                     tooltip="Start from the scene's latent; for sigmas that begin below full noise.",
                 ),
             ],
-            outputs=[io.Guider.Output(display_name="guider"), io.Latent.Output(display_name="latent")],
+            **STAYS,
+            outputs=[
+                io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced."),
+                io.Latent.Output(display_name="latent", tooltip="For SamplerCustomAdvanced: empty, or the scene."),
+            ],
         )
 
     @classmethod
@@ -132,7 +186,8 @@ class ImageConditionedPix2PixGuider(io.ComfyNode):
         guider, latent = prepare(
             model, vae, scene, positive=positive, negative=negative, guidance=guidance, mask=mask, keep_scene=keep_scene
         )
-        return io.NodeOutput(guider, latent)
+        shown = on_the_node(cls, ignored_patches(model.model_options), missing_patch(model, positive))
+        return io.NodeOutput(guider, latent, ui=shown)
 
 
 class SceneDecode(io.ComfyNode):
@@ -143,13 +198,15 @@ class SceneDecode(io.ComfyNode):
             display_name="Decode Scene",
             category="visual insertion",
             description="VAE Decode that gives back the scene's own size, whatever it is.",
-            search_aliases=["vae decode same size"],
+            search_aliases=["vae decode same size", "insert object decode", "visual insertion"],
             inputs=[
                 io.Latent.Input("latent", tooltip="From the sampler."),
                 io.Vae.Input("vae", tooltip="The VAE the scene was encoded with."),
                 io.Image.Input("scene", tooltip="The picture whose size the result takes."),
             ],
-            outputs=[io.Image.Output(display_name="image")],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="Of the scene's size; all pixels went through the VAE.")
+            ],
         )
 
     @classmethod
@@ -157,4 +214,4 @@ class SceneDecode(io.ComfyNode):
         check_result(latent["samples"], "The latent")
         pictures = vae.decode(latent["samples"])
         check_result(pictures, "What the VAE decoded")
-        return io.NodeOutput(crop_to(pictures, scene.shape[1], scene.shape[2]))
+        return node_output(crop_to(pictures, scene.shape[1], scene.shape[2]))

@@ -9,7 +9,9 @@ from ..pipelines.pictures.masks import mask_in_boxes, painted_mask
 from ..pipelines.pictures.scene import pad_to_multiple
 from ..pipelines.restoration.copies import reports_with_copies
 from ..pipelines.restoration.restore import MASK_USES, restore
+from .host.node_output import node_output
 from .host.run_progress import run_progress
+from .on_the_node import STAYS, on_the_node
 from .sockets import bounding_box_input
 
 CELL = 64  # px, a multiple of every VAE's cell
@@ -33,6 +35,7 @@ class RestoreScene(io.ComfyNode):
                 "change mask",
                 "difference mask",
                 "composite edit",
+                "keep the photo",
                 "align edit",
                 "qwen edit shift",
                 "kontext zoom",
@@ -100,6 +103,7 @@ class RestoreScene(io.ComfyNode):
                     "Where the edit may show or has to, as mask_use says; with a painted mask what is masked within it."
                 ),
             ],
+            **STAYS,
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The scene with the object, shadow and reflection."),
                 io.Mask.Output(display_name="effect", tooltip="All that differs; where it is 0, the scene."),
@@ -141,14 +145,14 @@ class RestoreScene(io.ComfyNode):
         )
         reports = restored.reports if object_image is None else reports_with_copies(restored, object_image)
         report = "\n\n".join(one.text() for one in reports)
-        return io.NodeOutput(
+        return node_output(
             restored.images,
             restored.effect,
             restored.objects,
             object_layers(scene, restored.images, restored.objects, restored.effect),
             to_bounding_boxes([[box] if box else [] for box in restored.boxes]),
             report,
-            ui={"text": [report]},
+            ui=on_the_node(cls, report),
         )
 
 

@@ -12,13 +12,14 @@ from ..pipelines.whole_files import whole, write_text
 
 SAMPLES = Path(__file__).parents[1] / "playroom_models" / "samples"
 PREFIX = "visual_insertion_"
+KINDS = (".jpg", ".png")
 OFFERED = ".visual_insertion_samples"  # in the input folder: the samples that it has had, one name a line
 
 
 def offer_samples() -> None:
     """Copy the samples into the input folder, each once: what the user deletes stays away, what is there stays."""
     folder = Path(folder_paths.get_input_directory())
-    names = [sample.name for sample in sorted(SAMPLES.glob("*.png"))]
+    names = sorted(sample.name for sample in SAMPLES.iterdir() if sample.suffix in KINDS)
     offered = _offered(folder)
     try:
         for name in names:

@@ -6,10 +6,12 @@ from comfy_api.latest import io
 
 from ..pipelines.pictures.objects import BACKGROUNDS, FRAMINGS
 
+AddItType = io.Custom("ADD_IT")
 EmbeddingOptimizerType = io.Custom("EMBEDDING_OPTIMIZER")
 ExemplarEncoderType = io.Custom("EXEMPLAR_ENCODER")
 FitType = io.Custom("FIT")
 GuidanceType = io.Custom("GUIDANCE")
+LearnedObjectType = io.Custom("LEARNED_OBJECT")
 LocalRegionType = io.Custom("LOCAL_REGION")
 
 FARTHEST = 16384  # px, the largest picture the host makes
@@ -43,8 +45,8 @@ def framing_input(tooltip: str) -> io.Input:
 
 
 def background_input(tooltip: str) -> io.Input:
-    """What an encoder sees around an object."""
-    return io.Combo.Input("background", options=list(BACKGROUNDS), default="keep", optional=True, tooltip=tooltip)
+    """What an encoder sees around an object. A workflow without a value of its own, made for an API, has "keep"."""
+    return io.Combo.Input("background", options=list(BACKGROUNDS), default="auto", optional=True, tooltip=tooltip)
 
 
 def strength_input(thing: str, advanced: bool | None = None) -> io.Input:
@@ -69,15 +71,15 @@ def seed_input(tooltip: str) -> io.Input:
 def conditioning_outputs() -> list[io.Output]:
     """The object's contexts and the null's, for any sampler."""
     return [
-        io.Conditioning.Output(display_name="positive"),
-        io.Conditioning.Output(display_name="negative"),
+        io.Conditioning.Output(display_name="positive", tooltip="The object."),
+        io.Conditioning.Output(display_name="negative", tooltip="No object: what the model learned in its place."),
     ]
 
 
 def model_outputs() -> list[io.Output]:
     """What a loader of a whole model gives, before the method's own network."""
     return [
-        io.Model.Output(display_name="model"),
-        io.Vae.Output(display_name="vae"),
-        io.ClipVision.Output(display_name="clip_vision"),
+        io.Model.Output(display_name="model", tooltip="For the sampler; LoRAs and patches go in between."),
+        io.Vae.Output(display_name="vae", tooltip="The VAE of that model."),
+        io.ClipVision.Output(display_name="clip_vision", tooltip="The encoder that sees the object."),
     ]

@@ -35,7 +35,13 @@ class Pix2PixUNetLoader(io.ComfyNode):
             category="visual insertion",
             description="Loads an InstructPix2Pix or Paint by Inpaint UNet in any public layout, also those in which "
             "the stock loaders find nothing.",
-            search_aliases=["paint by inpaint loader", "instruct pix2pix loader", "load diffusers unet", "ema weights"],
+            search_aliases=[
+                "paint by inpaint loader",
+                "instruct pix2pix loader",
+                "load diffusers unet",
+                "ema weights",
+                "visual insertion",
+            ],
             inputs=[
                 io.Combo.Input(
                     "name",
@@ -50,7 +56,7 @@ class Pix2PixUNetLoader(io.ComfyNode):
                     "the original InstructPix2Pix runs. Stock loaders take the first.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model")],
+            outputs=[io.Model.Output(display_name="model", tooltip="For the pix2pix sampler or guider.")],
         )
 
     @classmethod

@@ -52,15 +52,25 @@ class Option:
     kind: Callable[[str], Any] = Path
     default: Any = None
     needed: bool = False  # nothing can be made without it
+    dest: str = ""  # the name of its value among the parsed arguments, where that is not the flag's
+    several: bool = False  # may have several values: each is a run of the method, as each seed is
 
     @property
     def name(self) -> str:
         """The name of its value among the parsed arguments."""
-        return self.flag.removeprefix("--").replace("-", "_")
+        return self.dest or self.flag.removeprefix("--").replace("-", "_")
 
     def add_to(self, parser: ArgumentParser) -> None:
         """Add it to the command's parser."""
-        parser.add_argument(self.flag, type=self.kind, default=self.default, metavar=self.metavar, help=self.help)
+        parser.add_argument(
+            self.flag,
+            dest=self.name,
+            type=self.kind,
+            default=self.default,
+            metavar=self.metavar,
+            help=self.help,
+            nargs="+" if self.several else None,
+        )
 
 
 class Method(Protocol):
@@ -84,7 +94,8 @@ class Method(Protocol):
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
         """What makes a picture of each case of a benchmark, and the facts that its pictures depend on.
 
-        `args` are those of `evaluate`, `device` and `dtype` resolved; `steps` and `sampler` are None where the user
-        leaves them to the method. Raises ValueError, FileNotFoundError.
+        Among the facts, `files` say where networks came from, and are no setting: see `inserters.made_with`. `args`
+        are those of `evaluate`, `device` and `dtype` resolved; `steps` and `sampler` are None where the user leaves
+        them to the method, `warn` is told what a user should know. Raises ValueError, FileNotFoundError.
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -30,6 +31,12 @@ class ProgressBar:
 
         self.bar = tqdm(desc=self.what, unit=self.unit)
         return self.bar
+
+    def write(self, line: str) -> None:
+        """A line above the bar."""
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """Leave the bar as it is, and a new line after it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +12,14 @@ from safetensors import SafetensorError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, what a process may write
 PARTS = ".part"  # ends the names of files under way, which nobody who looks for files by their suffix takes for one
+
+
+def check_not_read(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Raise ValueError for an output that is one of the inputs, by whatever name or link; None is no input."""
+    sources = [path for path in inputs if path and path.exists()]
+    for output in outputs:
+        if output.exists() and any(output.samefile(path) for path in sources):
+            raise ValueError(f"{output} is a file that is read, and would be written over; name another one.")
 
 
 @contextmanager

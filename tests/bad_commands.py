@@ -41,6 +41,41 @@ def insert(*more: object, scene: bytes | None = None, output="result.png"):
     return arguments
 
 
+def add(*more: object, prompt="a room with a red ball", subject="red ball", output="result.png"):
+    def arguments(folder: Path) -> list[object]:
+        words = ["--prompt", prompt, "--subject", subject, "--steps", 1, "--device", "cpu"]
+        return ["add", "--scene", picture(folder / "scene.png"), "--output", folder / output, *words, *more]
+
+    return arguments
+
+
+def paint(*more: object, output="result.png"):
+    def arguments(folder: Path) -> list[object]:
+        pictures = ["--scene", picture(folder / "scene.png"), "--exemplar", picture(folder / "exemplar.png")]
+        return ["paint", *pictures, "--output", folder / output, "--steps", 1, *more]
+
+    return arguments
+
+
+def learn(*more: object, output="toy.safetensors"):
+    def arguments(folder: Path) -> list[object]:
+        (folder / "toy").mkdir()
+        return ["learn", folder / "toy", "--output", folder / output, *more]
+
+    return arguments
+
+
+def insert_over_the_mask(folder: Path) -> list[object]:
+    return insert("--mask", picture(folder / "mask.png"), output="mask.png")(folder)
+
+
+def unet_patch_over_the_base(folder: Path) -> list[object]:
+    base = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    for name in (base.name, "config.json"):
+        written(base.parent / name, (TOYS / "unet" / name).read_bytes())
+    return ["convert", "unet-patch", "--tuned", TOYS, "--base", base.parent, base]
+
+
 def train(*changes: str, before: Callable[[Path], object] = lambda folder: None):
     def arguments(folder: Path) -> list[object]:
         before(folder)
@@ -116,9 +151,26 @@ def restore_with_a_small_mask(folder: Path) -> list[object]:
 
 
 PAGE = b"<html>404</html>"
+OVER = "FILE is a file that is read, and would be written over; name another one."
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
 
 REFUSED = [
+    BadCommand("add", "a subject that is not in the prompt",
+               "“red mug” is not in the prompt “a room with a red ball”.", add(subject="red mug")),
+    BadCommand("add", "a subject that the prompt says twice", "“ball” is in the prompt 2 times",
+               add(prompt="a red ball and a blue ball", subject="ball")),
+    BadCommand("add", "fewer subjects than prompts", "2 --prompt need as many --subject; got 1.",
+               add("--prompt", "a room")),
+    BadCommand("add", "a word that the toy model does not know",
+               "The playroom's model does not know the word “astronaut”",
+               add(prompt="a room with an astronaut", subject="astronaut")),
+    BadCommand("add", "a blend before the start", "blend (0.3) must come after start (0.5).",
+               add("--start", 0.5, "--blend", 0.3)),
+    BadCommand("add", "a gamma of 0", "gamma must be above 0 and at most 10; got 0.0.", add("--gamma", 0)),
+    BadCommand("add", "a folder without a transformer",
+               "FILE is missing. Needed is the folder of a FluxTransformer2DModel",
+               lambda folder: add("--models", folder)(folder), "transformer/config.json", code=2),
+    BadCommand("add", "the scene as the output", OVER, add(output="scene.png"), "scene.png"),
     BadCommand("insert", "a web page as the scene", "FILE is not a readable picture: it is none of PNG, JPEG,",
                insert(scene=PAGE), "scene.png"),
     BadCommand("insert", "a PostScript file as the scene (no interpreter is started)",
@@ -127,6 +179,23 @@ REFUSED = [
                insert(scene=b""), "scene.png"),
     BadCommand("insert", "an output in a format that cannot be written well", "FILE names no picture format",
                insert(output="result.psd"), "result.psd"),
+    BadCommand("insert", "the scene as the output", OVER, insert(output="scene.png"), "scene.png"),
+    BadCommand("insert", "the mask as the output", OVER, insert_over_the_mask, "mask.png"),
+    BadCommand("paint", "the exemplar as the output", OVER,
+               paint("--box", 8, 8, 32, 32, output="exemplar.png"), "exemplar.png"),
+    BadCommand("paint", "neither an exemplar nor a learned object", "Nothing says what to paint: give an --exemplar",
+               lambda folder: ["paint", "--scene", picture(folder / "scene.png"), "--box", 8, 8, 32, 32, "--output",
+                               folder / "result.png"]),
+    BadCommand("paint", "a picture as a learned object", "FILE is not a readable safetensors file",
+               lambda folder: [*paint("--box", 8, 8, 32, 32)(folder), "--learned", picture(folder / "toy.png")],
+               "toy.png"),
+    BadCommand("learn", "a folder without pictures", "FOLDER has no picture of the object.",
+               learn(), "toy", code=2),
+    BadCommand("learn", "an output that is no safetensors file", "FILE must end in .safetensors",
+               learn(output="toy.ckpt"), "toy.ckpt"),
+    BadCommand("layers", "the scene as the output", OVER,
+               lambda folder: ["layers", picture(folder / "a.png").rename(folder / "scene.ora"),
+                               picture(folder / "result.png"), "--output", folder / "scene.ora"], "scene.ora"),
     BadCommand("layers", "an output that is no OpenRaster file", "FILE names no OpenRaster file; end its name in .ora.",
                layers(output="layers.psd"), "layers.psd"),
     BadCommand("layers", "an output folder that does not exist", "The folder of FILE does not exist.",
@@ -147,8 +216,7 @@ REFUSED = [
                restore(effect="nowhere/effect.png"), "nowhere/effect.png", code=2),
     BadCommand("restore", "one name for two outputs",
                "Two of --output, --effect, --object and --layer name the same file", restore(object="result.png")),
-    BadCommand("restore", "an output over a picture that is read",
-               "FILE is a picture that is read, and would be written over", restore(output="edited.png"), "edited.png"),
+    BadCommand("restore", "the edited picture as the output", OVER, restore(output="edited.png"), "edited.png"),
     BadCommand("restore", "a mask of another size", "The mask is 32x32 px, the scene 64x64 px.",
                restore_with_a_small_mask),
     BadCommand("restore", "a sensitivity of 0", "The sensitivity must be above 0; got 0.0.",
@@ -160,7 +228,7 @@ REFUSED = [
                "FOLDER holds embedding_optimizer.safetensors, which would be written over",
                train(before=lambda folder: written(folder / "run" / "embedding_optimizer.safetensors")), "run"),
     BadCommand("train", "an unknown precision", "FILE is not a usable configuration: 'run.precision' must be one of",
-               train("run.precision=fp16"), "RECIPE"),
+               train("run.precision=fp8"), "RECIPE"),
     BadCommand("train", "accumulate = 0", "FILE is not a usable configuration: 'run.accumulate' must be at least 1",
                train("run.accumulate=0"), "RECIPE"),
     BadCommand("train", "an entry that does not exist", "FILE is not a usable configuration: unknown entry 'optimzer'",
@@ -184,6 +252,16 @@ REFUSED = [
                manifest('"folder": "../custom_nodes"'), "manifest.json", code=2),
     BadCommand("weights", "a manifest with a number for a folder", "FILE",
                manifest('"folder": 5'), "manifest.json", code=2),
+    BadCommand("doctor", "a models folder that is none", "FOLDER is not a folder. Give ComfyUI's models folder.",
+               lambda folder: ["doctor", "--models-dir", folder / "models"], "models", code=2),
+    BadCommand("doctor", "a list of model folders that is none", "FILE is not a list of model folders",
+               lambda folder: ["doctor", "--models-dir", folder, "--extra-model-paths",
+                               written(folder / "paths.yaml", PAGE)], "paths.yaml", code=2),
     BadCommand("convert", "a web page under the optimizer's name", "FILE is not a readable safetensors file",
                converted(PAGE), "emb_opt.pt"),
+    BadCommand("convert", "the file as the output", OVER,
+               lambda folder: ["convert", "optimizer", written(folder / "o.safetensors"), folder / "o.safetensors"],
+               "o.safetensors"),
+    BadCommand("convert", "the base's own file as the output", OVER, unet_patch_over_the_base,
+               "unet/diffusion_pytorch_model.safetensors"),
 ]  # fmt: skip

@@ -6,6 +6,7 @@ all, can be imported only where the fixture `comfy` is there, so inside of a tes
 
 import os
 import sys
+import tempfile
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -15,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; before torch is 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ENCODINGS = tempfile.TemporaryDirectory(prefix="encodings-", ignore_cleanup_errors=True)  # not in the user's place
+os.environ["VISUAL_INSERTION_CACHE"] = ENCODINGS.name
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 
 

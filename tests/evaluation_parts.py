@@ -5,6 +5,7 @@ import json
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from transformers import (
     CLIPConfig,
@@ -21,6 +22,7 @@ from visual_insertion_pack.pipelines.evaluation import cases
 from visual_insertion_pack.pipelines.pictures.masks import array_box
 
 SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+DETECTOR_LAYERS = dict(layers=2, ffn_dim=32, attention_heads=2)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "ba</w>", "<|startoftext|>", "<|endoftext|>"]
 
@@ -92,3 +94,58 @@ def squares(count=6, caption="a b ba"):
         return cases.Case(f"disc{index}", scene, (target.crop(box),), target, mask, (shape,), "add a disc", caption)
 
     return cases.Benchmark("discs", "Discs.", tuple(f"disc{index}" for index in range(count)), read)
+
+
+def save_grounding_dino(folder):
+    """A small Grounding-DINO as its publishers lay one out: network, preprocessor and BERT's tokenizer."""
+    from transformers import (
+        BertConfig,
+        BertTokenizer,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessor,
+        SwinConfig,
+    )
+
+    folder.mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "a", "red", "ball", "square"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    sizes = dict(embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4, out_indices=[2, 3, 4])
+    layers = {f"{half}coder_{name}": value for half in ("en", "de") for name, value in DETECTOR_LAYERS.items()}
+    torch.manual_seed(0)
+    network = GroundingDinoForObjectDetection(
+        GroundingDinoConfig(
+            backbone_config=SwinConfig(image_size=64, patch_size=4, **sizes),
+            text_config=BertConfig(vocab_size=len(words), **SMALL),
+            d_model=32,
+            num_queries=20,
+            max_text_len=16,
+            **layers,
+        )
+    )
+    network.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    tables = {name: table for name, table in network.named_buffers() if name.endswith("relative_position_index")}
+    assert tables and not any(table.is_floating_point() for table in tables.values())
+    save_file({**weights, **tables}, folder / "model.safetensors", {"format": "pt"})  # as transformers 4 did
+    GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    preprocessor = folder / "preprocessor_config.json"
+    facts = json.loads(preprocessor.read_text("utf-8")) | {"processor_class": "GroundingDinoProcessor"}
+    preprocessor.write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+def save_sets(folder, entries, size=(96, 80)):
+    """Add-it's sets, a soft random scene for each entry."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "sets.json").write_text(json.dumps(entries), encoding="utf-8")
+    for number, entry in enumerate(entries):
+        picture(number, size, smooth=6.0).save(folder / "images" / f"{entry.get('index', number)}.png")
+    return folder
+
+
+def prompt_set(**changes):
+    """An entry of Add-it's sets in the letters that the small CLIP reads."""
+    told = dict(src_prompt="a b", tgt_prompt="a b ba", subject_token="ba", instruction="Add ba to a b")
+    return {**told, **changes}

@@ -24,7 +24,7 @@ COMFY = {
     *("protocol", "server"),
 }
 COMFY_INSIDES = {"comfy", "comfy_execution", "execution", "latent_preview", "protocol", "server"}
-TOP = {"__main__", "commands", "systems"}  # of pipelines/: the command line, and the list it reads
+TOP = {"__main__", "commands", "doctor", "front_door", "systems"}  # of pipelines/: doors, what looks at all, the list
 OUR_ROOMS = {"nodes", "pipelines", "devtools", "tests", "benchmarks"}
 ARRAYS = {"torch", "numpy", "scipy", "einops", "torchvision", "kornia"}
 MATHEMATICS = {"numpy", "scipy", "einops", "torchvision", "kornia", "torch.nn.functional", "torch.fft", "torch.linalg"}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from visual_insertion_pack.pipelines.pictures.files import save_picture
 from visual_insertion_pack.pipelines.weights.writing import save_tensors
-from visual_insertion_pack.pipelines.whole_files import remove_parts, whole, write_text
+from visual_insertion_pack.pipelines.whole_files import check_not_read, remove_parts, whole, write_text
 from visual_insertion_pack.tests.small_disks import full_disk
 
 
@@ -28,6 +28,18 @@ def test_a_file_takes_its_place_when_all_of_it_is_written(tmp_path):
         assert not [other for other in tmp_path.glob("*.npz") if other != path]  # nobody takes it for a shard
         part.write_bytes(b"after")
     assert contents(tmp_path) == {"shard.npz": b"after"}
+
+
+def test_an_output_that_is_read_is_refused_under_any_of_its_names(tmp_path):
+    scene = tmp_path / "scene.png"
+    scene.write_bytes(b"scene")
+    (tmp_path / "link.png").symlink_to(scene)
+    (tmp_path / "folder").mkdir()
+    for name in ("scene.png", "folder/../scene.png", "link.png"):
+        with pytest.raises(ValueError, match=f"{name} is a file that is read, and would be written over"):
+            check_not_read([tmp_path / "new.png", tmp_path / name], [None, tmp_path / "gone.png", scene])
+    (tmp_path / "other.png").write_bytes(b"scene")
+    check_not_read([tmp_path / "new.png", tmp_path / "other.png"], [scene, tmp_path / "new.png"])
 
 
 @pytest.mark.parametrize("problem", [OSError("full"), ValueError("no"), KeyboardInterrupt()])

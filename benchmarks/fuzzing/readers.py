@@ -81,6 +81,20 @@ def _optimizer_is_right(network: Any, folder: Path) -> bool:
     )
 
 
+def _write_learned(folder: Path) -> None:
+    from ...pipelines.object_representation.learned_object import LearnedObject, save
+
+    generator = torch.Generator().manual_seed(1)
+    patch = {f"lora_unet_x_attn2_to_k.{end}": torch.randn(4, 4, generator=generator) for end in ("diff", "set_weight")}
+    save(LearnedObject(torch.randn(3, 8, generator=generator), patch, "[0.5,-1.0]"), folder / "l.safetensors")
+
+
+def _read_learned(folder: Path) -> Any:
+    from ...pipelines.object_representation import learned_object
+
+    return learned_object.load(folder / "l.safetensors")
+
+
 def _read_exemplar_encoder(folder: Path) -> Any:
     from ...pipelines.paint_by_example import exemplar_encoder
 
@@ -122,6 +136,42 @@ def _released_is_right(network: Any, folder: Path) -> bool:
     wanted = sum(tensor.double().sum().item() for tensor in state.values())
     own = {name: tensor for name, tensor in network.state_dict().items() if name not in ("queries", "null")}
     return abs(sum(tensor.double().sum().item() for tensor in own.values()) - wanted) < 1e-3
+
+
+PATCHED = {"a.attn2.to_k.weight": (12, 8), "a.attn2.to_out.0.weight": (12, 12), "a.attn2.to_out.0.bias": (12,)}
+
+
+def _write_patch(folder: Path) -> None:
+    from ...pipelines.weights.unet_patch import save_patch
+
+    chance = torch.Generator().manual_seed(0)
+    save_patch(folder / "p.safetensors", {name: torch.randn(*s, generator=chance) for name, s in PATCHED.items()})
+
+
+def _read_patch(folder: Path) -> Any:
+    from ...pipelines.weights.unet_patch_reading import read_patch
+
+    return read_patch(folder / "p.safetensors", PATCHED)
+
+
+def _patch_is_right(differences: Any, folder: Path) -> bool:
+    stored = {tuple(tensor.shape): tensor.float() for tensor in load_file(folder / "p.safetensors").values()}
+    return all(torch.equal(change, stored[tuple(change.shape)]) for change in differences.values())
+
+
+def _write_record(folder: Path) -> None:
+    models = {"base": "playroom_models", "image_encoder": None}
+    (folder / "run.json").write_text(json.dumps({"configuration": {"models": models}, "seed": 0}), encoding="utf-8")
+
+
+def _read_record(folder: Path) -> Any:
+    from ...pipelines.training.run_record import models_of_run
+
+    return models_of_run(folder)
+
+
+def _record_is_right(models: Any, folder: Path) -> bool:
+    return isinstance(models, dict) and all(isinstance(path, str) for path in models.values())
 
 
 # folders of models
@@ -412,6 +462,16 @@ READERS = (
         lambda network, folder: _same_tensors(network.state_dict(), folder / "e.safetensors"),
         weight=15,
     ),
+    Reader(
+        "learned object",
+        _write_learned,
+        _read_learned,
+        {"l.safetensors": mutators.WEIGHTS},
+        lambda learned, folder: _same_tensors(learned.patch, folder / "l.safetensors"),
+        15,
+    ),
+    Reader("UNet patch", _write_patch, _read_patch, {"p.safetensors": mutators.WEIGHTS}, _patch_is_right, 15),
+    Reader("record of a run", _write_record, _read_record, _json("run.json"), _record_is_right),
     Reader("UNet folder", _write_unet, _open_unet, {UNET: mutators.WEIGHTS}, _unet_is_right, weight=5),
     Reader(
         "insertion pipeline", _write_inserter, _read_inserter, CONFIGS | {UNET: mutators.WEIGHTS}, _inserter_is_right, 3

@@ -1,9 +1,9 @@
 """The example workflows, each out of one description, and the samples that they start with."""
 
-from . import editing, insertion, painting
+from . import adding, editing, insertion, painting
 from .front_end import chromium
-from .sample_pictures import samples
+from .sample_pictures import photographs, samples
 
-WORKFLOWS = (*insertion.WORKFLOWS, *painting.WORKFLOWS, *editing.WORKFLOWS)
+WORKFLOWS = (*insertion.WORKFLOWS, *painting.WORKFLOWS, *editing.WORKFLOWS, *adding.WORKFLOWS)
 
-__all__ = ["WORKFLOWS", "chromium", "samples"]
+__all__ = ["WORKFLOWS", "chromium", "photographs", "samples"]

@@ -46,7 +46,7 @@ def load(workflow: Workflow, file: EditorFile, kind: str, **inputs: list | str |
 
 
 def qwen(workflow: Workflow) -> Editor:
-    workflow.group("Models", VIOLET, below=True)
+    workflow.group("Models", VIOLET)
     unet = load(workflow, files.QWEN_EDIT, "UNETLoader", unet_name=files.QWEN_EDIT.name, weight_dtype="default")
     clip = load(workflow, files.QWEN_TEXT, "CLIPLoader", clip_name=files.QWEN_TEXT.name, type="qwen_image")
     vae = load(workflow, files.QWEN_VAE, "VAELoader", vae_name=files.QWEN_VAE.name)
@@ -69,7 +69,7 @@ def qwen(workflow: Workflow) -> Editor:
 
 
 def klein(workflow: Workflow) -> Editor:
-    workflow.group("Models", VIOLET, below=True)
+    workflow.group("Models", VIOLET)
     unet = load(workflow, files.KLEIN, "UNETLoader", unet_name=files.KLEIN.name, weight_dtype="default")
     clip = load(workflow, files.KLEIN_TEXT, "CLIPLoader", clip_name=files.KLEIN_TEXT.name, type="flux2")
     vae = load(workflow, files.KLEIN_VAE, "VAELoader", vae_name=files.KLEIN_VAE.name)
@@ -133,25 +133,24 @@ def edited_scene(name: str, needs: str, family: str, model: Callable[[Workflow],
     workflow.needs = needs
     editor = model(workflow)
     scene, picture = pictures(workflow, {"Scene": "dollhouse", "Object": "object"})
-    workflow.group("A size the model likes", VIOLET, below=True)
+    workflow.group("A size the model likes", VIOLET)
     fitted = workflow.add("FitForEdit", image=scene[0], model=family, method="pad")
     edit = editor(fitted, picture)
     workflow.group("Scene restored", VIOLET)
     unfitted = workflow.add("UndoFit", fit=fitted[2], image=edit.picture[0])
     through = {} if edit.vae is None else {"vae": edit.vae[0]}
     restored = workflow.add("RestoreScene", scene=scene[0], edited=unfitted[0], **through)
-    workflow.add("PreviewAny", "Report", source=restored[5])
     keep(workflow, scene, image=restored[0], effect=restored[1], object_mask=restored[2])
     return workflow
 
 
 def keep(workflow: Workflow, scene: Node, *, image: list, effect: list, object_mask: list) -> None:
-    """A look at what changed, the layered file, and the picture."""
-    show_changes(workflow, effect)
+    """The layered file, the picture, and a look at what changed."""
     workflow.group("Layers", VIOLET)
     layers = {"scene": scene[0], "image": image, "object_mask": object_mask, "effect_mask": effect}
     workflow.add("SaveLayers", "Layers", **layers, filename_prefix=f"visual_insertion/{workflow.name}")
-    finish(workflow, scene, image, enlarge=1.0, below=True)
+    finish(workflow, scene[0], image)
+    show_changes(workflow, effect)
 
 
 # workflows

@@ -11,12 +11,12 @@ from ..host import Json
 NOTES = Path(__file__).parent / "notes"
 
 # The host's own colours for groups.
-YELLOW = "#b58b2a"
-BROWN = "#b06634"
+YELLOW = "#b58b2a"  # what it is about
+BROWN = "#b06634"  # pictures that go in
+CYAN = "#8AA"  # pictures that come out
 VIOLET = "#88A"
 GREEN = "#8A8"
 BLUE = "#3f789e"
-CYAN = "#8AA"
 
 
 @dataclass
@@ -37,21 +37,19 @@ class Group:
 
 
 class Workflow:
-    """A graph in API format, and its groups: stacks of them from left to right."""
+    """A graph in API format, and its groups in the order of reading."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, note: str | None = None):
         self.name = name
-        self.note = read_note(name)
+        self.note = read_note(name) if note is None else note
         self.graph: dict[str, Json] = {}
         self.downloads: dict[str, dict[str, str]] = {}  # by node
         self.needs = ""  # what it takes to run, where the pack does not bring it
-        self.stacks = [[Group("About", YELLOW, ["note"])]]
+        self.groups = [Group("About", YELLOW, ["note"])] if self.note else []
 
-    def group(self, title: str, colour: str, below: bool = False) -> None:
-        """The nodes added from here on lie in a new group, right of the last one or below it."""
-        if not below:
-            self.stacks.append([])
-        self.stacks[-1].append(Group(title, colour))
+    def group(self, title: str, colour: str) -> None:
+        """The nodes added from here on lie in a new group."""
+        self.groups.append(Group(title, colour))
 
     def add(self, kind: str, title: str = "", /, **inputs: Any) -> Node:
         """A node; inputs that are left out take the front end's defaults."""
@@ -59,7 +57,7 @@ class Workflow:
         self.graph[number] = {"class_type": kind, "inputs": inputs}
         if title:
             self.graph[number]["_meta"] = {"title": title}
-        self.stacks[-1][-1].nodes.append(number)
+        self.groups[-1].nodes.append(number)
         return Node(number)
 
 

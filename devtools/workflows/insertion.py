@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .graph import BLUE, CYAN, GREEN, VIOLET, Node, Workflow, read_note
+from .graph import BLUE, GREEN, VIOLET, Node, Workflow, read_note
 from .sample_pictures import IN_THE_MIDDLE_ROOM
-from .stages import SEED, cut_out, finish, load, pictures, put_back, restore, save, show_changes
+from .stages import SEED, cut_out, finish, load, pictures, put_back, restore, show_changes
 
 SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
 SECOND_PASS = 0.25  # denoise
+SECOND_SEED = 7  # of a second object: with it the toy stands on the table
 PLAYROOM_SCALES = {"object_scale": 2.5, "scene_scale": 1.2}
 REAL_SCALES = {"object_scale": 7.5, "scene_scale": 1.5}
 
 # Ids in the manifest.
 AROUND = ("clip-vit-large-patch14", "embedding-optimizer-original")
-REAL_WEIGHTS = ("instruct-pix2pix", *AROUND)
+REAL_WEIGHTS = ("instruct-pix2pix-pruned-fp16", *AROUND)
 PAINT_BY_INPAINT_WEIGHTS = ("paint-by-inpaint-add-base-unet", "vae-ft-mse", *AROUND)
 
 Tokens = Node | tuple[list, list]  # the positive and the negative conditioning
@@ -37,7 +38,7 @@ class Models:
 def playroom(workflow: Workflow) -> Models:
     """The toys; the note says what to take for photographs."""
     workflow.note += "\n\n" + read_note("endings/insertion_toys")
-    workflow.group("Models", VIOLET, below=True)
+    workflow.group("Models", VIOLET)
     toys = workflow.add("PlayroomModels")
     return Models(model=toys[0], vae=toys[1], clip_vision=toys[2], embedding_optimizer=toys[3])
 
@@ -58,9 +59,9 @@ def paint_by_inpaint(workflow: Workflow) -> Models:
     return Models(unet[0], vae[0], clip_vision[0], embedding_optimizer[0])
 
 
-def encode(workflow: Workflow, models: Models, picture: Node) -> Node:
+def encode(workflow: Workflow, models: Models, picture: Node, **how: list | str) -> Node:
     """The object in a picture as tokens."""
-    features = workflow.add("ObjectImageEncode", clip_vision=models.clip_vision, image=picture[0])
+    features = workflow.add("ObjectImageEncode", clip_vision=models.clip_vision, image=picture[0], **how)
     return optimize(workflow, models, features)
 
 
@@ -69,12 +70,12 @@ def optimize(workflow: Workflow, models: Models, features: Node) -> Node:
     return workflow.add("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=features[0])
 
 
-def guide(workflow: Workflow, scales: Mapping[str, float] = PLAYROOM_SCALES) -> Node:
-    workflow.group("Guidance", GREEN, below=True)
-    return workflow.add("GuidanceControl", **scales)
+def guide(workflow: Workflow, scales: Mapping[str, float] = PLAYROOM_SCALES) -> list:
+    workflow.group("Guidance", GREEN)
+    return workflow.add("GuidanceControl", **scales)[0]
 
 
-def conditions(models: Models, scene: Node, tokens: Tokens, guidance: Node) -> dict[str, list]:
+def conditions(models: Models, scene: Node, tokens: Tokens, guidance: list) -> dict[str, list]:
     """What our sampler and our guider both want."""
     return {
         "model": models.model,
@@ -82,17 +83,24 @@ def conditions(models: Models, scene: Node, tokens: Tokens, guidance: Node) -> d
         "scene": scene[0],
         "positive": tokens[0],
         "negative": tokens[1],
-        "guidance": guidance[0],
+        "guidance": guidance,
     }
 
 
-def insert(
-    workflow: Workflow, models: Models, *, scene: Node, tokens: Tokens, guidance: Node, seed: int = SEED
-) -> Node:
-    """The scene with the object in it, by our sampler, restored."""
+def sample_pix2pix(
+    workflow: Workflow, models: Models, *, scene: Node, tokens: Tokens, guidance: list, seed: int = SEED
+) -> tuple[Node, Node]:
+    """Our sampler, and the picture that its latent decodes to."""
     inputs = conditions(models, scene, tokens, guidance)
     latent = workflow.add("ImageConditionedPix2PixSampler", **inputs, seed=seed, **SAMPLING, denoise=1.0)
-    edited = workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=scene[0])
+    return latent, workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=scene[0])
+
+
+def insert(
+    workflow: Workflow, models: Models, *, scene: Node, tokens: Tokens, guidance: list, seed: int = SEED
+) -> Node:
+    """The scene with the object in it, by our sampler, restored."""
+    latent, edited = sample_pix2pix(workflow, models, scene=scene, tokens=tokens, guidance=guidance, seed=seed)
     return restore(workflow, scene, edited, vae=models.vae, relevance=latent[1])
 
 
@@ -116,30 +124,69 @@ def sample(workflow: Workflow, models: Models, *, guider: Node, latent: list, de
 
 
 def insert_object() -> Workflow:
-    return one_object("insert_object", PLAYROOM_SCALES, playroom)
-
-
-def insert_object_real() -> Workflow:
-    return one_object("insert_object_real", REAL_SCALES, real, enlarge=1.0)
-
-
-def insert_object_paint_by_inpaint() -> Workflow:
-    return one_object("insert_object_paint_by_inpaint", REAL_SCALES, paint_by_inpaint, enlarge=1.0)
-
-
-def one_object(
-    name: str, scales: Mapping[str, float], load_models: Callable[[Workflow], Models], enlarge: float = 3.0
-) -> Workflow:
-    workflow = Workflow(name)
-    models = load_models(workflow)
+    workflow = Workflow("insert_object")
+    models = playroom(workflow)
+    guidance = guide(workflow)
     scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
     workflow.group("Object", GREEN)
     tokens = encode(workflow, models, picture)
-    guidance = guide(workflow, scales)
     workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    finish(workflow, scene[0], result[0])
     show_changes(workflow, result[1])
-    finish(workflow, scene, result[0], enlarge)
+    return workflow
+
+
+def insert_cutout() -> Workflow:
+    workflow = Workflow("insert_cutout")
+    models = playroom(workflow)
+    guidance = guide(workflow)
+    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object2_cutout"})
+    workflow.group("Object", GREEN)
+    tokens = encode(workflow, models, picture, mask=picture[1], background="auto")
+    workflow.group("Insertion", BLUE)
+    result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    finish(workflow, scene[0], result[0])
+    show_changes(workflow, result[1])
+    return workflow
+
+
+def insert_object_real() -> Workflow:
+    return photograph("insert_object_real", real)
+
+
+def insert_object_paint_by_inpaint() -> Workflow:
+    return photograph("insert_object_paint_by_inpaint", paint_by_inpaint)
+
+
+def insert_object_with_text() -> Workflow:
+    return photograph("insert_object_with_text", real, text="put it on the table")
+
+
+def photograph(name: str, load_models: Callable[[Workflow], Models], text: str = "") -> Workflow:
+    """An object, and a text if there is one, in a photograph that the model sees at a size it knows."""
+    workflow = Workflow(name)
+    models = load_models(workflow)
+    scene, picture = pictures(workflow, {"Scene": "photo_scene", "Object": "photo_object"})
+    workflow.group("A size the model likes", VIOLET)
+    fitted = workflow.add("FitForEdit", image=scene[0], model="SD 1.5", method="pad")
+    workflow.group("Object", GREEN)
+    encoded = encode(workflow, models, picture)
+    tokens: Tokens = encoded
+    if text:
+        workflow.group("Text", GREEN)
+        words = workflow.add("CLIPTextEncode", clip=models.clip, text=text)
+        joined = {"conditioning_to": encoded[0], "conditioning_from": words[0]}
+        both = workflow.add("ConditioningConcat", "Object and text", **joined)
+        tokens = (both[0], encoded[1])
+    guidance = guide(workflow, REAL_SCALES)
+    workflow.group("Insertion", BLUE)
+    edited = sample_pix2pix(workflow, models, scene=fitted, tokens=tokens, guidance=guidance)[1]
+    workflow.group("Scene restored", VIOLET)
+    unfitted = workflow.add("UndoFit", fit=fitted[2], image=edited[0])
+    result = restore(workflow, scene, unfitted, vae=models.vae)
+    finish(workflow, scene[0], result[0])
+    show_changes(workflow, result[1])
     return workflow
 
 
@@ -150,7 +197,7 @@ def insert_object_stock_nodes() -> Workflow:
     workflow.group("Object", GREEN)
     features = workflow.add("CLIPVisionEncode", clip_vision=models.clip_vision, image=picture[0], crop="none")
     tokens = optimize(workflow, models, features)
-    workflow.group("Three branches", GREEN, below=True)
+    workflow.group("Three branches", GREEN)
     both = workflow.add(
         "InstructPixToPixConditioning", positive=tokens[0], negative=tokens[1], vae=models.vae, pixels=scene[0]
     )
@@ -168,8 +215,8 @@ def insert_object_stock_nodes() -> Workflow:
     latent = sample(workflow, models, guider=guider, latent=both[2])
     edited = workflow.add("VAEDecode", samples=latent[0], vae=models.vae)
     result = restore(workflow, scene, edited, vae=models.vae)
+    finish(workflow, scene[0], result[0])
     show_changes(workflow, result[1])
-    finish(workflow, scene, result[0])
     return workflow
 
 
@@ -180,13 +227,13 @@ def insert_two_objects() -> Workflow:
     scene, *objects = pictures(workflow, {"Scene": "scene", "Object": "object", "Second object": "object2"})
     result = scene
     effects = []
-    for number, title in enumerate(("First object", "Second object")):
+    for title, picture, seed in zip(("First object", "Second object"), objects, (SEED, SECOND_SEED), strict=True):
         workflow.group(title, BLUE)
-        tokens = encode(workflow, models, objects[number])
-        result = insert(workflow, models, scene=result, tokens=tokens, guidance=guidance, seed=SEED + number)
+        tokens = encode(workflow, models, picture)
+        result = insert(workflow, models, scene=result, tokens=tokens, guidance=guidance, seed=seed)
         effects.append(result[1])
+    finish(workflow, scene[0], result[0])
     show_changes(workflow, *effects)
-    finish(workflow, scene, result[0])
     return workflow
 
 
@@ -208,10 +255,8 @@ def insert_and_upscale() -> Workflow:
     latent = sample(workflow, models, guider=guider, latent=latent[0], denoise=SECOND_PASS)
     sharp = workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=large_scene[0])
     result = restore(workflow, large_scene, sharp, vae=models.vae)
+    finish(workflow, large[0], result[0], "Enlarged only, and sampled again")
     show_changes(workflow, result[1])
-    workflow.group("Result", CYAN)
-    workflow.add("PreviewImage", "Enlarged only", images=large[0])
-    save(workflow, result[0])
     return workflow
 
 
@@ -219,15 +264,17 @@ def insert_object_two_views() -> Workflow:
     workflow = Workflow("insert_object_two_views")
     models = playroom(workflow)
     guidance = guide(workflow)
-    samples = {"Scene": "scene", "One view": "object", "Another view": "object_other_view"}
+    samples = {"Scene": "scene", "One view": "object_detail", "Another view": "object_other_view"}
     scene, one, other = pictures(workflow, samples)
-    workflow.group("Object", GREEN)
+    workflow.group("One view", BLUE)
+    tokens = encode(workflow, models, one)
+    alone = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    workflow.group("Both views", BLUE)
     views = workflow.add("BatchImagesNode", **{"images.image0": one[0], "images.image1": other[0]})
     tokens = encode(workflow, models, views)
-    workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    finish(workflow, alone[0], result[0], "One view, and both")
     show_changes(workflow, result[1])
-    finish(workflow, scene, result[0])
     return workflow
 
 
@@ -238,34 +285,18 @@ def insert_in_local_region() -> Workflow:
     scene, picture = pictures(workflow, {"Scene": "dollhouse", "Object": "object"})
     workflow.group("Object", GREEN)
     tokens = encode(workflow, models, picture)
-    cut = cut_out(workflow, scene, below=True, expansion=0.5, working_size=128, **IN_THE_MIDDLE_ROOM)
+    cut = cut_out(workflow, scene, expansion=0.5, working_size=128, **IN_THE_MIDDLE_ROOM)
     workflow.group("Insertion", BLUE)
     edited = insert(workflow, models, scene=cut, tokens=tokens, guidance=guidance)
     result = put_back(workflow, cut, edited)
+    finish(workflow, scene[0], result[0])
     show_changes(workflow, result[1])
-    finish(workflow, scene, result[0], enlarge=1.0)
-    return workflow
-
-
-def insert_object_with_text() -> Workflow:
-    workflow = Workflow("insert_object_with_text")
-    models = real(workflow)
-    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
-    workflow.group("Object", GREEN)
-    tokens = encode(workflow, models, picture)
-    workflow.group("Text", GREEN, below=True)
-    text = workflow.add("CLIPTextEncode", clip=models.clip, text="put it on the table")
-    both = workflow.add("ConditioningConcat", "Object and text", conditioning_to=tokens[0], conditioning_from=text[0])
-    guidance = guide(workflow, REAL_SCALES)
-    workflow.group("Insertion", BLUE)
-    result = insert(workflow, models, scene=scene, tokens=(both[0], tokens[1]), guidance=guidance)
-    show_changes(workflow, result[1])
-    finish(workflow, scene, result[0], enlarge=1.0)
     return workflow
 
 
 WORKFLOWS = (
     insert_object,
+    insert_cutout,
     insert_object_stock_nodes,
     insert_two_objects,
     insert_and_upscale,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from .graph import BLUE, GREEN, VIOLET, Node, Workflow, read_note
-from .sample_pictures import IN_THE_ROOM_BELOW, ON_THE_TABLE
+from .sample_pictures import BALL_ON_THE_TABLE, BESIDE_THE_CUP, IN_THE_ROOM_BELOW
 from .stages import SEED, cut_out, finish, load, pictures, put_back, restore, show_changes
 
 DDIM = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
@@ -20,7 +20,7 @@ REAL_WEIGHTS = ("paint-by-example",)  # ids in the manifest
 def playroom(workflow: Workflow) -> Node:
     """The toys, with the outputs of the loader for real weights; the note says what to take for photographs."""
     workflow.note += "\n\n" + read_note("endings/painting_toys")
-    workflow.group("Models", VIOLET, below=True)
+    workflow.group("Models", VIOLET)
     return workflow.add("PaintByExamplePlayroomModels")
 
 
@@ -47,7 +47,7 @@ def paint(
     workflow.group("Object", GREEN)
     encoders = {"clip_vision": loader[2], "exemplar_encoder": loader[3]}
     tokens = workflow.add("PaintByExampleEncode", **encoders, image=exemplar[0])
-    workflow.group("Scene with a hole", GREEN, below=True)
+    workflow.group("Scene with a hole", GREEN)
     conditions = {"positive": tokens[0], "negative": tokens[1], "vae": vae, "image": scene[0], "mask": mask}
     conditioned = workflow.add("PaintByExampleConditioning", **conditions)
     workflow.group("Painting", BLUE)
@@ -63,40 +63,49 @@ def paint(
 def paint_by_example() -> Workflow:
     workflow = Workflow("paint_by_example")
     loader = playroom(workflow)
-    scene, exemplar = pictures(workflow, {"Scene": "scene", "Object": "object"})
-    mask = jagged_mask(workflow, scene, ON_THE_TABLE, jitter=1)
+    scene, exemplar = pictures(workflow, {"Scene": "scene", "Object": "ball"})
+    mask = jagged_mask(workflow, scene, BALL_ON_THE_TABLE, jitter=1)
     result = paint(workflow, loader, scene=scene, exemplar=exemplar, mask=mask[0], sampling=PLAYROOM_SAMPLING)
+    finish(workflow, scene[0], result[0])
     show_changes(workflow, result[1])
-    finish(workflow, scene, result[0])
     return workflow
 
 
 def paint_by_example_local_region() -> Workflow:
-    name = "paint_by_example_local_region"
-    return paint_locally(name, playroom, sampling=PLAYROOM_SAMPLING, working_size=128, jitter=2)
+    workflow = Workflow("paint_by_example_local_region")
+    loader = playroom(workflow)
+    samples = {"Scene": "dollhouse", "Object": "ball"}
+    return paint_locally(
+        workflow, loader, samples, box=IN_THE_ROOM_BELOW, jitter=2, working_size=128, sampling=PLAYROOM_SAMPLING
+    )
 
 
 def paint_by_example_real() -> Workflow:
-    return paint_locally("paint_by_example_real", real, sampling=REAL_SAMPLING, working_size=512, jitter=5)
+    workflow = Workflow("paint_by_example_real")
+    loader = real(workflow)
+    samples = {"Scene": "photo_scene", "Object": "photo_object"}
+    return paint_locally(
+        workflow, loader, samples, box=BESIDE_THE_CUP, jitter=3, working_size=512, sampling=REAL_SAMPLING
+    )
 
 
 def paint_locally(
-    name: str,
-    load_models: Callable[[Workflow], Node],
+    workflow: Workflow,
+    loader: Node,
+    samples: Mapping[str, str],
     *,
-    sampling: Mapping[str, str | float],
-    working_size: int,
+    box: Mapping[str, int],
     jitter: int,
+    working_size: int,
+    sampling: Mapping[str, str | float],
 ) -> Workflow:
-    workflow = Workflow(name)
-    loader = load_models(workflow)
-    scene, exemplar = pictures(workflow, {"Scene": "dollhouse", "Object": "object"})
-    mask = jagged_mask(workflow, scene, IN_THE_ROOM_BELOW, extension=0.1, jitter=jitter)
+    scene, exemplar = pictures(workflow, samples)
+    mask = jagged_mask(workflow, scene, box, extension=0.1, jitter=jitter)
     cut = cut_out(workflow, scene, expansion=0.5, working_size=working_size, mask=mask[0])
     painted = paint(workflow, loader, scene=cut, exemplar=exemplar, mask=cut[1], sampling=sampling)
     result = put_back(workflow, cut, painted, area="mask")
+    finish(workflow, scene[0], result[0])
     show_changes(workflow, result[1])
-    finish(workflow, scene, result[0], enlarge=1.0)
     return workflow
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ...pipelines.weights.manifest import Weight, load_manifest
 from ..pictures import SAMPLE_PREFIX
-from .graph import BROWN, CYAN, VIOLET, Node, Workflow
+from .graph import BROWN, CYAN, VIOLET, Node, Workflow, read_note
+from .sample_pictures import PHOTOGRAPHS
 
 SEED = 5
 
 LOADERS = {  # by id in the manifest: the node and the widget that names the file
-    "instruct-pix2pix": ("CheckpointLoaderSimple", "ckpt_name"),
+    "instruct-pix2pix-pruned-fp16": ("CheckpointLoaderSimple", "ckpt_name"),
     "paint-by-example": ("PaintByExampleLoader", "name"),
     "paint-by-inpaint-add-base-unet": ("Pix2PixUNetLoader", "name"),
     "vae-ft-mse": ("VAELoader", "vae_name"),
@@ -22,10 +24,10 @@ LOADERS = {  # by id in the manifest: the node and the widget that names the fil
 
 def load(workflow: Workflow, weights: Sequence[str]) -> list[Node]:
     """Loaders of these weights; the front end offers to download what is missing, the note names them."""
-    workflow.group("Models", VIOLET, below=True)
-    workflow.note = workflow.note.replace("{weights}", "\n  ".join(weights))
+    workflow.group("Models", VIOLET)
     workflow.needs = "your photographs,\nreal weights"
     manifest = load_manifest()
+    workflow.note += "\n\n" + fetching([manifest[name] for name in weights])
     loaders = []
     for name in weights:
         kind, widget = LOADERS[name]
@@ -33,6 +35,21 @@ def load(workflow: Workflow, weights: Sequence[str]) -> list[Node]:
         workflow.downloads[loader.number] = download(manifest[name])
         loaders.append(loader)
     return loaders
+
+
+def fetching(weights: Sequence[Weight]) -> str:
+    """How to get weights: a command, each on one line, for every ComfyUI; what to rename when a browser gets them."""
+    ids = " ".join(weight.id for weight in weights)
+    renamed = [
+        f"| `{Path(weight.path).name}` | `{weight.folder}/{weight.file}` |"
+        for weight in weights
+        if Path(weight.path).name != weight.file
+    ]
+    return read_note("endings/fetching").format(
+        ids=ids,
+        gigabytes=f"{sum(weight.size for weight in weights) / 1e9:.1f}",
+        renamed="\n".join(renamed),
+    )
 
 
 def download(weight: Weight) -> dict[str, str]:
@@ -47,12 +64,13 @@ def download(weight: Weight) -> dict[str, str]:
 def pictures(workflow: Workflow, samples: Mapping[str, str]) -> list[Node]:
     """A Load Image for each title, with the sample of this name in it."""
     workflow.group("Pictures", BROWN)
-    return [workflow.add("LoadImage", title, image=f"{SAMPLE_PREFIX}{sample}.png") for title, sample in samples.items()]
+    files = {title: f"{name}.jpg" if name in PHOTOGRAPHS else f"{name}.png" for title, name in samples.items()}
+    return [workflow.add("LoadImage", title, image=f"{SAMPLE_PREFIX}{file}") for title, file in files.items()]
 
 
-def cut_out(workflow: Workflow, scene: Node, below: bool = False, **where: list | float) -> Node:
+def cut_out(workflow: Workflow, scene: Node, **where: list | float) -> Node:
     """The part of a scene around a box or a mask: image, mask, local region."""
-    workflow.group("Cut out", VIOLET, below=below)
+    workflow.group("Cut out", VIOLET)
     return workflow.add("LocalRegionCrop", image=scene[0], **where)
 
 
@@ -66,31 +84,22 @@ def restore(workflow: Workflow, scene: Node, edited: Node, **known: list | str) 
 
 def put_back(workflow: Workflow, cut: Node, edited: Node, **how: str) -> Node:
     """The scene with the edited part in it, and how much of each pixel is new."""
-    workflow.group("Put back", VIOLET, below=True)
+    workflow.group("Put back", VIOLET)
     return workflow.add("LocalRegionPaste", local_region=cut[2], image=edited[0], **how)
 
 
 def show_changes(workflow: Workflow, *effects: list) -> None:
     """A look at where the result is not the scene, after all edits."""
-    workflow.group("What changed", CYAN, below=True)
     whole, *others = effects
     for other in others:
         both = {"destination": whole, "source": other, "x": 0, "y": 0, "operation": "add"}
         whole = workflow.add("MaskComposite", "All effects", **both)[0]
+    workflow.group("What changed", CYAN)
     workflow.add("MaskPreview", "What changed", mask=whole)
 
 
-def finish(workflow: Workflow, before: Node, after: list, enlarge: float = 3.0, below: bool = False) -> None:
-    """Save the result; show scene and result, one above the other and enlarged, for toys are small."""
-    workflow.group("Result", CYAN, below=below)
-    save(workflow, after)
-    both = workflow.add("ImageStitch", image1=before[0], image2=after, direction="down")
-    if enlarge != 1:
-        look = {"upscale_method": "lanczos", "scale_by": enlarge}
-        both = workflow.add("ImageScaleBy", "Enlarge to look at it", image=both[0], **look)
-    workflow.group("Before and after", CYAN)
-    workflow.add("PreviewImage", "Before and after", images=both[0])
-
-
-def save(workflow: Workflow, result: list) -> None:
-    workflow.add("SaveImage", "Result", images=result, filename_prefix=f"visual_insertion/{workflow.name}")
+def finish(workflow: Workflow, before: list, after: list, title: str = "Before and after") -> None:
+    """Show two pictures in one, with a slider between them, and save the second."""
+    workflow.group("Result", CYAN)
+    workflow.add("ImageCompare", title, image_a=before, image_b=after)
+    workflow.add("SaveImage", "Result", images=after, filename_prefix=f"visual_insertion/{workflow.name}")

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from ..demo import saved_image
 from ..host import Graph, Host
-from ..pictures import sample_path
+from ..pictures import read_picture, sample_path
 from .graph import BLUE, Workflow
 
 WIDTH = 400  # px
@@ -30,7 +30,7 @@ def thumbnail(host: Host, workflow: Workflow, graph: Graph) -> Image.Image:
         result = Image.open(io.BytesIO(host.view(saved_image(graph, entry)))).convert("RGB")
     page = Image.new("RGB", (WIDTH, side), "#202020")
     for row, name in enumerate(names):
-        picture = Image.open(sample_path(name)).convert("RGB")
+        picture = read_picture(sample_path(name))
         page.paste(picture.resize((tile, tile), Image.Resampling.LANCZOS), (0, row * (tile + GAP)))
     page.paste(result.resize((side, side), Image.Resampling.LANCZOS), (tile + GAP, 0))
     return page

@@ -17,6 +17,7 @@ from ...pipelines.visual_insertion import optimizer_files
 from ...pipelines.visual_insertion.context_encoder import object_context
 from ...pipelines.visual_insertion.embedding_optimizer import EmbeddingOptimizer
 from ...pipelines.visual_insertion.optimizer_conversion import make_null
+from ...pipelines.visual_insertion.trained_files import patch_of
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -42,6 +43,11 @@ class ManagedNetwork(Generic[Network]):
 class ManagedEmbeddingOptimizer(ManagedNetwork[EmbeddingOptimizer]):
     """What travels on an EMBEDDING_OPTIMIZER link."""
 
+    def __init__(self, module: EmbeddingOptimizer, patch: str | None = None):
+        """`patch` is the name of the UNet patch that it was trained with, if any."""
+        super().__init__(module)
+        self.patch = patch
+
     def contexts(
         self, features: Tensor, strength: float, views: str, details: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -56,10 +62,10 @@ class ManagedEmbeddingOptimizer(ManagedNetwork[EmbeddingOptimizer]):
 class ManagedExemplarEncoder(ManagedNetwork[ExemplarEncoder]):
     """What travels on an EXEMPLAR_ENCODER link."""
 
-    def contexts(self, pooled: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
-        """(exemplar, null) contexts [B,1,C] on the host's intermediate device, for pooled vectors [B,D]."""
+    def contexts(self, pooled: Tensor, strength: float, views: str) -> tuple[Tensor, Tensor]:
+        """(exemplar, null) contexts [B,N,C] on the host's intermediate device, for pooled vectors [B,D]."""
         device = self.load()
-        context, null = exemplar_context(self.module, pooled.to(device), strength)
+        context, null = exemplar_context(self.module, pooled.to(device), strength, views)
         return _on_intermediate_device(context), _on_intermediate_device(null)
 
 
@@ -82,7 +88,8 @@ def load_embedding_optimizer(
         blank_picture=None if clip_vision is None else partial(_blank_picture, clip_vision),
         empty_prompt=None if clip is None else partial(_empty_prompt, clip),
     )
-    return ManagedEmbeddingOptimizer(embedding_optimizer)
+    trained_with = patch_of(path)
+    return ManagedEmbeddingOptimizer(embedding_optimizer, trained_with[0] if trained_with else None)
 
 
 def _blank_picture(clip_vision) -> Tensor:

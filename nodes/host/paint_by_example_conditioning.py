@@ -14,7 +14,8 @@ from ...pipelines.paint_by_example.exemplar_picture import exemplar_pictures
 from ...pipelines.paint_by_example.inpainting import binary_mask, latent_mask, masked_scene, pad_scene
 from ...pipelines.pictures.batches import paired
 from ...pipelines.pictures.scene import check_scene
-from .conditionings import batch_size
+from .conditionings import PAINT_BY_EXAMPLE, batch_size, check_makers, made_by
+from .encoder_view import encoder_view
 from .managed_networks import ManagedExemplarEncoder
 
 
@@ -28,20 +29,27 @@ def encode_exemplars(
     background: str,
     margin: int,
     strength: float,
+    views: str,
 ):
-    """(positive, negative) CONDITIONING of exemplars [B,H,W,C] in 0..1 with masks [B,H,W].
+    """(positive, negative, squares): CONDITIONING of exemplars [B,H,W,C] in 0..1 with masks [B,H,W], and what was seen.
 
+    The squares are an IMAGE [B,S,S,3]; `views` is `exemplar_context`'s.
     Raises what `exemplar_pictures` and `exemplar_context` raise, and ValueError for an encoder without pooled vectors.
     """
     mean_colour = clip_vision.image_mean
     framed = exemplar_pictures(
         pictures, masks, framing=framing, background=background, margin=margin, mean_colour=mean_colour
     )
-    positive, negative = exemplar_encoder.contexts(_pooled(clip_vision, framed), strength)
-    return [[positive, {}]], [[negative, {}]]
+    positive, negative = exemplar_encoder.contexts(pooled_vectors(clip_vision, framed), strength, views)
+    squares = torch.cat([encoder_view(clip_vision, picture) for picture in framed])
+    return (
+        made_by(PAINT_BY_EXAMPLE, "object", positive),
+        made_by(PAINT_BY_EXAMPLE, "no object", negative),
+        squares,
+    )
 
 
-def _pooled(clip_vision, pictures: list[Tensor]) -> Tensor:
+def pooled_vectors(clip_vision, pictures: list[Tensor]) -> Tensor:
     """The pooled vectors [B,D] of pictures [1,H,W,3]: the normed class token, before any projection.
 
     Raises ValueError for an encoder that has none.
@@ -67,9 +75,10 @@ def _pooled(clip_vision, pictures: list[Tensor]) -> Tensor:
 def condition_on_scene(positive, negative, vae, *, scene: Tensor, mask: Tensor, resize: str):
     """(positive, negative, LATENT) for scenes [B,H,W,C] in 0..1 and masks [B,H,W] or [H,W].
 
-    `resize` is one of the pipeline's LATENT_MASKS. The latent is empty, as in the original. Raises ValueError for
-    unusable scenes and masks, and batches that do not pair up.
+    `resize` is one of the pipeline's LATENT_MASKS. The latent is empty, as in the original. Raises ValueError for what
+    `check_makers` refuses, unusable scenes and masks, and batches that do not pair up.
     """
+    check_makers("Paint by Example", PAINT_BY_EXAMPLE, positive=positive, negative=negative)
     scene = check_scene(scene)
     mask = binary_mask(mask, scene)
     count = paired(scenes=len(scene), masks=len(mask), exemplars=batch_size(positive), nulls=batch_size(negative))

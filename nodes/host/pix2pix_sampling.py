@@ -13,8 +13,10 @@ from ...pipelines.pictures.masks import optional_mask, touched_cells
 from ...pipelines.pictures.scene import CELL, check_scene, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
 from ...pipelines.weights.layouts import kind_of
-from .conditionings import batch_size, check_contexts
+from .conditionings import EMBEDDING_OPTIMIZER, batch_size, check_contexts, check_makers
 from .three_branch_guider import ThreeBranchGuider
+
+SD15_SIZE = 512  # px
 
 
 def prepare(
@@ -28,6 +30,7 @@ def prepare(
     """
     _check_model(model)
     check_contexts(model, positive=positive, negative=negative)
+    check_makers("this model", EMBEDDING_OPTIMIZER, positive=positive, negative=negative)
     scene = check_scene(scene)
     mask = optional_mask(mask, *scene.shape[1:3])
     count = paired(
@@ -65,6 +68,11 @@ def _check_model(model) -> None:
             f"one connected takes {channels}, which is {kind_of(channels)}. Use instruct-pix2pix-00-22000.safetensors "
             "(stock checkpoint loader), a Paint by Inpaint UNet, or the Playroom Models node."
         )
+
+
+def working_size_of(model) -> int:
+    """The side in px of the pictures that a MODEL was trained on: its latent format's, or Stable Diffusion 1.5's."""
+    return getattr(model.model.latent_format, "working_size", SD15_SIZE)
 
 
 def _check_latents(model, latents: Tensor) -> None:

@@ -40,6 +40,8 @@ PAINT_BY_EXAMPLE_FILES = (
 class PlayroomLatent(comfy.latent_formats.LatentFormat):
     """Four channels, eight-fold, unit variance; live previews use factors fitted to the VAE."""
 
+    working_size = 128  # px, the side of the rooms that the toys were trained on
+
     def __init__(self):
         facts = read_json(FOLDER / "playroom.json")
         self.latent_rgb_factors = facts["latent_rgb_factors"]
@@ -48,7 +50,7 @@ class PlayroomLatent(comfy.latent_formats.LatentFormat):
 
 def load_playroom():
     """(MODEL, VAE, CLIP_VISION, EMBEDDING_OPTIMIZER). Raises FileNotFoundError when the checkout is incomplete."""
-    _check_complete(FOLDER, FILES)
+    check_complete(FOLDER, FILES)
     return (
         load_unet(FOLDER),
         load_vae(FOLDER),
@@ -71,7 +73,7 @@ def load_unet(folder: Path, disable_dynamic: bool = False):
 def load_paint_by_example_playroom():
     """(MODEL, VAE, CLIP_VISION, EXEMPLAR_ENCODER): its own UNet and exemplar encoder, the rest as `load_playroom`."""
     folder = FOLDER / "paint_by_example"
-    _check_complete(folder, PAINT_BY_EXAMPLE_FILES)
+    check_complete(folder, PAINT_BY_EXAMPLE_FILES)
     encoder = exemplar_encoder.load(folder / "exemplar_encoder.safetensors", comfy.ops.manual_cast)
     return (
         paint_by_example_models.load_unet(folder, PlayroomLatent, schedule=FOLDER),
@@ -81,7 +83,8 @@ def load_paint_by_example_playroom():
     )
 
 
-def _check_complete(folder: Path, files: Iterable[str]) -> None:
+def check_complete(folder: Path, files: Iterable[str]) -> None:
+    """Raise FileNotFoundError, naming what a folder that ships with the pack lacks."""
     absent = [name for name in files if not (folder / name).is_file()]
     if absent:
         raise FileNotFoundError(f"The playroom models in {folder} lack {', '.join(absent)}; install the pack again.")

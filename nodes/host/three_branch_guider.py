@@ -17,11 +17,22 @@ CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance
 TWO_BRANCH_PATCHES = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_calc_cond_batch_function")
 
 
+def ignored_patches(model_options) -> str:
+    """What to tell of patches on a MODEL that are for two-branch CFG and do not apply; "" where there are none."""
+    ignored = [name for name in TWO_BRANCH_PATCHES if model_options.get(name)]
+    if not ignored:
+        return ""
+    return (
+        f"A node on the model set {', '.join(ignored)}, which is for two-branch CFG and does nothing in three-branch "
+        "guidance; use Guidance Control's rescale and intervals."
+    )
+
+
 class ThreeBranchGuider(comfy.samplers.CFGGuider):
     """Evaluates only the branches that count; equals the host's regular dual CFG at constant scales.
 
     Post-CFG patches get the combined prediction. Patches of the CFG function itself are written for two branches: they
-    do not apply, and the log says so.
+    do not apply, and the log and the nodes say so.
     """
 
     def __init__(self, model_patcher, guidance: Guidance):
@@ -39,12 +50,8 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
     def sample(self, noise, latent_image, sampler, sigmas, denoise_mask=None, **kwargs):
         self.evaluations = 0
         self.relevance = Relevance()
-        ignored = [name for name in TWO_BRANCH_PATCHES if self.model_options.get(name)]
-        if ignored:
-            logging.warning(
-                f"Visual Insertion: a node on the model set {', '.join(ignored)}, which is for two-branch CFG and does "
-                "nothing in three-branch guidance; use Guidance Control's rescale and intervals."
-            )
+        if ignored := ignored_patches(self.model_options):
+            logging.warning("Visual Insertion: %s", ignored)
         samples = super().sample(noise, latent_image, sampler, sigmas, denoise_mask, **kwargs)
         if denoise_mask is None or sigmas[-1:].any():
             return samples

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..encoders.vision import find_encoder, load_encoder
 from ..paint_by_example import exemplar_encoder as exemplars
-from ..paint_by_example.checkpoints import open_paint_by_example
+from ..paint_by_example.checkpoints import model_folder, open_paint_by_example
 from ..paint_by_example.pipeline import OWN
 from ..sampling.pix2pix import check_folder
 from ..visual_insertion.context_encoder import ContextEncoder
@@ -46,6 +46,7 @@ def load_exemplar_encoder(path: Path, vision: nn.Module) -> exemplars.ExemplarEn
     Published weights bring the vision encoder they were trained with, frozen, and `vision` must be that one. Raises
     FileNotFoundError, or ValueError for another kind of file, damaged weights, and another vision encoder.
     """
+    path = model_folder(path)
     if (path / OWN).is_file():
         return exemplars.load(path / OWN)
     files = open_paint_by_example(path)

@@ -24,14 +24,14 @@ class ToldInWords:
 
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
         """Raises ValueError for a case without an instruction."""
-        from ..evaluation.inserters import SCALES, chosen_guidance, made_with, sampling_settings
+        from ..evaluation.inserters import chosen_guidance, made_with, named, sampling_settings
         from .told_in_words import TextPipeline
 
         def instruction(case: Case) -> str:
             if not case.instruction:
                 raise ValueError(
                     f"Case {case.name} of {benchmark.name} has no instruction, so that text says nothing. Benchmarks "
-                    "with instructions: playroom, pipe, magicbrush-add, opa."
+                    "with instructions: all but dreameditbench and anyinsertion."
                 )
             return case.instruction
 
@@ -44,7 +44,7 @@ class ToldInWords:
         def insert(case: Case) -> Image.Image:
             return pipeline(case.scene, instruction(case), guidance, **sampling).pictures()[0]
 
-        return insert, made_with(args, pipeline, settings, paths=("base",), scales=SCALES)
+        return insert, made_with(args, pipeline, settings, files=named(args, "base"), guidance=guidance)
 
 
 class FrozenSwap:
@@ -55,11 +55,11 @@ class FrozenSwap:
     options = ()
 
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
-        from ..evaluation.inserters import showing_pictures
+        from ..evaluation.inserters import named, showing_pictures
         from .frozen_swap import frozen_swap
 
         pipeline = frozen_swap(args.base, args.image_encoder, args.device, args.dtype)
-        return showing_pictures(args, pipeline, "base", "image_encoder")
+        return showing_pictures(args, pipeline, named(args, "base", "image_encoder"))
 
 
 class ExemplarToken:
@@ -70,11 +70,13 @@ class ExemplarToken:
     options = (PAINT_BY_EXAMPLE,)
 
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
-        from ..evaluation.inserters import showing_pictures
+        from ..evaluation.inserters import named, showing_pictures
+        from ..paint_by_example.checkpoints import model_folder
         from .exemplar_token import exemplar_in_front
 
         pipeline = exemplar_in_front(args.base, args.paint_by_example, args.image_encoder, args.device, args.dtype)
-        return showing_pictures(args, pipeline, "base", "paint_by_example", "image_encoder")
+        files = named(args, "base", "image_encoder") | {"paint_by_example": model_folder(args.paint_by_example)}
+        return showing_pictures(args, pipeline, files)
 
 
 class IPAdapter:
@@ -88,10 +90,10 @@ class IPAdapter:
     )
 
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
-        from ..evaluation.inserters import showing_pictures
+        from ..evaluation.inserters import named, showing_pictures
         from .ip_adapter import AdapterPipeline
 
         pipeline = AdapterPipeline.from_folder(
             args.base, args.ip_adapter, args.ip_adapter_encoder, args.device, args.dtype
         )
-        return showing_pictures(args, pipeline, "base", "ip_adapter", "ip_adapter_encoder")
+        return showing_pictures(args, pipeline, named(args, "base", "ip_adapter", "ip_adapter_encoder"))

@@ -25,7 +25,7 @@ def outcome(work: Callable[..., object], *arguments: Any) -> int:
         return say(str(error), MISSING)
     except ImportError as error:
         return say(f"{error}. Install the pack with its 'train' extra.", MISSING)
-    except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
+    except (OSError, ValueError, RuntimeError, FloatingPointError, MemoryError) as error:
         return say(str(error), PROBLEM)
     return code if isinstance(code, int) else OK
 

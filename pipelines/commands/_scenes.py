@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pictures.boxes import Box, corners
+from ..provenance import made_by, sha256_of_models
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models"
 # Spelt out again, so that --help does not load torch; a test compares them with the pipelines'.
 FRAMINGS = ("squash", "pad", "crop")
-BACKGROUNDS = ("keep", "mean", "white", "grey")
+BACKGROUNDS = ("keep", "mean", "white", "grey", "auto")
 LARGE = 4096  # px
 OUTPUT_HELP = "the result, of the scene's size: .png, .webp and .tiff to the last bit, .bmp without alpha, .jpg nearly"
 
@@ -53,6 +56,30 @@ def add_restoring(parser: ArgumentParser) -> None:
     """Add --no-restore."""
     raw = "leave the picture as the model made it; by default all that the object did not change is the scene's again"
     parser.add_argument("--no-restore", action="store_true", help=raw)
+
+
+def add_record(parser: ArgumentParser) -> None:
+    """Add --no-metadata."""
+    what = "do not write into a PNG what made it: the command, settings, versions, and hashes of models and pictures"
+    parser.add_argument("--no-metadata", action="store_true", help=what)
+
+
+def start_record(args: Namespace, files: Mapping[str, Path | None], **settings: Any) -> Future[dict[str, Any] | None]:
+    """The record of a result that is about to be made, from `files` by what they are; None in the end if not wanted.
+
+    Gigabytes of weights are hashed in a thread of their own, while the result is made.
+    """
+
+    def record() -> dict[str, Any] | None:
+        if args.no_metadata or args.output.suffix.lower() != ".png":
+            return None
+        hashes = {name: sha256_of_models(path) for name, path in files.items() if path}
+        return made_by(settings=settings, sha256=hashes)
+
+    background = ThreadPoolExecutor(1, "record")
+    future = background.submit(record)
+    background.shutdown(wait=False)
+    return future
 
 
 def restored(
@@ -119,7 +146,7 @@ def device_of(args: Namespace) -> tuple[torch.device, torch.dtype]:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except Exception as error:  # RuntimeError, AssertionError, NotImplementedError: each kind of device has its own
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"--device {name} cannot be used here: {reason}. Use cpu, or leave it out.") from error
     return device, torch.float32 if device.type == "cpu" else torch.float16
 

@@ -25,6 +25,7 @@ def register(subparsers: Any) -> None:
         metavar="ACTION", required=True
     )
     _add_unet_patch(actions)
+    _add_diffusers_lora(actions)
     _add_optimizer(actions)
 
 
@@ -49,12 +50,14 @@ def unet_patch(args: Namespace) -> None:
     from ..weights import unet_patch as patches
     from ..weights.layouts import to_diffusers
     from ..weights.unets import open_unet, unet_folder
+    from ..whole_files import check_not_read
 
     def opened(path: Path) -> UNetFiles:
         return open_unet(unet_folder(path) if path.is_dir() else path)
 
     tuned = opened(args.tuned)
     base = opened(args.base)
+    check_not_read([args.output], [*tuned.files, *base.files])
     _check_same_shape(tuned, base)
     chosen = patches.cross_attention_parameters(tuned.stored, args.parts)
     if not chosen:
@@ -79,6 +82,53 @@ def unet_patch(args: Namespace) -> None:
         print(f"rank {args.rank} holds {saved.kept:.1%} of the difference")
     if unlike:
         print(f"Not in the patch: {unlike} tensors outside of these parts differ as well.", file=sys.stderr)
+    print(f"{args.output} ({saved.bytes / 1e6:.1f} MB)")
+
+
+def _add_diffusers_lora(actions: Any) -> None:
+    text = "a UNet patch in the layout that diffusers' load_lora_weights takes (with the package peft)"
+    parser: ArgumentParser = actions.add_parser("diffusers-lora", help=text, description=text)
+    parser.set_defaults(run=partial(outcome, diffusers_lora))
+    add = parser.add_argument
+    add(
+        "patch",
+        type=Path,
+        metavar="FILE",
+        help="a file that `train` or `convert unet-patch` wrote, or a LoRA of a UNet",
+    )
+    add("output", type=Path, metavar="OUTPUT.safetensors", help="for diffusers alone")
+    add("--base", type=Path, required=True, metavar="PATH", help="its UNet: a UNet file or diffusers folder")
+    add("--rank", type=_rank, metavar="N", help="a low rank, smaller and less exact (default: the full one)")
+    add("--dtype", choices=("fp16", "fp32"), default="fp16", help="default %(default)s")
+
+
+def diffusers_lora(args: Namespace) -> None:
+    """Convert a patch. Raises ValueError for a file that is none, or one of another UNet."""
+    _check_output(args.output)
+
+    from ..weights import unet_patch as patches
+    from ..weights.layouts import to_diffusers
+    from ..weights.manifest import sha256_of
+    from ..weights.reading import metadata_of
+    from ..weights.unet_patch_reading import read_patch
+    from ..weights.unets import open_unet, unet_folder
+    from ..whole_files import check_not_read
+
+    base = open_unet(unet_folder(args.base) if args.base.is_dir() else args.base)
+    check_not_read([args.output], [args.patch, *base.files])
+    names = to_diffusers(base.stored)
+    differences = read_patch(args.patch, {names[name]: tuple(shape) for name, shape in base.shapes.items()})
+    facts = metadata_of(args.patch) | {patches.MADE_FROM: sha256_of(args.patch)}
+    saved = patches.save_patch(
+        args.output,
+        differences,
+        rank=args.rank,
+        dtype=patches.DTYPES[args.dtype],
+        metadata=facts,
+        for_diffusers=True,
+    )
+    if args.rank:
+        print(f"rank {args.rank} holds {saved.kept:.1%} of the difference")
     print(f"{args.output} ({saved.bytes / 1e6:.1f} MB)")
 
 
@@ -130,7 +180,9 @@ def optimizer(args: Namespace) -> None:
     _check_output(args.output)
 
     from ..visual_insertion.optimizer_conversion import convert
+    from ..whole_files import check_not_read
 
+    check_not_read([args.output], [args.file])
     null = args.null.replace("-", " ")
     converted = convert(
         args.file,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _scenes, outcome
+from . import _scenes, outcome, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +26,13 @@ def register(subparsers: Any) -> None:
     _scenes.add_scene(parser)
     add("--object", type=Path, required=True, metavar="FILE", help="the object, large in the frame")
     add("--object-mask", type=Path, metavar="FILE", help="white where the object is, of the picture's size")
-    add("--models", type=Path, default=_scenes.PLAYROOM, metavar="FOLDER", help="a diffusers InstructPix2Pix folder")
+    run = "a folder that `train` wrote: its optimizer and UNet patch, on the models that it was trained on"
+    add("--run", type=Path, dest="trained", metavar="FOLDER", help=run)
+    models = "a diffusers InstructPix2Pix folder (default: the playroom's, or those of --run)"
+    add("--models", type=Path, metavar="FOLDER", help=models)
     add("--embedding-optimizer", type=Path, metavar="FILE", help="default: the one in the models' folder")
+    patch = "what the UNet learned beside the optimizer, a file that `train` wrote; 'none' goes without"
+    add("--unet-patch", type=Path, metavar="FILE", help=patch)
     add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision; default: the one in the models' folder")
     add("--detail-encoder", type=Path, metavar="FOLDER", help="DINOv2; for optimizers trained with a second encoder")
     where = "white where the object may appear, of the scene's size; with --box, what lies in both; black is none"
@@ -38,6 +44,7 @@ def register(subparsers: Any) -> None:
     add("--box", nargs=4, type=int, metavar=("X", "Y", "WIDTH", "HEIGHT"), help=only)
     _scenes.add_region(parser)
     _scenes.add_restoring(parser)
+    _scenes.add_record(parser)
     _scenes.add_sampling(parser, 20, SAMPLERS)
 
 
@@ -47,7 +54,9 @@ def insert(args: Namespace) -> None:
     from ..pictures.masks import optional_mask
     from ..pictures.opening import open_picture
     from ..pictures.scene import with_alpha
+    from ..whole_files import check_not_read
 
+    check_not_read([args.output], [args.scene, args.object, args.object_mask, args.mask])
     scene_picture, scene = _scenes.open_scene(args)
     object_picture, object_mask = _scenes.open_object(args.object, args.object_mask)
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
@@ -56,23 +65,20 @@ def insert(args: Namespace) -> None:
 
     from transformers.utils.logging import disable_progress_bar
 
-    from ..evaluation.inserters import chosen_guidance
+    from ..evaluation.inserters import chosen_guidance, sampling_settings
     from ..local_region.edit import edit_region
     from ..progress import ProgressBar
     from ..visual_insertion.pipeline import VisualInsertionPipeline
+    from ..visual_insertion.trained_files import files_named
 
     disable_progress_bar()
     device, dtype = _scenes.device_of(args)
-    pipeline = VisualInsertionPipeline.from_folder(
-        args.models,
-        args.embedding_optimizer,
-        args.image_encoder,
-        device,
-        dtype,
-        detail_encoder=args.detail_encoder,
-    )
+    files = files_named(args)
+    pipeline = VisualInsertionPipeline.from_files(files, device, dtype, warn=say)
     guidance = chosen_guidance(args, pipeline.guidance)
     bar = ProgressBar("inserting", "step")
+    pictures = {"scene": args.scene, "object": args.object, "object_mask": args.object_mask, "mask": args.mask}
+    settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(guidance), "box": args.box}
 
     def edit(part: Tensor, part_mask: Tensor | None) -> Tensor:
         made = pipeline(
@@ -94,11 +100,12 @@ def insert(args: Namespace) -> None:
         limit = None if mask is None else part_mask
         return _scenes.restored(part, made.images, pipeline.pipeline.vae, mask=limit, relevance=made.relevance)
 
+    record = _scenes.start_record(args, vars(files) | pictures, **settings)
     with bar:
         if box:
             size = args.working_size or pipeline.native_size
             images = edit_region(scene, edit, mask=mask, box=box, working_size=size, expansion=args.expansion)
         else:
             images = with_alpha(edit(scene, mask), scene)
-    save_picture(pil_pictures(images)[0], args.output, like=scene_picture)
+    save_picture(pil_pictures(images)[0], args.output, like=scene_picture, record=record.result())
     print(args.output)

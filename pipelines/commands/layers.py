@@ -33,10 +33,12 @@ def layers(args: Namespace) -> None:
     from ..layers.openraster import check_layered_output, write_openraster
     from ..pictures.files import mask_tensor, picture_tensor
     from ..pictures.opening import open_picture
+    from ..whole_files import check_not_read
 
     if bool(args.object_mask) != bool(args.effect_mask):
         raise ValueError("Give --object-mask and --effect-mask, or neither: then both are found in the pictures.")
     check_layered_output(args.output)
+    check_not_read([args.output], [args.scene, args.result, args.object_mask, args.effect_mask])
     scene_picture = open_picture(args.scene, deep=True)
     scene = picture_tensor(scene_picture)
     result = picture_tensor(open_picture(args.result, deep=True))

@@ -44,25 +44,24 @@ def restore(args: Namespace) -> None:
     from PIL import Image
 
     from ..pictures.files import check_output, mask_tensor, picture_tensor
-    from ..pictures.opening import open_picture, picture_size
+    from ..pictures.opening import open_picture
+    from ..whole_files import check_not_read
 
     scene_picture, scene = _scenes.open_scene(args)
     outputs = {"output": args.output, "effect": args.effect, "object": args.object, "layer": args.layer}
     outputs = {kind: path for kind, path in outputs.items() if path}
     if len({path.resolve() for path in outputs.values()}) < len(outputs):
         raise ValueError("Two of --output, --effect, --object and --layer name the same file; give each its own.")
-    numbers = range(1, len(args.edited) + 1)
-    inputs = {path.resolve() for path in (args.scene, *args.edited, args.mask, args.object_picture) if path}
-    for path in (_numbered(output, number, len(numbers)) for output in outputs.values() for number in numbers):
-        if path.resolve() in inputs:
-            raise ValueError(f"{path} is a picture that is read, and would be written over; name another file.")
+    count = len(args.edited)
+    results = [_numbered(output, number, count) for output in outputs.values() for number in range(1, count + 1)]
+    check_not_read(results, [args.scene, *args.edited, args.mask, args.object_picture])
     modes = {"effect": "L", "object": "L", "layer": "RGBA"}
     for kind, mode in modes.items():
         if kind in outputs:
             check_output(outputs[kind], Image.new(mode, scene_picture.size), f"the {kind}")
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
     for path in args.edited:
-        picture_size(path)  # raises for what is missing or no picture, before anything is written
+        open_picture(path, deep=True)  # to its end, as nothing is to be written if one is cut off, and not kept
     object_picture = picture_tensor(open_picture(args.object_picture)) if args.object_picture else None
 
     from ..restoration.copies import reports_with_copies
@@ -82,11 +81,11 @@ def restore(args: Namespace) -> None:
     for number, path in enumerate(args.edited, 1):
         restored = restoring(picture_tensor(open_picture(path, deep=True)))
         reports = restored.reports if object_picture is None else reports_with_copies(restored, object_picture)
-        if len(args.edited) > 1:
+        if count > 1:
             print(path)
         print(reports[0].text())
         for kind, output in outputs.items():
-            output = _numbered(output, number, len(args.edited))
+            output = _numbered(output, number, count)
             _write(kind, output, scene, scene_picture, restored)
             print(output)
 

@@ -22,6 +22,7 @@ def register(subparsers: Any) -> None:
     add = parser.add_argument
     add("config", type=Path, metavar="CONFIG", help="a YAML file, or the name of a shipped recipe")
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="such as run.steps=100")
+    add("--print-config", action="store_true", help="the whole configuration as YAML, and nothing else")
     add("--dry-run", action="store_true", help="parameters, memory, steps and hours by a short measurement")
 
 
@@ -42,11 +43,25 @@ def read(path: Path, changes: list[str] | None = None) -> tuple[str, Any]:
     return read_config(path, kinds, changes or [])
 
 
+def as_yaml(method: str, config: Any) -> str:
+    """A configuration with every entry it has, as a YAML file that `read` takes."""
+    import yaml
+
+    from ..training.config import METHOD
+    from ..training.run_record import resolved
+
+    plain = {METHOD: method, **resolved(config, lambda path: path.as_posix())}
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
 def train(args: Namespace) -> None:
-    """Train, or estimate. Raises what the method's training raises."""
+    """Train, estimate, or say what would be trained. Raises what the method's training raises."""
     from tqdm import tqdm
 
     name, config = read(args.config, args.set)
+    if args.print_config:
+        print(as_yaml(name, config), end="")
+        return
     training = trainings()[name]
     if args.dry_run:
         print(training.estimate(config))

@@ -98,7 +98,7 @@ def _verify(args: Namespace, chosen: list[Weight], folders: dict[str, list[Path]
     reports = []
     for weight in chosen:
         try:
-            report = weights.verify(weight, folders, progress=_progress(weight.file))
+            report = weights.verify(weight, folders, progress=hashing_progress(weight.file))
         except OSError as error:
             report = Report(weight.id, "unreadable", detail=str(error))
         if not args.ids and report.state == weights.MISSING:
@@ -131,7 +131,7 @@ def _fetch(args: Namespace, chosen: list[Weight], folders: dict[str, list[Path]]
                 endpoint=args.endpoint,
                 token=_own_token() if args.send_token else None,
                 force=args.force,
-                progress=_progress(weight.file),
+                progress=hashing_progress(weight.file),
             )
             say(f"    {report.state}: {report.path} (sha256 {report.sha256})")
         except weights.FetchError as error:
@@ -169,7 +169,7 @@ def _row(weight: Weight, report: Report | None) -> dict[str, Any]:
     }
 
 
-def _progress(name: str) -> weights.Progress | None:
+def hashing_progress(name: str) -> weights.Progress | None:
     """A line on the terminal that follows the hashing; nothing where nobody watches."""
     if not sys.stderr.isatty():
         return None

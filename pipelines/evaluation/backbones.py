@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..weights.reading import fingerprint
+from .detection import Detect, load_detector
 from .features import Clip, Features, load_clip, load_cmmd_clip, load_dino, load_dinov2
 from .metrics import BACKBONES
 from .perceptual_distances import Lpips, PictureDistance, load_dreamsim, load_lpips
@@ -24,7 +27,23 @@ class Backbones:
     dinov2: Features | None = None
     lpips: Lpips | None = None
     dreamsim: PictureDistance | None = None
+    detector: Detect | None = None
     folders: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What tells the loaded networks from others, by name: their weights, DreamSim's by its files."""
+        prints: dict[str, str] = {}
+        for name in BACKBONES:
+            backbone = getattr(self, name)
+            network = getattr(backbone, "network", None) or getattr(backbone, "metric", None)
+            if network is not None:
+                prints[name] = fingerprint([network])
+            elif backbone is not None:
+                folder = Path(self.folders.get(name, ""))
+                files = sorted((path.name, path.stat().st_size) for path in folder.glob("*") if path.is_file())
+                prints[name] = repr((str(folder), files))
+        return prints
 
     def why_not(self, name: str) -> str:
         """Why metrics that need this backbone are missing; empty where they are not."""
@@ -44,6 +63,7 @@ def load_backbones(folders: Mapping[str, Path | None], device: str | torch.devic
         "dinov2": load_dinov2,
         "lpips": load_lpips,
         "dreamsim": load_dreamsim,
+        "detector": load_detector,
     }
     paths = {name: Path(folder) for name, folder in folders.items() if folder}
     unknown = paths.keys() - loaders.keys()

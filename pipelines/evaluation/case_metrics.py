@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -12,43 +14,100 @@ from ..pictures.copies import FLAGGED, copy_paste_score
 from ..pictures.masks import Box, array_box
 from . import pixel_metrics, placement
 from .backbones import Backbones
-from .cases import Case, object_box, to_size
-from .features import GREY, Features, padded_square
-from .perceptual_distances import PictureDistance
+from .cases import Case, Place, object_box, to_size
+from .detection import Detect, new_boxes
+from .features import GREY, Clip, Features, padded_square
+from .measured import TRUTH, CaseStore, digest
+from .perceptual_distances import Lpips, PictureDistance
 
 MARGIN = 1 / 32  # of the shorter side, around every box of the common mask
 LPIPS_SIDE = 256  # px of a box that LPIPS compares
+FEATURES = (  # similarity to the target, to the object, and the backbone
+    ("clip_i", "identity_clip", "clip_b32"),
+    ("dino", "", "dino"),
+    ("", "identity_dinov2", "dinov2"),
+)
+SAME_PLACE = 0.75  # overlap of two boxes that need not both be searched for the object picture
+IN_PLACE = 0.5  # of an object's area, from where on it lies in a marked place (Add-it, appendix A.4)
+NO_CHANGE = 1e-5  # distance of two unit vectors in single precision that are one
 
 Row = dict[str, float]  # a metric that is not there is missing
 Rows = dict[str, Row]  # by method
 Pictures = Mapping[str, Image.Image]  # by method
 Boxes = Mapping[str, Box | None]  # of what appeared, by method
+Places = Mapping[str, placement.Appeared | None]  # the same, and of the object in it
 
 
 def measure_case(
-    case: Case, results: Pictures, backbones: Backbones, vae_scene: Image.Image | None = None
+    case: Case,
+    results: Pictures,
+    backbones: Backbones,
+    vae_scene: Image.Image | Callable[[], Image.Image | None] | None = None,
+    store: CaseStore | None = None,
 ) -> dict[str, Row]:
-    """Values by method and metric; `vae_scene` is what a VAE alone makes of the scene.
+    """Values by method and metric; `vae_scene` is what a VAE alone makes of the scene, or a call that gives it.
 
-    Results are RGB and of the scene's size.
+    Results are RGB and of the scene's size. What `store` has is not measured again.
     """
-    boxes = {method: placement.inserted_box(picture, case.scene, vae_scene) for method, picture in results.items()}
-    expected = true_box(case, vae_scene)
-    groups = [
-        differences(case, results, backbones),
-        insertions(case, results, boxes, expected),
-        backgrounds(case, results, common_mask(case, boxes, expected), backbones),
-        similarities("clip_i", backbones.clip_b32, case, results),
-        similarities("dino", backbones.dino, case, results),
-        identities("identity_clip", backbones.clip_b32, case, results, boxes=boxes),
-        identities("identity_dinov2", backbones.dinov2, case, results, boxes=boxes),
-        dreamsim_identities(backbones.dreamsim, case, results, boxes),
-        caption_similarities(backbones, case, results),
+    store = store or CaseStore()
+    as_vae = vae_scene if callable(vae_scene) else lambda: vae_scene
+    places = {
+        method: None if not row else placement.Appeared(tuple(row["box"]), tuple(row["object_box"]))
+        for method, row in store.rows("place", results, lambda pending: found_places(case, pending, as_vae())).items()
+    }
+    boxes = {method: place and place.box for method, place in places.items()}
+    truth = store.rows("truth", {TRUTH: None}, lambda pending: {TRUTH: {"box": true_box(case, as_vae())}})
+    expected = truth[TRUTH]["box"] and tuple(truth[TRUTH]["box"])
+    common = common_mask(case, boxes, expected)
+    outside = digest(np.packbits(common).tobytes())
+    nets = backbones.fingerprints
+    units: list[tuple[str, Callable[[Pictures], Rows], str]] = [
+        ("differences", lambda some: differences(case, some), ""),
+        ("insertions", lambda some: insertions(case, some, places, expected), ""),
+        ("backgrounds", lambda some: backgrounds(case, some, common), outside),
     ]
+    if backbones.lpips:
+        lpips = backbones.lpips
+        units.append(("lpips", lambda some: perceived(case, some, lpips), nets["lpips"]))
+        units.append(
+            ("lpips background", lambda some: perceived_backgrounds(case, some, common, lpips), outside + nets["lpips"])
+        )
+    for prefix, identity, name in FEATURES:
+        features = getattr(backbones, name)
+        if features and prefix:
+            units.append((prefix, partial(similarities, prefix, features, case), nets[name]))
+        if features and identity:
+            units.append((identity, partial(identities, identity, features, case, boxes=boxes), nets[name]))
+    if backbones.dreamsim:
+        dreamsim = backbones.dreamsim
+        units.append(("dreamsim", lambda some: dreamsim_identities(dreamsim, case, some, boxes), nets["dreamsim"]))
+    if backbones.clip_b32:
+        clip = backbones.clip_b32
+        units.append(("clip_t", lambda some: caption_similarities(backbones, case, some), nets["clip_b32"]))
+        units.append(("clip_dir", lambda some: edit_similarities(clip, case, some), nets["clip_b32"]))
+    if backbones.detector and case.subject:
+        detect = backbones.detector
+        known = store.rows(
+            "detected before",
+            {TRUTH: None},
+            lambda pending: {TRUTH: {"boxes": detect(case.scene, case.subject)}},
+            nets["detector"],
+        )
+        before = known[TRUTH]["boxes"]
+        units.append(("detected", lambda some: detections(detect, case, some, before), nets["detector"]))
     rows: Rows = {method: {} for method in results}
-    for group in groups:
-        for method, row in group.items():
+    for unit, compute, part in units:
+        for method, row in store.rows(unit, results, compute, part).items():
             rows[method] |= row
+    return rows
+
+
+def found_places(case: Case, results: Pictures, vae_scene: Image.Image | None) -> dict[str, dict[str, Box]]:
+    """The boxes of what appeared in each result, none where nothing did."""
+    rows: dict[str, dict[str, Box]] = {}
+    for method, picture in results.items():
+        place = placement.appeared(picture, case.scene, vae_scene)
+        rows[method] = place._asdict() if place else {}
     return rows
 
 
@@ -96,7 +155,7 @@ def grey_inside(picture: Image.Image, mask: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def differences(case: Case, results: Pictures, backbones: Backbones) -> Rows:
+def differences(case: Case, results: Pictures) -> Rows:
     """Each result's pixels and the target's: everywhere, inside and outside the true mask."""
     if case.target is None:
         return {}
@@ -105,16 +164,25 @@ def differences(case: Case, results: Pictures, backbones: Backbones) -> Rows:
     for method, picture in results.items():
         result = pixel_metrics.to_tensor(picture)
         row = {"l1": pixel_metrics.l1(result, target), "l2": pixel_metrics.l2(result, target)}
-        if backbones.lpips:
-            row["lpips"] = backbones.lpips(result, target)
         if case.mask is not None:
             for side, mask in (("inside", case.mask), ("outside", ~case.mask)):
                 row[f"l1_{side}"] = pixel_metrics.l1(result, target, mask)
                 row[f"l2_{side}"] = pixel_metrics.l2(result, target, mask)
-        if backbones.lpips and case.mask is not None:
-            box = array_box(case.mask)
-            row["lpips_inside"] = backbones.lpips(_lpips_crop(picture, box), _lpips_crop(case.target, box))
         rows[method] = row
+    return rows
+
+
+def perceived(case: Case, results: Pictures, lpips: Lpips) -> Rows:
+    """LPIPS of each result and the target, everywhere and inside the true mask's box."""
+    if case.target is None:
+        return {}
+    target = pixel_metrics.to_tensor(case.target)
+    rows: Rows = {}
+    for method, picture in results.items():
+        rows[method] = {"lpips": lpips(pixel_metrics.to_tensor(picture), target)}
+        if case.mask is not None:
+            box = array_box(case.mask)
+            rows[method]["lpips_inside"] = lpips(_lpips_crop(picture, box), _lpips_crop(case.target, box))
     return rows
 
 
@@ -122,26 +190,51 @@ def _lpips_crop(picture: Image.Image, box: Box) -> Tensor:
     return pixel_metrics.to_tensor(to_size(picture.crop(box), (LPIPS_SIDE, LPIPS_SIDE)))
 
 
-def insertions(case: Case, results: Pictures, boxes: Boxes, expected: Box | None) -> Rows:
-    """Whether something appeared in each result, where, and whether it is the object picture's own pixels."""
+def insertions(case: Case, results: Pictures, places: Places, expected: Box | None) -> Rows:
+    """Whether something appeared in each result, where, and whether it is the object picture's own pixels.
+
+    Where the true mask is known the object is compared with it, without its shadow; elsewhere all that appeared with
+    what appeared in the target, `expected`.
+    """
     rows: Rows = {}
     for method, picture in results.items():
-        box = boxes[method]
-        if box is None:
-            rows[method] = {"inclusion": 0.0, "copy_paste": 0.0}
-            continue
-        score = max(copy_paste_score(picture, box, view, mask) for view, mask in case.views())
-        rows[method] = {"inclusion": 1.0, "copy_paste_score": score, "copy_paste": float(score > FLAGGED)}
-        if expected:
-            rows[method] |= {
-                "placement_iou": placement.iou(box, expected),
-                "placement_distance": placement.distance(box, expected, case.scene.size),
-                "placement_area": placement.area(box) / placement.area(expected),
+        place = places[method]
+        row = {"inclusion": float(place is not None)}
+        if case.objects:
+            row["copy_paste"] = 0.0
+            score = pasted_score(case, picture, place)
+            if score is not None:
+                row |= {"copy_paste_score": score, "copy_paste": float(score > FLAGGED)}
+        if place and case.places:
+            row["affordance_found"] = float(in_a_place(place.object_box, case))
+        if place and expected:
+            box, truth = (place.box, expected) if case.mask is None else (place.object_box, array_box(case.mask))
+            row |= {
+                "placement_iou": placement.iou(box, truth),
+                "placement_distance": placement.distance(box, truth, case.scene.size),
+                "placement_area": placement.area(box) / placement.area(truth),
             }
+        rows[method] = row
     return rows
 
 
-def backgrounds(case: Case, results: Pictures, common: np.ndarray, backbones: Backbones) -> Rows:
+def pasted_score(case: Case, result: Image.Image, place: placement.Appeared | None) -> float | None:
+    """How well an object picture explains the object that appeared, or what is in the true mask if that is changed.
+
+    What was pasted over something alike is not seen to appear; where there is a mask, it is searched as well. None
+    where nothing appeared and nothing is changed there.
+    """
+    boxes = [place.object_box] if place else []
+    if case.mask is not None:
+        box = array_box(case.mask)
+        changed = result.crop(box).tobytes() != case.scene.crop(box).tobytes()
+        if changed and not any(placement.iou(box, other) > SAME_PLACE for other in boxes):
+            boxes.append(box)
+    scores = [copy_paste_score(result, box, view, mask) for box in boxes for view, mask in case.views()]
+    return max(scores, default=None)
+
+
+def backgrounds(case: Case, results: Pictures, common: np.ndarray) -> Rows:
     """Each result's pixels and the scene's, outside the common mask [H,W]; nothing where that covers the picture."""
     if common.all():
         return {}
@@ -154,8 +247,18 @@ def backgrounds(case: Case, results: Pictures, common: np.ndarray, backbones: Ba
             "background_psnr": pixel_metrics.psnr(result, scene, ~common),
             "background_ssim": pixel_metrics.ssim(result, scene, ~common),
         }
-        if backbones.lpips:
-            rows[method]["background_lpips"] = backbones.lpips(pixel_metrics.filled(result, scene, common), scene)
+    return rows
+
+
+def perceived_backgrounds(case: Case, results: Pictures, common: np.ndarray, lpips: Lpips) -> Rows:
+    """LPIPS of each result and the scene, the common mask [H,W] filled from the scene."""
+    if common.all():
+        return {}
+    scene = pixel_metrics.to_tensor(case.scene)
+    rows: Rows = {}
+    for method, picture in results.items():
+        result = pixel_metrics.filled(pixel_metrics.to_tensor(picture), scene, common)
+        rows[method] = {"background_lpips": lpips(result, scene)}
     return rows
 
 
@@ -179,9 +282,9 @@ def similarities(prefix: str, features: Features | None, case: Case, results: Pi
 
 def identities(prefix: str, features: Features | None, case: Case, results: Pictures, *, boxes: Boxes) -> Rows:
     """Mean cosines of the object pictures with the box of what appeared in each result, and with the true mask's."""
-    if features is None:
+    if features is None or not case.objects:
         return {}
-    places = [(method, f"{prefix}_found", box) for method, box in boxes.items() if box]
+    places = [(method, f"{prefix}_found", box) for method in results if (box := boxes[method])]
     if case.mask is not None:
         true_mask_box = array_box(case.mask)
         places += [(method, f"{prefix}_true", true_mask_box) for method in results]
@@ -197,11 +300,12 @@ def identities(prefix: str, features: Features | None, case: Case, results: Pict
 
 def dreamsim_identities(dreamsim: PictureDistance | None, case: Case, results: Pictures, boxes: Boxes) -> Rows:
     """Mean distances of the object pictures to the box of what appeared in each result."""
-    if dreamsim is None:
+    if dreamsim is None or not case.objects:
         return {}
     references = object_views(case)
     rows: Rows = {}
-    for method, box in boxes.items():
+    for method in results:
+        box = boxes[method]
         if box:
             crop = padded_square(results[method].crop(box))
             distances = [dreamsim(reference, crop) for reference in references]
@@ -216,3 +320,44 @@ def caption_similarities(backbones: Backbones, case: Case, results: Pictures) ->
     caption = backbones.clip_b32.texts([case.caption])[0]
     vectors = backbones.clip_b32.pictures(list(results.values()))
     return {method: {"clip_t": float(vector @ caption)} for method, vector in zip(results, vectors, strict=True)}
+
+
+def edit_similarities(clip: Clip, case: Case, results: Pictures) -> Rows:
+    """Emu Edit's cosines of each result, where the scene has a caption: with the scene, with the target's caption, and
+    of the change from scene to result with that from the scene's caption to the target's.
+
+    A change is a difference of unit vectors. The last cosine is 0 where the result is the scene, and has no value where
+    the captions say the same. Without a tokenizer there is the first alone.
+    """
+    if not case.scene_caption:
+        return {}
+    scene, *vectors = clip.pictures([case.scene, *results.values()])
+    rows: Rows = {method: {"clip_im": float(vector @ scene)} for method, vector in zip(results, vectors, strict=True)}
+    if clip.tokenizer and case.caption:
+        scene_caption, caption = clip.texts([case.scene_caption, case.caption])
+        told_change = caption - scene_caption
+        for row, vector in zip(rows.values(), vectors, strict=True):
+            row["clip_out"] = float(vector @ caption)
+            if told_change.norm() > NO_CHANGE:
+                change = vector - scene
+                cosine = torch.cosine_similarity(change, told_change, dim=0)
+                row["clip_dir"] = float(cosine) if change.norm() > NO_CHANGE else 0.0
+    return rows
+
+
+def detections(detect: Detect, case: Case, results: Pictures, before: Sequence[Place]) -> Rows:
+    """Whether a detector finds the subject in each result where it did not in the scene, `before`, and which share of
+    what it finds lies in a marked place; the share has no value where it finds nothing.
+    """
+    rows: Rows = {}
+    for method, picture in results.items():
+        boxes = new_boxes(detect(picture, case.subject), before)[: case.subject_count]
+        rows[method] = {"inclusion_detected": float(bool(boxes))}
+        if boxes and case.places:
+            rows[method]["affordance"] = float(np.mean([in_a_place(box, case) for box in boxes]))
+    return rows
+
+
+def in_a_place(box: Place, case: Case) -> bool:
+    """Whether at least half of a box's area lies in one of the places that people marked in the scene."""
+    return any(placement.share_inside(box, place) >= IN_PLACE for place in case.places)

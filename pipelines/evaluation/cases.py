@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 from PIL.Image import Image, Resampling
@@ -13,45 +15,72 @@ from ..pictures.masks import Box, array_box
 from .metrics import Metric
 
 FILE_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+Place = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
 @dataclass(frozen=True)
 class Case:
-    """One insertion to make. Pictures are RGB; scene, target and mask have one size.
+    """One insertion to make, of an object that is shown or told. Pictures are RGB.
 
-    Raises ValueError when they have not, or when a mask is empty.
+    Scene, target and mask have one size. Raises ValueError when they have not, when a mask is empty, and for an object
+    that is neither shown nor told.
     """
 
     name: str  # fit for a file's name
     scene: Image
-    objects: tuple[Image, ...]  # one or several views
+    objects: tuple[Image, ...] = ()  # one or several views; none where the object is told in words alone
     target: Image | None = None  # the scene with the object
     mask: np.ndarray | None = None  # [H,W] bool: where the object is in the target, or where it should go
     object_masks: tuple[np.ndarray, ...] = ()  # [h,w] bool for each object picture, or none at all
     instruction: str = ""
     caption: str = ""  # of the target
+    scene_caption: str = ""
+    subject: str = ""  # what is added, in the words that a detector looks for
+    subject_count: int | None = None  # how many of it are looked for at most; None: all that are there
+    places: tuple[Place, ...] = ()  # marked by people: boxes in px of the scene, in one of which the object belongs
 
     @property
     def truths(self) -> set[str]:
         """What is known to be true of the case, by the names of `Metric.truth`."""
-        known = {"target": self.target is not None, "mask": self.mask is not None, "caption": bool(self.caption)}
+        known = {
+            "target": self.target is not None,
+            "mask": self.mask is not None,
+            "caption": bool(self.caption),
+            "scene caption": bool(self.scene_caption),
+            "subject": bool(self.subject),
+            "marked place": bool(self.places),
+            "picture of the object": bool(self.objects),
+        }
         return {name for name, there in known.items() if there}
 
     def views(self) -> list[tuple[Image, np.ndarray | None]]:
-        """The object pictures, each with its mask if it has one."""
+        """The object pictures, each with its mask if it has one. Raises ValueError for a case that has none."""
+        if not self.objects:
+            raise ValueError(
+                f"Case {self.name} shows no picture of its object, it is told in words: “{self.told}”. Methods that "
+                "are told: add-it and text."
+            )
         return list(zip(self.objects, self.object_masks or (None,) * len(self.objects), strict=True))
+
+    @property
+    def told(self) -> str:
+        """What is to be done in words: the instruction, or the subject alone."""
+        return self.instruction or self.subject
 
     def __post_init__(self):
         size = self.scene.size
-        if not self.objects:
-            raise ValueError(f"Case {self.name} has no picture of its object.")
+        if not self.objects and not self.told:
+            raise ValueError(f"Case {self.name} has no picture of its object, and no words for it.")
         if self.target is not None and self.target.size != size:
             raise ValueError(f"Case {self.name}: the scene is {size}, its target {self.target.size} px.")
         if len(self.object_masks) not in (0, len(self.objects)):
             raise ValueError(
                 f"Case {self.name}: {len(self.objects)} objects, but {len(self.object_masks)} masks of them."
             )
-        for picture, mask in [(self.scene, self.mask), *self.views()]:
+        views = self.views() if self.objects else []
+        for picture, mask in [(self.scene, self.mask), *views]:
             if mask is not None and (mask.shape[::-1] != picture.size or not mask.any()):
                 raise ValueError(f"Case {self.name}: a mask is empty or not of its picture's size, {picture.size} px.")
 
@@ -87,6 +116,29 @@ class Benchmark:
     def first(self, count: int | None) -> Benchmark:
         """The first cases of it, all by default."""
         return replace(self, names=self.names[:count])
+
+
+def fingerprint_of(benchmark: Benchmark) -> str:
+    """Twelve hex digits that change with the cases of a benchmark, wherever its data lie.
+
+    All names count, and of the first, the middle and the last case every picture, mask and word.
+    """
+    digest = sha256(repr((benchmark.name, benchmark.names)).encode())
+    for index in sorted({0, len(benchmark) // 2, len(benchmark) - 1}):
+        case = benchmark[index]
+        digest.update(repr((case.instruction, case.caption)).encode())
+        digest.update(f"{case.scene_caption}{case.subject}".encode())  # nothing where there are none
+        for picture in (case.scene, *case.objects, *([case.target] if case.target else [])):
+            digest.update(repr(picture.size).encode() + picture.tobytes())
+        for mask in (case.mask, *case.object_masks):
+            digest.update(b"" if mask is None else mask.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def picture_file(folder: Path, case: str) -> Path | None:
+    """The picture of a case in a folder, by any of SUFFIXES."""
+    paths = (folder / f"{case}{suffix}" for suffix in SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def to_size(picture: Image, size: tuple[int, int]) -> Image:

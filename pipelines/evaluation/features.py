@@ -96,7 +96,7 @@ def _unit(output: Any) -> Tensor:
     return nn.functional.normalize(getattr(output, "pooler_output", output).float(), dim=-1).cpu()
 
 
-def _load(
+def load_network(
     kind: Any,
     types: Sequence[str],
     folder: Path,
@@ -138,7 +138,7 @@ def load_clip(folder: Path, device: str | torch.device = "cpu") -> Clip:
     """
     from transformers import CLIPModel, CLIPTokenizer
 
-    network = _load(CLIPModel, ["clip"], folder, device)
+    network = load_network(CLIPModel, ["clip"], folder, device)
     tokens = (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()
     with reading(f"The tokenizer in {folder}"):
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True) if tokens else None
@@ -152,7 +152,9 @@ def load_cmmd_clip(folder: Path, device: str | torch.device = "cpu") -> Features
     """The image half of CLIP, seeing what CMMD embeds. Raises FileNotFoundError, ValueError."""
     from transformers import CLIPVisionModelWithProjection
 
-    network = _load(CLIPVisionModelWithProjection, ["clip", "clip_vision_model"], folder, device, beside=TEXT_HALF)
+    network = load_network(
+        CLIPVisionModelWithProjection, ["clip", "clip_vision_model"], folder, device, beside=TEXT_HALF
+    )
     finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CLIP_STATISTICS)])
     side = network.config.image_size
     return Features(
@@ -164,7 +166,7 @@ def load_dino(folder: Path, device: str | torch.device = "cpu") -> Features:
     """DINO's CLS token. Raises FileNotFoundError, ValueError."""
     from transformers import ViTModel
 
-    network = _load(ViTModel, ["vit"], folder, device, add_pooling_layer=False)
+    network = load_network(ViTModel, ["vit"], folder, device, add_pooling_layer=False)
     return Features(network, preparation(256, 224, IMAGENET_STATISTICS), is_published(network.config, DINO_S16))
 
 
@@ -172,7 +174,7 @@ def load_dinov2(folder: Path, device: str | torch.device = "cpu") -> Features:
     """DINOv2's CLS token. Raises FileNotFoundError, ValueError."""
     from transformers import Dinov2Model
 
-    network = _load(Dinov2Model, ["dinov2"], folder, device)
+    network = load_network(Dinov2Model, ["dinov2"], folder, device)
     return Features(network, preparation(256, 224, IMAGENET_STATISTICS), is_published(network.config, DINOV2_L))
 
 

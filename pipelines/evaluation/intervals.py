@@ -48,6 +48,15 @@ def mean_interval(values: np.ndarray) -> Interval | None:
     return Interval(mean, None, None, len(known))
 
 
+def ratio_interval(ratios: np.ndarray) -> Interval | None:
+    """The same of ratios [N] above 0 by their logs: half and double are 1 on average."""
+    interval = mean_interval(np.log(ratios))
+    if interval is None:
+        return None
+    low, high = (None if end is None else float(np.exp(end)) for end in (interval.low, interval.high))
+    return Interval(float(np.exp(interval.value)), low, high, interval.count)
+
+
 def paired_interval(values: np.ndarray, others: np.ndarray) -> Interval | None:
     """The mean of values - others, case by case [N]; cases where either is NaN are left out."""
     return mean_interval(values - others)

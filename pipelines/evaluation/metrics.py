@@ -2,7 +2,8 @@
 
 A metric whose backbone or ground truth is not there is missing, never replaced by another. CLIP-I, DINO and CLIP-T
 follow the MagicBrush script (OSU-NLP-Group/MagicBrush, evaluation/image_eval.py), which Paint by Inpaint's tables use;
-CMMD follows arXiv 2401.09603.
+CMMD follows arXiv 2401.09603. CLIPdir, CLIPout and CLIPim are Emu Edit's (arXiv 2311.10089, section 6), inclusion by a
+detector and affordance are Add-it's (arXiv 2411.07232, section 4 and appendix A.4).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ BACKBONES = {
     "dinov2": "transformers folder of facebook/dinov2-large",
     "lpips": "torch hub folder with torchvision's AlexNet",
     "dreamsim": "dreamsim's cache folder with its ensemble",
+    "detector": "transformers folder of IDEA-Research/grounding-dino-base",
 }
 
 
@@ -29,16 +31,20 @@ class Metric:
     about: str
     better: str = ""  # "higher", "lower", or nothing where neither end is good
     needs: str = ""  # the backbone's name in BACKBONES
-    truth: str = ""  # what a case must have: "target", "mask", "caption", "target and mask" or "target or mask"
+    truth: str = ""  # what a case must have: names of `Case.truths`, joined by "and" or by "or"
+    ratio: bool = False  # above 0, and averaged as logs: half and double are 1
 
     def has_truth(self, truths: Set[str]) -> bool:
-        """Whether these truths, of "target", "mask" and "caption", are all that it compares with."""
+        """Whether these truths of cases are all that it compares with."""
         if " or " in self.truth:
             return any(truth in truths for truth in self.truth.split(" or "))
         return all(truth in truths for truth in self.truth.split(" and ") if truth)
 
 
 PLACE = "target or mask"
+CAPTIONS = "scene caption and caption"
+SHOWN = "picture of the object"
+TRUE_PLACE = f"mask and {SHOWN}"
 PER_CASE = (
     Metric("l1", "mean absolute difference to the target, 0..1", "lower", truth="target"),
     Metric("l1_inside", "the same inside the true mask", "lower", truth="target and mask"),
@@ -59,18 +65,69 @@ PER_CASE = (
     Metric("background_psnr", "dB to the scene outside the common mask, at most 100", "higher"),
     Metric("background_ssim", "SSIM to the scene outside the common mask", "higher"),
     Metric("background_lpips", "LPIPS (AlexNet) to the scene, the common mask filled from the scene", "lower", "lpips"),
-    Metric("inclusion", "1 where something object-sized appeared", "higher"),
-    Metric("placement_iou", "overlap of the box of what appeared with the true one", "higher", truth=PLACE),
-    Metric("placement_distance", "between the boxes' centres, share of the diagonal", "lower", truth=PLACE),
-    Metric("placement_area", "area of the box of what appeared over the true one's, 1 is right", truth=PLACE),
     Metric(
-        "identity_clip_found", "CLIP ViT-B/32 cosine, object picture and box of what appeared", "higher", "clip_b32"
+        "clip_dir",
+        "CLIPdir: cosine of the pictures' change and the captions' (ViT-B/32)",
+        "higher",
+        "clip_b32",
+        truth=CAPTIONS,
     ),
-    Metric("identity_clip_true", "the same for the true box", "higher", "clip_b32", truth="mask"),
-    Metric("identity_dinov2_found", "DINOv2-L cosine, object picture and box of what appeared", "higher", "dinov2"),
-    Metric("identity_dinov2_true", "the same for the true box", "higher", "dinov2", truth="mask"),
-    Metric("identity_dreamsim_found", "DreamSim, object picture and box of what appeared", "lower", "dreamsim"),
-    Metric("copy_paste_score", "highest correlation of the object picture's pixels with what appeared, -1..1"),
-    Metric("copy_paste", "1 where what appeared is the object picture's own pixels", "lower"),
+    Metric("clip_out", "CLIPout: clip_t by Emu Edit's name", "higher", "clip_b32", truth=CAPTIONS),
+    Metric(
+        "clip_im", "CLIPim: cosine of the result with the scene (ViT-B/32)", "higher", "clip_b32", truth="scene caption"
+    ),
+    Metric("inclusion", "1 where something object-sized appeared", "higher"),
+    Metric(
+        "inclusion_detected",
+        "1 where the detector finds the subject, and did not find it there in the scene",
+        "higher",
+        "detector",
+        truth="subject",
+    ),
+    Metric(
+        "affordance",
+        "share of the subjects so detected that lie in a marked place by half of their area",
+        "higher",
+        "detector",
+        truth="subject and marked place",
+    ),
+    Metric(
+        "affordance_found",
+        "1 where the object that appeared lies in a marked place by half of its box; no detector",
+        "higher",
+        truth="marked place",
+    ),
+    Metric("placement_iou", "overlap of the object's box with the true one", "higher", truth=PLACE),
+    Metric("placement_distance", "between the boxes' centres, share of the diagonal", "lower", truth=PLACE),
+    Metric("placement_area", "area of the box over the true one's, 1 is right; mean of logs", truth=PLACE, ratio=True),
+    Metric(
+        "identity_clip_found",
+        "CLIP ViT-B/32 cosine, object picture and box of what appeared",
+        "higher",
+        "clip_b32",
+        truth=SHOWN,
+    ),
+    Metric("identity_clip_true", "the same for the true box", "higher", "clip_b32", truth=TRUE_PLACE),
+    Metric(
+        "identity_dinov2_found",
+        "DINOv2-L cosine, object picture and box of what appeared",
+        "higher",
+        "dinov2",
+        truth=SHOWN,
+    ),
+    Metric("identity_dinov2_true", "the same for the true box", "higher", "dinov2", truth=TRUE_PLACE),
+    Metric(
+        "identity_dreamsim_found",
+        "DreamSim, object picture and box of what appeared",
+        "lower",
+        "dreamsim",
+        truth=SHOWN,
+    ),
+    Metric(
+        "copy_paste_score",
+        "highest correlation of the object picture's pixels with what appeared, -1..1",
+        truth=SHOWN,
+    ),
+    Metric("copy_paste", "1 where what appeared is the object picture's own pixels", "lower", truth=SHOWN),
 )
 CMMD = Metric("cmmd", "CMMD of all results to all targets (CLIP ViT-L/14-336)", "lower", "clip_l336", truth="target")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -38,11 +39,13 @@ class Lpips:
     metric: Any
     device: str | torch.device
     exact: bool  # whether AlexNet's weights are torchvision's
+    one_at_a_time: Lock = field(default_factory=Lock)  # the metric has a state
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> float:
-        value = float(self.metric(a[None].to(self.device), b[None].to(self.device)))
-        self.metric.reset()
+        with self.one_at_a_time:
+            value = float(self.metric(a[None].to(self.device), b[None].to(self.device)))
+            self.metric.reset()
         return value
 
 

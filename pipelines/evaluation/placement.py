@@ -1,10 +1,13 @@
 """Where a method put the object: it may put it anywhere, so what appeared is found first, then compared with the truth.
 
 What appeared is what `restoration` finds: light over the whole picture is no insertion, and what a VAE does to every
-pixel is none. Shadows belong to it.
+pixel is none. Shadows belong to it; the object in it is told from them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,13 +24,22 @@ SMALLEST_OBJECT = 1 / 24  # of the shorter side
 LARGEST_OBJECT = 0.8  # of the picture
 
 
-def inserted_box(result: Image, scene: Image, vae_scene: Image | None = None) -> Box | None:
-    """The box in the scene of what appeared in the result, or None where nothing object-sized did.
+class Appeared(NamedTuple):
+    """What appeared in a result: the box of all of it, and that of the object without its shadow."""
 
-    It is the largest connected part of what changed visibly, where a square of 1/24 of the shorter side lies in it and
-    it is at most 80 % of the picture. `vae_scene` is what the result's VAE alone makes of the scene. Pictures are
-    compared as they lie, as their backgrounds are: a method that moves the scene is not excused.
+    box: Box
+    object_box: Box
+
+
+def appeared(result: Image, scene: Image, vae_scene: Image | None = None) -> Appeared | None:
+    """The boxes in the scene of what appeared in the result, or None where nothing object-sized did.
+
+    What appeared is the largest connected part of what changed visibly, where a square of 1/24 of the shorter side
+    lies in it and it is at most 80 % of the picture. `vae_scene` is what the result's VAE alone makes of the scene.
+    Pictures are compared as they lie, as their backgrounds are: a method that moves the scene is not excused.
     """
+    if result.tobytes() == scene.tobytes():
+        return None
     before, after = (picture_tensor(picture.convert("RGB")) for picture in (scene, result))
     round_trip = None if vae_scene is None else picture_tensor(vae_scene.convert("RGB"))
     restoration = restore(before, after, round_trip=round_trip, align_geometry=False, feather=0)
@@ -35,7 +47,16 @@ def inserted_box(result: Image, scene: Image, vae_scene: Image | None = None) ->
     if part is None or part.mean() > LARGEST_OBJECT:
         return None
     side = max(1, round(SMALLEST_OBJECT * min(part.shape)))
-    return array_box(part) if ndimage.binary_erosion(part, np.ones((side, side))).any() else None
+    if not ndimage.binary_erosion(part, np.ones((side, side))).any():
+        return None
+    solid = largest_part(part & (restoration.objects[0].numpy() >= 0.5))
+    return Appeared(array_box(part), array_box(part if solid is None else solid))
+
+
+def inserted_box(result: Image, scene: Image, vae_scene: Image | None = None) -> Box | None:
+    """The box of all that appeared, shadow included, as by `appeared`."""
+    both = appeared(result, scene, vae_scene)
+    return both and both.box
 
 
 def iou(a: Box, b: Box) -> float:
@@ -48,6 +69,14 @@ def area(box: Box) -> int:
     """The number of pixels in a box."""
     x0, y0, x1, y1 = box
     return (x1 - x0) * (y1 - y0)
+
+
+def share_inside(box: Sequence[float], place: Sequence[float]) -> float:
+    """The share of a box's area that lies in another, 0..1; both x0, y0, x1, y1."""
+    width = min(box[2], place[2]) - max(box[0], place[0])
+    height = min(box[3], place[3]) - max(box[1], place[1])
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return max(0.0, width) * max(0.0, height) / area if area > 0 else 0.0
 
 
 def distance(a: Box, b: Box, size: tuple[int, int]) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,17 +18,20 @@ from torch import Tensor
 
 from ..pictures.files import picture_tensor, pil_pictures, save_picture
 from ..pictures.opening import open_picture
+from ..provenance import made_by
 from ..whole_files import write_text
 from .backbones import Backbones
 from .case_metrics import measure_case
-from .cases import Benchmark, to_size
+from .cases import Benchmark, Case, picture_file, to_size
 from .cmmd import cmmd
-from .inserters import Inserter
+from .inserters import FILES, BatchInserter, Inserter
+from .measured import TRUTH, CaseStore, case_digest, digest, measurer
 from .metrics import CMMD, PER_CASE, Metric
 from .vae_noise import RoundTrip
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SETTINGS = "made_with.json"
+READ = ("clip_t", "clip_dir", "clip_out")  # metrics for which CLIP has to read
+NO_SETTINGS = (FILES, "command", "software")  # what it holds beside settings
 
 Follow = Callable[[Iterable[int], str], Iterable[int]]  # a progress bar around indices, with a name
 
@@ -56,33 +62,59 @@ def make_results(
     settings: Mapping[str, Any],
     *,
     follow: Follow = _plainly,
+    batch: int = 1,
 ) -> Path:
     """The method's pictures in `folder`, one PNG per case, those that are there left alone; returns the folder.
 
-    Raises ValueError when the pictures there were made with other settings, or by nobody knows what.
+    `batch` cases in a row are made at once by a method that can, and all of them again where one is missing, so that a
+    run which goes on gives the same pictures. Of the `settings`, `files` may differ from those of the pictures there:
+    where networks lie is no setting. Raises ValueError when the pictures there were made with other settings, or by
+    nobody knows what.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / SETTINGS
-    made_with = json.dumps({"benchmark": benchmark.name, "method": name, **settings}, indent=2)
-    if record.is_file() and record.read_text(encoding="utf-8") != made_with:
+    size = batch if isinstance(insert, BatchInserter) else 1
+    made_with = {"benchmark": benchmark.name, "method": name, **({"batch": size} if size > 1 else {}), **settings}
+    made = made_by(**made_with)
+    if record.is_file() and _compared(_read(record)) != _compared(made_with):
         raise ValueError(
             f"The pictures in {folder} were made with other settings, see {record}. Give another output folder, or "
             "delete this one."
         )
     if not record.is_file() and any((folder / f"{case}.png").is_file() for case in benchmark.names):
         raise ValueError(f"{folder} has pictures of unknown origin: {SETTINGS} is missing. Give another output folder.")
-    write_text(record, made_with)
+    if not record.is_file():
+        write_text(record, json.dumps(made, indent=2))
+    paths = [folder / f"{case}.png" for case in benchmark.names]
     for index in follow(range(len(benchmark)), name):
-        path = folder / f"{benchmark.names[index]}.png"
-        if not path.is_file():
-            save_picture(insert(benchmark[index]), path)
+        if index % size == 0:
+            together = range(index, min(index + size, len(benchmark)))
+            if not all(paths[number].is_file() for number in together):
+                pictures = inserted(insert, [benchmark[number] for number in together])
+                for number, picture in zip(together, pictures, strict=True):
+                    if not paths[number].is_file():
+                        save_picture(picture, paths[number], record=made)
     return folder
 
 
-def result_file(folder: Path, case: str) -> Path | None:
-    """The picture of a case in a folder, by any of SUFFIXES."""
-    paths = (folder / f"{case}{suffix}" for suffix in SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
+def inserted(insert: Inserter, cases: Sequence[Case]) -> list[Image.Image]:
+    """A method's pictures of some cases, at once where it can and the scenes have one size."""
+    if len(cases) > 1 and isinstance(insert, BatchInserter) and len({case.scene.size for case in cases}) == 1:
+        return insert.several(cases)
+    return [insert(case) for case in cases]
+
+
+def _read(record: Path) -> dict[str, Any]:
+    """What is noted about pictures; nothing where that is damaged."""
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _compared(record: Mapping[str, Any]) -> Any:
+    """Of what is noted about pictures, what they depend on."""
+    return json.loads(json.dumps({name: value for name, value in record.items() if name not in NO_SETTINGS}))
 
 
 def find_results(benchmark: Benchmark, folder: Path) -> list[Path]:
@@ -90,7 +122,7 @@ def find_results(benchmark: Benchmark, folder: Path) -> list[Path]:
 
     A method that fails on some cases must not be scored on the others alone.
     """
-    files = {case: result_file(folder, case) for case in benchmark.names}
+    files = {case: picture_file(folder, case) for case in benchmark.names}
     absent = [case for case, path in files.items() if path is None]
     if absent:
         raise FileNotFoundError(
@@ -118,10 +150,14 @@ def measure(
     *,
     round_trip: RoundTrip | None = None,
     follow: Follow = _plainly,
+    store: Path | None = None,
+    workers: int = 1,
 ) -> Table:
     """Measure the methods' folders of pictures; `round_trip` is that of the VAE whose noise is no change.
 
-    Raises FileNotFoundError for missing results, ValueError for broken ones.
+    `store` is a folder that keeps what was measured, a file per case, and is gone by where it has it: of a run that was
+    stopped, or had other methods or backbones, nothing is measured again. `workers` is the number of threads, with
+    which no number changes. Raises FileNotFoundError for missing results, ValueError for broken ones.
     """
     files = {method: find_results(benchmark, folder) for method, folder in results.items()}
     metrics = (*PER_CASE, *benchmark.judged)
@@ -129,21 +165,41 @@ def measure(
     truths: set[str] = set()
     embeddings: dict[str, list[Tensor]] = {method: [] for method in files}
     target_embeddings: list[Tensor] = []
-    for index in follow(range(len(benchmark)), "measure"):
-        case = benchmark[index]
-        truths |= case.truths
-        pictures = {method: read_result(paths[index], case.scene.size) for method, paths in files.items()}
-        vae_scene = round_trip(case.scene) if round_trip else None
-        rows = measure_case(case, pictures, backbones, vae_scene)
-        for method, picture in pictures.items():
-            row = rows[method] | benchmark.judge(case, picture, vae_scene)
-            for name, value in row.items():
-                values[method][name][index] = value
-        if backbones.clip_l336 and case.target:
-            *vectors, target_vector = backbones.clip_l336.pictures([*pictures.values(), case.target])
-            target_embeddings.append(target_vector)
-            for method, vector in zip(pictures, vectors, strict=True):
-                embeddings[method].append(vector)
+    reading = Lock()  # benchmarks and networks are read by one thread at a time
+
+    def one(index: int) -> tuple[set[str], Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]]:
+        with reading:
+            case = benchmark[index]
+        paths = {method: of_cases[index] for method, of_cases in files.items()}
+        kept = case_store(benchmark, case, paths, round_trip=round_trip, folder=store)
+        pictures = {method: read_result(path, case.scene.size) for method, path in paths.items()}
+
+        @cache
+        def vae_scene() -> Image.Image | None:
+            return round_trip(case.scene) if round_trip else None
+
+        rows = measure_case(case, pictures, backbones, vae_scene, kept)
+
+        def judge(some: Mapping[str, Image.Image]) -> dict[str, dict[str, float]]:
+            with reading:
+                return {method: benchmark.judge(case, picture, vae_scene()) for method, picture in some.items()}
+
+        judged = kept.rows("judge", pictures, judge)
+        vectors = embedded(case, pictures, backbones, kept)
+        kept.save()
+        return case.truths, {method: rows[method] | judged[method] for method in pictures}, vectors
+
+    with ThreadPoolExecutor(workers) as pool:
+        measured_cases = pool.map(one, range(len(benchmark))) if workers > 1 else map(one, range(len(benchmark)))
+        for index, (known, rows, vectors) in zip(follow(range(len(benchmark)), "measure"), measured_cases, strict=True):
+            truths |= known
+            for method, row in rows.items():
+                for name, value in row.items():
+                    values[method][name][index] = value
+            if vectors:
+                target_embeddings.append(torch.tensor(vectors[TRUTH]["vector"]))
+                for method, vectors_of_method in embeddings.items():
+                    vectors_of_method.append(torch.tensor(vectors[method]["vector"]))
     missing = missing_metrics((*metrics, CMMD), values, backbones, truths)
     measured = [metric for metric in metrics if metric.name not in missing]
     return Table(
@@ -156,6 +212,37 @@ def measure(
         missing=missing,
         inexact=backbones.inexact(),
     )
+
+
+def case_store(
+    benchmark: Benchmark, case: Case, paths: Mapping[str, Path], *, round_trip: RoundTrip | None, folder: Path | None
+) -> CaseStore:
+    """What was measured of a case before, in a file of `folder`; nothing where there is none, or where that is unsure.
+
+    It is unsure with a VAE that does not say which it is.
+    """
+    vae = getattr(round_trip, "fingerprint", None)
+    if folder is None or (round_trip and not vae):
+        return CaseStore()
+    made_by = digest(measurer(), benchmark.name, [metric.name for metric in benchmark.judged], case_digest(case), vae)
+    hashes = {method: digest(path.read_bytes()) for method, path in paths.items()}
+    return CaseStore(folder / f"{case.name}.json", made_by, hashes)
+
+
+def embedded(
+    case: Case, pictures: Mapping[str, Image.Image], backbones: Backbones, store: CaseStore
+) -> Mapping[str, Mapping[str, Any]]:
+    """CMMD's vectors of the results and, as TRUTH, of the target; nothing without its backbone or a target."""
+    network = backbones.clip_l336
+    if network is None or case.target is None:
+        return {}
+
+    def compute(some: Mapping[str, Image.Image]) -> dict[str, dict[str, list[float]]]:
+        vectors = network.pictures(list(some.values()))
+        return {name: {"vector": vector.tolist()} for name, vector in zip(some, vectors, strict=True)}
+
+    every = {**pictures, TRUTH: case.target}
+    return store.rows("cmmd", every, compute, backbones.fingerprints["clip_l336"])
 
 
 def set_metrics(embeddings: Mapping[str, list[Tensor]], targets: list[Tensor]) -> dict[str, dict[str, float]]:
@@ -177,10 +264,10 @@ def missing_metrics(
     reasons: dict[str, str] = {}
     for metric in metrics:
         lack = backbones.why_not(metric.needs)
-        if metric.name == "clip_t" and backbones.clip_b32 and not backbones.clip_b32.tokenizer:
+        if metric.name in READ and backbones.clip_b32 and not backbones.clip_b32.tokenizer:
             lack = "the folder of --clip-b32 has no tokenizer"
-        if not lack and not metric.has_truth(truths):
-            lack = f"no case has a {metric.truth}"
+        if not metric.has_truth(truths):  # said first: no backbone would help
+            lack = f"no case has a {metric.truth}" + (f", and {lack}" if lack else "")
         if not lack and metric is not CMMD and all(np.isnan(row[metric.name]).all() for row in values.values()):
             lack = "no case has a value"
         if lack:

@@ -6,10 +6,10 @@ import csv
 import io
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -19,23 +19,38 @@ from PIL import Image, ImageDraw
 from ..output_folders import claim, locked
 from ..pictures.files import save_picture
 from ..pictures.sheets import tile
+from ..provenance import software
 from ..whole_files import write_text
 from .cases import Benchmark, Case
-from .intervals import Interval, mean_interval, paired_interval
+from .intervals import Interval, paired_interval
 from .metrics import CMMD, Metric
 from .placement import inserted_box
 from .protocol import Table, find_results, read_result
+from .tables import as_csv, as_latex, as_markdown, cells, chosen_columns, interval_of, on_a_line, over_seeds
 from .vae_noise import RoundTrip
 
 KIND = "evaluation"
 PICTURES = "pictures"
-FILES = ("index.html", "report.json", "cases.csv", "summary.csv", PICTURES)  # what a report is
+GRID = "grid.png"
+TABLES = ("table.csv", "table.md", "table.tex")
+FILES = ("index.html", "report.json", "cases.csv", "summary.csv", *TABLES, GRID, PICTURES)  # what a report is
+IN_GRID = 6  # cases, evenly spaced in the benchmark's order
+LABEL = 16  # px, of a column's name in the grid
+WORDS_WIDTH = 21  # letters of LABEL px in a line of what is told
 PATIENCE = 600  # seconds, for another evaluation that writes its report
 SHOWN = 3  # best, median and worst cases of each method
 HEIGHT = 192  # px of a picture in the report
 GAP = 4  # px between two of them
-SORTED_BY = ("oracle_identity", "identity_dinov2_found", "identity_clip_found", "dino", "clip_i", "l1", "background_l1")
-LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "scipy", "numpy", "pillow")
+SORTED_BY = (
+    "oracle_identity",
+    "identity_dinov2_found",
+    "identity_clip_found",
+    "dino",
+    "clip_i",
+    "l1",
+    "clip_dir",
+    "background_l1",
+)
 PIECES = ("scene", "object", "target", "result", "what appeared")
 
 Summary = dict[str, dict[str, Interval | None]]  # by method and metric
@@ -56,19 +71,23 @@ def summarise(table: Table) -> Summary:
     """Means and intervals by method and metric; metrics of the whole set have no interval."""
     summary: Summary = {}
     for method, row in table.values.items():
-        summary[method] = {metric.name: mean_interval(row[metric.name]) for metric in table.metrics}
+        summary[method] = {metric.name: interval_of(metric)(row[metric.name]) for metric in table.metrics}
         for name, value in table.sets.get(method, {}).items():
             summary[method][name] = Interval(value, None, None, len(table.cases))
     return summary
 
 
 def compare(table: Table, against: str) -> Summary:
-    """Every other method minus `against`, case by case."""
+    """Every other method minus `against`, case by case; for ratios the difference of their logs."""
+    metrics = {metric.name: metric for metric in table.metrics}
     base = table.values[against]
     differences: Summary = {}
     for method, row in table.values.items():
         if method != against:
-            differences[method] = {name: paired_interval(values, base[name]) for name, values in row.items()}
+            differences[method] = {
+                name: paired_interval(on_a_line(values, metrics[name]), on_a_line(base[name], metrics[name]))
+                for name, values in row.items()
+            }
     return differences
 
 
@@ -113,15 +132,25 @@ def write_report(
     against: str | None = None,
     sort_by: str | None = None,
     round_trip: RoundTrip | None = None,
+    runs: Mapping[str, Sequence[str]] | None = None,
+    columns: Collection[str] | None = None,
 ) -> Path:
     """Write the report into `folder` and return the path of its index.html, the last file written.
 
-    `against` is what all others are compared with, the first method by default; `sort_by` the metric that chooses the
-    pictures; `round_trip` is the one that was measured with. Raises ValueError for a name that is not there, and for a
-    folder with files of another origin, OSError when another process writes a report there.
+    `runs` says which entries of `table` and `results` are runs of which method with other seeds: by default each is a
+    method. A method's value of a case is the mean over its runs, its pictures are those of the first. `columns` are the
+    metrics of table.csv, .md and .tex, in their order. `against` is what all others are compared with, the first method
+    by default; `sort_by` the metric that chooses the pictures; `round_trip` is the one that was measured with. Raises
+    ValueError for a name that is not there, and for a folder with files of another origin, OSError when another process
+    writes a report there.
     """
     metrics = {metric.name: metric for metric in table.metrics}
+    runs = runs or {name: (name,) for name in table.values}
+    runs_table = table
+    table = over_seeds(runs_table, runs)
+    results = {method: results[names[0]] for method, names in runs.items()}
     check_names(table.values, metrics, against, sort_by)
+    in_table = chosen_columns(table, columns)
     claim_folder(folder, results)
     against = against or next(iter(table.values))
     sort_by = sort_by or next((name for name in SORTED_BY if name in metrics), table.metrics[0].name)
@@ -129,6 +158,11 @@ def write_report(
     with locked(folder, PATIENCE):
         before = _pictures_of(folder)
         strips = write_strips(table, benchmark, results, folder, chosen=chosen, sort_by=sort_by, round_trip=round_trip)
+        rows = cells(runs_table, runs, in_table, against)
+        texts = (as_csv(rows), as_markdown(rows, in_table, against), as_latex(rows, in_table, against))
+        for name, text in zip(TABLES, texts, strict=True):
+            write_text(folder / name, text)
+        save_picture(draw_grid(benchmark, results), folder / GRID)
         _write_files(table, folder, settings, strips, chosen=chosen, against=against, sort_by=sort_by)
         for old in before - {strip.file for strip in strips}:
             (folder / old).unlink(missing_ok=True)
@@ -153,7 +187,7 @@ def _write_files(
         "about": table.about,
         "cases": list(table.cases),
         "settings": dict(settings),
-        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "libraries": software(),
         "metrics": {metric.name: asdict(metric) for metric in (*table.metrics, CMMD)},
         "missing": table.missing,
         "backbones_that_are_not_the_published_ones": table.inexact,
@@ -289,7 +323,7 @@ def write_strips(
 
 
 def draw_strip(case: Case, result: Image.Image, vae_scene: Image.Image | None) -> Image.Image:
-    """PIECES side by side, a grey field where there is no target."""
+    """PIECES side by side: words where the object is told, a grey field where there is no target."""
     framed = result.copy()
     box = inserted_box(result, case.scene, vae_scene)
     if box:
@@ -297,6 +331,55 @@ def draw_strip(case: Case, result: Image.Image, vae_scene: Image.Image | None) -
         width = max(1, max(result.size) // 128)
         ImageDraw.Draw(framed).rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 0, 128), width=width)
     target = case.target or Image.new("RGB", case.scene.size, (128, 128, 128))
-    pieces = [case.scene, case.objects[0], target, result, framed]
+    pieces = [case.scene, object_piece(case), target, result, framed]
     pieces = [piece.resize((max(1, round(piece.width * HEIGHT / piece.height)), HEIGHT)) for piece in pieces]
     return tile(pieces, columns=len(pieces), gap=GAP)
+
+
+def draw_grid(benchmark: Benchmark, results: Mapping[str, Path]) -> Image.Image:
+    """The same cases across all methods: scene, object, each method's result, the target where there is one.
+
+    The cases are evenly spaced in the benchmark's order, so that nobody chose them.
+    """
+    chosen = sorted(set(np.linspace(0, len(benchmark) - 1, min(IN_GRID, len(benchmark))).round().astype(int).tolist()))
+    files = {method: find_results(benchmark, folder) for method, folder in results.items()}
+    cases = [benchmark[index] for index in chosen]
+    truth = any(case.target for case in cases)
+    pieces = [_label(name) for name in ("scene", "object", *results, *(["target"] if truth else []))]
+    for index, case in zip(chosen, cases, strict=True):
+        row = [
+            case.scene,
+            object_piece(case),
+            *(read_result(paths[index], case.scene.size) for paths in files.values()),
+        ]
+        if truth:
+            row.append(case.target or Image.new("RGB", case.scene.size, (128, 128, 128)))
+        pieces += [fitted(piece) for piece in row]
+    return tile(pieces, columns=2 + len(results) + truth, gap=GAP)
+
+
+def object_piece(case: Case) -> Image.Image:
+    """The first picture of a case's object, or what is told of it on a white square."""
+    if case.objects:
+        return case.objects[0]
+    square = Image.new("RGB", (HEIGHT, HEIGHT), (255, 255, 255))
+    text = fill(case.told, WORDS_WIDTH, max_lines=HEIGHT // (LABEL + LABEL // 2))
+    ImageDraw.Draw(square).multiline_text((LABEL // 2, LABEL // 2), text, fill=(0, 0, 0), font_size=LABEL)
+    return square
+
+
+def fitted(picture: Image.Image) -> Image.Image:
+    """A picture in the middle of a white square of HEIGHT px."""
+    square = Image.new("RGB", (HEIGHT, HEIGHT), (255, 255, 255))
+    small = picture.copy()
+    scale = HEIGHT / max(picture.size)
+    small = small.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    square.paste(small, ((HEIGHT - small.width) // 2, (HEIGHT - small.height) // 2))
+    return square
+
+
+def _label(text: str) -> Image.Image:
+    """A column's name on white, as wide as a picture."""
+    label = Image.new("RGB", (HEIGHT, HEIGHT // 8), (255, 255, 255))
+    ImageDraw.Draw(label).text((4, 4), text, fill=(0, 0, 0), font_size=LABEL)
+    return label

@@ -219,3 +219,8 @@ def paste(
         new = changed[number][window.area]
         new.copy_(torch.maximum(new, new_share.to(new)))
     return result, changed
+
+
+def share_remark(changed: Tensor) -> str:
+    """What `paste` changed, in words, of its masks [B,H,W] of how much of each pixel is new."""
+    return f"{float((changed > 0).float().mean()):.1%} of the pixels are new, the others are the scene's own"

@@ -29,6 +29,7 @@ ADVICE = (
 )
 UNET, VAE, VISION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."  # of an LDM file
 VISION_DIFFUSERS = "model."  # of a diffusers image encoder
+MODEL_FOLDER = "paint_by_example"  # in the folder of a training run
 ENCODER_FILES = ("model.fp16.safetensors", "model.safetensors", "pytorch_model.fp16.bin", "pytorch_model.bin")
 
 _BLOCK = {  # ours -> (LDM, diffusers), of one block
@@ -208,12 +209,19 @@ def open_first(folder: Path, candidates: Sequence[str]) -> TensorFile:
     return open_tensors(first_file(folder, candidates))
 
 
+def model_folder(path: Path) -> Path:
+    """Where a model lies: in the folder itself, or in that of the training run which made it."""
+    path = Path(path)
+    trained = path / MODEL_FOLDER
+    return trained if (trained / "unet" / CONFIG).is_file() and not (path / "unet").exists() else path
+
+
 def open_paint_by_example(path: Path) -> PaintByExampleFiles:
     """Paint by Example in an LDM checkpoint (.ckpt, .safetensors) or a diffusers folder.
 
     Raises FileNotFoundError for what is not there, ValueError for a damaged file and for another kind of model.
     """
-    path = Path(path)
+    path = model_folder(path)
     if path.is_dir():
         config = unet_folder(path) / CONFIG
         check_channels(path, read_json(config).get("in_channels", 4))

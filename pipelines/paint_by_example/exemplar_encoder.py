@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..encoders.views import join_views, null_beside
 from ..weights import module_files
 from ..weights.reading import check_numbers, read_weights
 
@@ -99,15 +100,18 @@ def check_pooled(settings: ExemplarSettings, pooled: Tensor) -> None:
         )
 
 
-def exemplar_context(encoder: ExemplarEncoder, pooled: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+def exemplar_context(
+    encoder: ExemplarEncoder, pooled: Tensor, strength: float = 1.0, views: str = "separate"
+) -> tuple[Tensor, Tensor]:
     """Contexts (exemplar, null), both [B,1,context_width], of the pooled vectors [B,encoder_width] of B pictures.
 
-    `strength` moves from the null (0) to the exemplar (1) and beyond. Raises ValueError for vectors of another
+    `views`: "separate" is one object per picture; "concatenate" [1,B,context_width] and "average" make one object of
+    all. `strength` moves from the null (0) to the exemplar (1) and beyond. Raises ValueError for vectors of another
     encoder's width or values that are not finite.
     """
     check_pooled(encoder.settings, pooled)
-    context = encoder(pooled)
-    null = encoder.null.to(context).expand_as(context)
+    context = join_views(encoder(pooled), views)
+    null = null_beside(context, encoder.null[0])
     return (context, null) if strength == 1.0 else (torch.lerp(null, context, strength), null)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..pictures.boxes import slices
 from ..pictures.masks import mask_box
-from ..pictures.objects import check_object, check_object_mask, prepare_object
+from ..pictures.objects import check_object, check_object_mask, prepare_object, turned_mask, upside_down
 
 
 def crop_to_object(picture: Tensor, mask: Tensor, margin: int = 10) -> tuple[Tensor, Tensor]:
@@ -41,10 +41,15 @@ def exemplar_pictures(
     """What the vision encoder is shown of exemplars [B,H,W,C] with masks [B,H,W]: [1,H',W',3] each.
 
     A mask cuts the picture to the object and `margin` px around it. "squash" is the original's framing, "crop" that of
-    diffusers. The errors are `prepare_object`'s.
+    diffusers. "auto" is "keep", as in training; a mask that is upside down, as Load Image's of a cut-out, is turned
+    round, and then the mean colour hides what is around the object. The errors are `prepare_object`'s.
     """
     pictures = check_object(pictures)
     masks = check_object_mask(masks, pictures)
+    if background == "auto":
+        cut_out = masks is not None and bool(upside_down(masks).any())
+        masks = turned_mask(masks)
+        background = "mean" if cut_out else "keep"
     prepare = partial(prepare_object, framing=framing, background=background, mean_colour=mean_colour)
     if masks is None:
         return list(prepare(pictures).split(1))

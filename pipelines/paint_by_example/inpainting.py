@@ -18,12 +18,12 @@ LATENT_MASKS = ("rounded", "nearest", "touched", "soft")  # how a mask becomes o
 
 
 def binary_mask(mask: Tensor, scene: Tensor) -> Tensor:
-    """The mask [B,H,W] or [H,W] of scenes [B,H,W,C], binary: 1 where the object goes.
+    """The mask [B,H,W] or [H,W] of scenes [B,H,W,C], binary and on their device: 1 where the object goes.
 
     Above one half counts as inside, as in both references (keep = 1 - mask, and keep >= 0.5 is kept). Raises
     ValueError for what `masks.check_mask` refuses, nothing to paint in one of them or nothing to keep.
     """
-    mask = check_mask(mask, *scene.shape[1:3])
+    mask = check_mask(mask.to(scene.device), *scene.shape[1:3])
     painted = mask > 0.5
     peaks = mask.flatten(1).amax(1)
     if not peaks.all():

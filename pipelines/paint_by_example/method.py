@@ -70,6 +70,7 @@ class PaintByExample:
         from ..local_region.edit import edit_region
         from ..pictures.files import picture_tensor, pil_pictures
         from ..pictures.scene import check_scene
+        from .checkpoints import model_folder
         from .pipeline import PaintByExamplePipeline
 
         check_has_mask(benchmark[0], benchmark)  # before gigabytes are read
@@ -89,7 +90,9 @@ class PaintByExample:
             images = edit_region(scene, edit, mask=mask, working_size=pipeline.native_size, area="mask")
             return pil_pictures(images)[0]
 
-        return paint, made_with(args, pipeline, settings, paths=("paint_by_example",))
+        return paint, made_with(
+            args, pipeline, settings, files={"paint_by_example": model_folder(args.paint_by_example)}
+        )
 
 
 def check_has_mask(case: Case, benchmark: Benchmark) -> None:

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, PNDM
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from ..encoders.vision import encoder_pixels
+from ..encoders.vision import as_views, encoder_pixels
 from ..pictures.batches import paired
 from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.scene import check_scene, crop_to
@@ -24,7 +24,7 @@ from ..weights.configs import blueprint, check_counts_in, pixel_statistics, read
 from ..weights.pretrained import load_model, present
 from ..weights.reading import StateDict, describe_misfit, shapes_of
 from . import exemplar_encoder as exemplars
-from .checkpoints import ENCODER_FILES, check_channels, open_first, open_paint_by_example
+from .checkpoints import ENCODER_FILES, check_channels, model_folder, open_first, open_paint_by_example
 from .exemplar_picture import exemplar_pictures
 from .inpainting import CELL, binary_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene
 
@@ -76,12 +76,12 @@ class PaintByExamplePipeline:
     def from_folder(
         cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> PaintByExamplePipeline:
-        """From the published diffusers folder, or one of this pack's training (unet and exemplar_encoder.safetensors).
+        """From the published diffusers folder, or one of this pack's training, or that of the run that made it.
 
         Parts that are missing in the folder are taken from the one above it: the playroom's share a VAE and an image
         encoder. Raises FileNotFoundError naming what is missing, ValueError for unreadable weights or other models.
         """
-        folder = Path(folder)
+        folder = model_folder(Path(folder))
         own = folder / OWN
         config_file = folder / "unet" / "config.json"
         vision_config = _part(folder, "image_encoder/config.json")
@@ -121,39 +121,40 @@ class PaintByExamplePipeline:
     @torch.no_grad()
     def contexts(
         self,
-        exemplar: Picture,
-        mask: Picture | None = None,
+        exemplar: Picture | Sequence[Picture],
+        mask: Picture | Sequence[Picture | None] | None = None,
         framing: str = "squash",
         background: str = "keep",
         margin: int = 10,
         strength: float = 1.0,
+        views: str = "separate",
     ) -> tuple[Tensor, Tensor]:
-        """Contexts (exemplar, null) [B,1,C] of the exemplars' pictures; a mask cuts them to the object.
+        """Contexts (exemplar, null) [B,N,C] of the exemplars' pictures; a mask cuts them to the object.
 
         The settings and the errors are `prepare_object`'s, `crop_to_object`'s and `exemplar_context`'s.
         """
         size: Any = self.image_encoder.config.image_size
-        pictures = exemplar_pictures(
-            picture_tensor(exemplar),
-            None if mask is None else mask_tensor(mask),
-            framing=framing,
-            background=background,
-            margin=margin,
-            mean_colour=self.image_mean,
-        )
-        pixels = torch.cat([encoder_pixels(picture, size, self.image_mean, self.image_std) for picture in pictures])
+        frame = dict(framing=framing, background=background, margin=margin, mean_colour=self.image_mean)
+        pixels = [
+            encoder_pixels(square, size, self.image_mean, self.image_std)
+            for picture, own in zip(*as_views(exemplar, mask), strict=True)
+            for square in exemplar_pictures(
+                picture_tensor(picture), None if own is None else mask_tensor(own), **cast(Any, frame)
+            )
+        ]
         parameter = next(self.image_encoder.parameters())
-        pooled = self.image_encoder(pixel_values=pixels.to(parameter)).pooler_output
-        return exemplars.exemplar_context(self.exemplar_encoder, pooled, strength)
+        pooled = self.image_encoder(pixel_values=torch.cat(pixels).to(parameter)).pooler_output
+        return exemplars.exemplar_context(self.exemplar_encoder, pooled, strength, views)
 
     @torch.no_grad()
     def __call__(
         self,
         scene: Picture,
         mask: Picture,
-        exemplar: Picture,
-        exemplar_mask: Picture | None = None,
+        exemplar: Picture | Sequence[Picture] | None = None,
+        exemplar_mask: Picture | Sequence[Picture | None] | None = None,
         *,
+        contexts: tuple[Tensor, Tensor] | None = None,
         similarity: float = 5.0,
         steps: int = 50,
         seed: int = 0,
@@ -163,11 +164,14 @@ class PaintByExamplePipeline:
         background: str = "keep",
         margin: int = 10,
         strength: float = 1.0,
+        views: str = "separate",
         mask_resize: str = "rounded",
         callback: Callback | None = None,
     ) -> Sampled:
         """Paint the exemplar into the mask [H,W] (1 where it goes) of a scene of any size.
 
+        Several pictures of one object are joined by `views` "concatenate" or "average"; as "separate" they are several.
+        `contexts` (object, null) [B,N,C] take the place of an exemplar: what `contexts()` gives, or a learned object's.
         `similarity` is the guidance scale: 1 is none, the documented runs use 5. `latents` [B,C,h,w] is unit-variance
         noise in place of the one `seed` draws. The whole picture comes out of the VAE; paste the mask's part into the
         scene for an untouched background. Batches pair up: one of either, or equally many.
@@ -180,7 +184,11 @@ class PaintByExamplePipeline:
         scene = check_scene(picture_tensor(scene))
         height, width = scene.shape[1:3]
         painted = binary_mask(mask_tensor(mask), scene)
-        context, null = self.contexts(exemplar, exemplar_mask, framing, background, margin, strength)
+        if contexts is None:
+            if exemplar is None:
+                raise ValueError("There is nothing to paint: neither an exemplar's picture nor contexts are given.")
+            contexts = self.contexts(exemplar, exemplar_mask, framing, background, margin, strength, views)
+        context, null = contexts
         count = paired(scenes=len(scene), masks=len(painted), exemplars=len(context))
 
         padded, painted = pad_scene(scene, painted)
@@ -188,13 +196,13 @@ class PaintByExamplePipeline:
         scale = self.vae.config["scaling_factor"]
         masked = (encode(self.vae, masked_scene(padded, painted)) * scale).expand(count, -1, -1, -1)
         noise = first_noise(latents, masked, seed)
-        contexts = [context] if similarity == 1 else [null, context]
+        branches = [context] if similarity == 1 else [null, context]
         sampled = self._run(
             scheduler,
             noise,
             masked=masked,
             cells=cells,
-            contexts=torch.cat([one.expand(count, -1, -1) for one in contexts]).to(noise.device, self.unet.dtype),
+            contexts=torch.cat([one.expand(count, -1, -1) for one in branches]).to(noise.device, self.unet.dtype),
             similarity=similarity,
             generator=step_generator(seed, noise.device),
             callback=callback,
@@ -217,8 +225,8 @@ class PaintByExamplePipeline:
     ) -> Tensor:
         """Latents [B,C,h,w], scaled, from noise of unit variance by all steps.
 
-        `masked` [B,C,h,w] are the masked scene's, scaled, `cells` [B,1,h,w] its mask. `contexts` [B,1,D] are the
-        exemplars', or [2B,1,D], the null ones before them, for guidance by `similarity`.
+        `masked` [B,C,h,w] are the masked scene's, scaled, `cells` [B,1,h,w] its mask. `contexts` [B,N,D] are the
+        exemplars', or [2B,N,D], the null ones before them, for guidance by `similarity`.
         """
         step = scheduler.step
         if "generator" in signature(step).parameters:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ..provenance import PNG_TEXT
 from ..whole_files import whole
 from .opening import DEEP, mask_picture
 
@@ -72,16 +76,22 @@ def colour_facts(picture: Image.Image) -> dict[str, Any]:
     return facts | ({"dpi": dpi} if len(dpi) == 2 and all(1 <= side < 65535 for side in dpi) else {})
 
 
-def save_picture(picture: Image.Image, path: Path, like: Image.Image | None = None) -> None:
+def save_picture(
+    picture: Image.Image, path: Path, like: Image.Image | None = None, record: Mapping[str, Any] | None = None
+) -> None:
     """Write a picture, whole or not at all, in the format of the file's name (see `check_output`).
 
-    The file says of its colours what that of `like` does.
+    The file says of its colours what that of `like` does; a PNG holds `record`, what made it, as JSON in its text.
     """
     output = OUTPUTS[path.suffix.lower()]
+    facts = colour_facts(like) if like else {}
+    if record and output is PNG:
+        facts["pnginfo"] = PngInfo()
+        facts["pnginfo"].add_itxt(PNG_TEXT, json.dumps(record, ensure_ascii=False))
     if picture.mode == "RGBA" and not is_transparent(picture):
         picture = picture.convert("RGB")
     with whole(path) as part:
-        picture.save(part, format=output.name, **output.options, **(colour_facts(like) if like else {}))
+        picture.save(part, format=output.name, **output.options, **facts)
 
 
 def picture_tensor(picture: Picture) -> Tensor:

@@ -11,6 +11,7 @@ from ..pictures.batches import paired
 from ..pictures.boxes import Box, Boxes, clip_box, shared, slices
 from ..pictures.scene import check_scene
 from .cutouts import cut_outs, resized
+from .ground import Foot, foot_boxes
 from .light import light_gain
 from .shadows import ground_shadow
 
@@ -33,7 +34,7 @@ def place(
     scene: Tensor,
     picture: Tensor,
     mask: Tensor | None,
-    boxes: Boxes,
+    places: Boxes | Foot,
     *,
     shadow: float = SHADOW,
     softness: float = SOFTNESS,
@@ -42,10 +43,11 @@ def place(
     """Scenes [1|B,H,W,C] with the objects of pictures [1|B,h,w,3|4] in the boxes of each scene, or of all.
 
     The mask [1|B,h,w] is 1 on the object. An object keeps its shape, and stands in the middle of its box's lower side,
-    as large as the box allows; what lies outside the scene is cut off. `shadow`, `softness` and `light` are strengths
-    in 0..1. Of several boxes in one picture the lower ones are in front. Everything is computed on the CPU, and the
-    result stays there. Raises ValueError for what `cut_outs` refuses, a scene that cannot be used, an object that would
-    stand outside of it, strengths out of range, and batches that do not pair up.
+    as large as the box allows, or with its foot on a point; what lies outside the scene is cut off. `shadow`,
+    `softness` and `light` are strengths in 0..1. Of several boxes in one picture the lower ones are in front.
+    Everything is computed on the CPU, and the result stays there. Raises ValueError for what `cut_outs` and
+    `foot_boxes` refuse, a scene that cannot be used, an object that would stand outside of it, strengths out of range,
+    and batches that do not pair up.
     """
     for name, strength in (("shadow", shadow), ("softness", softness), ("light", light)):
         if not 0 <= strength <= 1:
@@ -53,8 +55,9 @@ def place(
     scene = scene.cpu()
     pixels = check_scene(scene)
     objects = cut_outs(picture, mask)
-    count = paired(scenes=len(scene), objects=len(objects), pictures_with_boxes=len(boxes))
     height, width = pixels.shape[1:3]
+    boxes = foot_boxes(places, objects, height, width) if isinstance(places, Foot) else places
+    count = paired(scenes=len(scene), objects=len(objects), pictures_with_boxes=len(boxes))
     images = (scene if scene.shape[-1] == 4 else pixels).expand(count, -1, -1, -1).clone()
     object_masks = torch.zeros(count, height, width)
     effects = torch.zeros(count, height, width)

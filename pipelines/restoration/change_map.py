@@ -83,12 +83,18 @@ def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray
     if len(values) < 16 * BINS:
         return (2 * floor + 0.5 * fineness).astype(np.float32)
     edges = np.quantile(amounts, np.linspace(0, 1, BINS + 1))
-    bins = np.clip(np.searchsorted(edges, amounts, side="right") - 1, 0, BINS - 1)
-    filled = np.unique(bins)
-    medians, centres = (ndimage.median(each, bins, filled) for each in (values, amounts))
+    bins = np.clip(np.searchsorted(edges, amounts, side="right") - 1, 0, BINS - 1).astype(np.uint8)
+    medians, centres = (bin_medians(each, bins) for each in (values, amounts))
     slope = max(0.0, np.asarray(theilslopes(medians, centres))[0]) if np.ptp(centres) else 0.0
     offset = float(np.median(medians - slope * centres))
     return np.maximum(floor, 1.2 * (min(offset, MOST_NOISE) + min(slope, 1.0) * fineness)).astype(np.float32)
+
+
+def bin_medians(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
+    """The median of the values [N] in each of the bins [N] uint8 that has any; far faster than `ndimage.median`."""
+    ends = np.cumsum(np.bincount(bins))[:-1]
+    parts = np.split(values[np.argsort(bins, kind="stable")], ends)
+    return np.array([np.median(part) for part in parts if len(part)], np.float64)
 
 
 def smoothed(difference: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -12,6 +14,8 @@ ROUNDS = 10  # of reweighting
 TUKEY = 4.685
 UNEDITED = 0.4  # of the samples, at least
 WORTH = 0.75  # of the difference may be left of what a map explains, or it explains the edit
+FARTHER = 2.0  # times as far as samples are moved, other colours may be
+OWN_DRIFT = 1.5  # times what a VAE alone does is of no edit's making
 LEFT_ALONE = 0.05  # of the samples that a map moves are as they were: it explains the edit
 LEAST_NOISE = 2 / 255
 CLIPPED = 1.5 / 255  # from white or black
@@ -22,7 +26,15 @@ def terms(colours: np.ndarray) -> np.ndarray:
     return np.concatenate([colours, colours**2, np.ones_like(colours[..., :1])], -1)
 
 
-UNTOUCHED = np.eye(7, 3, dtype=np.float32)  # the map that changes nothing
+class ColourMap(NamedTuple):
+    """A quadratic polynomial of a colour's channels, and how far it may move one: what no sample says is a guess."""
+
+    matrix: np.ndarray  # [7,3] float32, of `terms`
+    least: np.ndarray  # [3] float32, shifts of the channels
+    most: np.ndarray  # [3] float32
+
+
+UNTOUCHED = ColourMap(np.eye(7, 3, dtype=np.float32), *np.zeros((2, 3), np.float32))
 OWN = np.vstack([np.eye(3), np.eye(3), np.ones((1, 3))]) > 0  # what a channel is made of by itself
 # How firmly each number keeps to what was known before, as a share of the samples' number: first each channel for
 # itself, then mixed as far as samples speak for it, for channels that go together in a picture tell little of that.
@@ -30,30 +42,49 @@ APART = np.where(OWN, np.array([5e-4, 5e-4, 5e-4, 2.5e-3, 2.5e-3, 2.5e-3, 5e-4])
 MIXED = np.full((7, 3), 5e-4)
 
 
-def colour_map(edited: np.ndarray, scene: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The map [7,3] that gives an edited picture [H,W,3] the colours of the scene that it lies over, both in 0..1.
+def colour_map(
+    edited: np.ndarray, scene: np.ndarray, shown: np.ndarray, round_trip: np.ndarray | None = None
+) -> ColourMap:
+    """The map that gives an edited picture [H,W,3] the colours of the scene that it lies over, both in 0..1.
 
     A quadratic polynomial for each channel, by least squares with Tukey's weights over the pixels `shown` [H,W]: those
     that the edit changed for good weigh nothing. Colours of which there are none keep their own (ridge regression
-    towards the identity), and all do where a map makes most pixels little more alike, or moves many that are the
-    scene's as they are.
+    towards the identity), or are moved little farther than others. All keep their own where a map makes most pixels
+    little more alike, where it moves many that are the scene's as they are, and where the `round_trip` [H,W,3] of the
+    scene through the edit's VAE explains the edit.
     """
     rng = np.random.default_rng(0)
     chosen = shown & (rng.random(shown.shape) < SAMPLES / max(1, shown.sum()))
     if chosen.sum() < 64:
         return UNTOUCHED
-    before = np.asarray(ndimage.gaussian_filter(edited, (1.5, 1.5, 0)))[chosen].astype(np.float64)
-    after = np.asarray(ndimage.gaussian_filter(scene, (1.5, 1.5, 0)))[chosen].astype(np.float64)
-    apart, _ = robust_fit(before, after, UNTOUCHED.astype(np.float64), APART)
-    matrix, residual = robust_fit(before, after, apart, MIXED)
+    before = samples(edited, chosen)
+    after = samples(scene, chosen)
     unmapped = np.abs(after - before).max(-1)
+    drift = np.quantile(unmapped, UNEDITED)
+    if round_trip is not None:
+        trip = samples(round_trip, chosen)
+        left = np.quantile(np.abs(before - trip).max(-1), UNEDITED)
+        own = np.quantile(np.abs(after - trip).max(-1), UNEDITED)
+        if left <= OWN_DRIFT * min(own, drift):
+            return UNTOUCHED
+    apart, _ = robust_fit(before, after, UNTOUCHED.matrix.astype(np.float64), APART)
+    matrix, residual = robust_fit(before, after, apart, MIXED)
     range_end = np.minimum(before, 1 - before).min(-1) < LEAST_NOISE  # black stays black in a darker picture
-    moved = (np.abs(terms(before) @ matrix - before).max(-1) > 3 * LEAST_NOISE) & ~range_end
+    shifts = terms(before) @ matrix - before
+    moved = (np.abs(shifts).max(-1) > 3 * LEAST_NOISE) & ~range_end
     left_alone = moved.any() and np.mean(unmapped[moved] < LEAST_NOISE) > LEFT_ALONE
-    explains = np.quantile(residual, UNEDITED) <= WORTH * np.quantile(unmapped, UNEDITED)
+    explains = np.quantile(residual, UNEDITED) <= WORTH * drift
     if left_alone or not explains:
         return UNTOUCHED
-    return matrix.astype(np.float32)
+    explained = shifts[residual < 2 * spread_of(residual)]
+    least = FARTHER * np.minimum(explained.min(0), -LEAST_NOISE)
+    most = FARTHER * np.maximum(explained.max(0), LEAST_NOISE)
+    return ColourMap(*(part.astype(np.float32) for part in (matrix, least, most)))
+
+
+def samples(picture: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The colours [N,3] of the chosen [H,W] pixels of a picture [H,W,3], without their finest noise."""
+    return np.asarray(ndimage.gaussian_filter(picture, (1.5, 1.5, 0)))[chosen].astype(np.float64)
 
 
 def robust_fit(
@@ -70,8 +101,7 @@ def robust_fit(
     residual = np.abs(after - before - np.median(after - before, 0)).max(-1)
     matrix = known
     for _ in range(ROUNDS):
-        spread = 1.4826 * np.median(residual) + LEAST_NOISE
-        weight = np.clip(1 - (residual / (TUKEY * spread)) ** 2, 0, None) ** 2
+        weight = np.clip(1 - (residual / (TUKEY * spread_of(residual))) ** 2, 0, None) ** 2
         weighted = columns * weight[:, None]
         sums = (weighted.T @ after).T[..., None]
         matrix = np.linalg.solve(weighted.T @ columns + ridge, sums + kept)[..., 0].T
@@ -79,12 +109,18 @@ def robust_fit(
     return matrix, residual
 
 
-def recoloured(pixels: Tensor, matrix: np.ndarray) -> Tensor:
-    """Pixels [...,3] in 0..1 through a colour map [7,3]."""
-    if np.array_equal(matrix, UNTOUCHED):
+def spread_of(residual: np.ndarray) -> float:
+    """The standard deviation of residuals [N] >= 0 most of which are noise, at least the least noise."""
+    return float(1.4826 * np.median(residual) + LEAST_NOISE)
+
+
+def recoloured(pixels: Tensor, colours: ColourMap) -> Tensor:
+    """Pixels [...,3] in 0..1 through a colour map."""
+    if colours is UNTOUCHED:
         return pixels
-    weights = torch.from_numpy(matrix)
-    return (pixels @ weights[:3] + pixels.square() @ weights[3:6] + weights[6]).clamp(0, 1)
+    weights, least, most = (torch.from_numpy(part) for part in colours)
+    shifts = pixels @ weights[:3] + pixels.square() @ weights[3:6] + weights[6] - pixels
+    return (pixels + torch.clamp(shifts, least, most)).clamp(0, 1)
 
 
 def clipped(edited: np.ndarray, scene: np.ndarray) -> np.ndarray:

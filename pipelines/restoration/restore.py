@@ -23,7 +23,7 @@ from ..pictures.masks import mask_box, optional_mask, painted_mask
 from ..pictures.resizing import resize, resize_mask
 from .alignment import Alignment, align, enlarged, unaligned
 from .change_map import ChangeMap, change_map
-from .colours import UNTOUCHED, clipped, colour_difference, colour_map, recoloured, unclipped
+from .colours import UNTOUCHED, ColourMap, clipped, colour_difference, colour_map, recoloured, unclipped
 from .geometry import Size, laid_over, seen_through, size_of, stretched
 from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 
@@ -143,7 +143,7 @@ class _Found(NamedTuple):
     """What was found out about one edit, at the working size."""
 
     alignment: Alignment
-    colours: np.ndarray
+    colours: ColourMap
     changes: ChangeMap
     shown: np.ndarray  # [h,w] bool
     difference: float  # of colours, outside the effect
@@ -170,18 +170,18 @@ def _found(
         background = enlarged(alignment.background, working).numpy()
     elif not alignment.trusted and not alignment.blank:
         background = np.zeros(working, bool)
+    trip = None if round_trip is None else resize(round_trip[None].float(), working[1], working[0])[0].numpy()
     colours = UNTOUCHED
     if settings.match_colour and (alignment.trusted or alignment.blank):
         kept = ~clipped(raw.numpy(), small.numpy())
         background = kept if background is None else background & kept
-        colours = colour_map(raw.numpy(), small.numpy(), shown & background)
-    trips = [] if round_trip is None else [resize(round_trip[None].float(), working[1], working[0])[0].numpy()]
+        colours = colour_map(raw.numpy(), small.numpy(), shown & background, trip)
     changes = change_map(
         unclipped(recoloured(raw, colours), raw, small).numpy(),
         small.numpy(),
         shown,
         background=background,
-        references=trips,
+        references=[] if trip is None else [trip],
         sensitivity=settings.sensitivity,
         relevance=None if relevance is None else resize_mask(relevance[None], working[1], working[0])[0].numpy(),
     )

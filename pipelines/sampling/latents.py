@@ -5,7 +5,7 @@ Latents [B,C,h,w] are unscaled, like the host's LATENT. Noise is drawn as the ho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,16 +59,32 @@ def round_trip(vae: Any, scene: Tensor, cell: int = CELL) -> Tensor:
     return crop_to(pictures, height, width, cell).cpu()
 
 
-def first_noise(noise: Tensor | None, scene_latents: Tensor, seed: int) -> Tensor:
+def first_noise(noise: Tensor | None, scene_latents: Tensor, seed: int | Sequence[int]) -> Tensor:
     """Unit-variance noise [B,C,h,w] float32 beside a scene's latents: the one that is given, or the seed's.
 
-    Raises ValueError for noise of another shape, or a seed that is none.
+    Of B seeds each picture has the noise that it would have alone. Raises ValueError for noise of another shape, seeds
+    of another number, or a seed that is none.
     """
     if noise is None:
-        noise = torch.randn(scene_latents.shape, generator=seeded(Generator(), seed))
+        noise = _drawn(scene_latents.shape, seed)
     if noise.shape != scene_latents.shape:
         raise ValueError(f"The noise is {tuple(noise.shape)}, the scene's latent {tuple(scene_latents.shape)}.")
     return noise.to(scene_latents.device, torch.float32)
+
+
+def _drawn(shape: torch.Size, seed: int | Sequence[int]) -> Tensor:
+    if isinstance(seed, int):
+        return torch.randn(shape, generator=seeded(Generator(), seed))
+    if len(seed) != shape[0]:
+        raise ValueError(f"There are {len(seed)} seeds for {shape[0]} pictures: give one, or one for each.")
+    return torch.cat([torch.randn(1, *shape[1:], generator=seeded(Generator(), one)) for one in seed])
+
+
+def step_generators(seed: int | Sequence[int], device: torch.device) -> Generator | list[Generator]:
+    """What `step_generator` gives, for one seed or for each of several pictures."""
+    if isinstance(seed, int):
+        return step_generator(seed, device)
+    return [step_generator(one, device) for one in seed]
 
 
 def step_generator(seed: int, device: torch.device) -> Generator:

@@ -6,7 +6,7 @@ schedulers follow the host's noise levels (`make_schedule`), and seeds draw the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from ..weights.layouts import kind_of
 from ..weights.pretrained import load_model, present, reading
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .kept_scene import KeptScene, restore_kept
-from .latents import Callback, Sampled, decode, encode, first_noise, step_generator
+from .latents import Callback, Sampled, decode, encode, first_noise, step_generators
 from .relevance import Relevance
 from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, shortened_sigmas, training_levels
 
@@ -154,7 +154,7 @@ class GuidedPix2Pix:
         guidance: Guidance | None = None,
         *,
         steps: int = 20,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         sampler: str = "euler_ancestral",
         sigmas: Tensor | None = None,
         latents: Tensor | None = None,
@@ -166,7 +166,8 @@ class GuidedPix2Pix:
         """Insert what `context` [B,N,D] says into a scene of any size; `null` [B,N,D] says nothing.
 
         `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for
-        `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws. With a `mask` [H,W] or
+        `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws; with B seeds every
+        picture has the noise that it would have alone. With a `mask` [H,W] or
         [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's; an
         unpainted mask counts as none. A `denoise` below 1 starts from the noised scene, at that share of the noise
         levels. `embeds`, (object, null) [B,V,...], are for a UNet with an IP-Adapter. `callback(done, total, latents)`
@@ -223,7 +224,7 @@ class GuidedPix2Pix:
         scene_latents: Tensor,
         context: Tensor,
         *,
-        seed: int,
+        seed: int | Sequence[int],
         callback: Callback | None,
     ) -> Tensor:
         """Latents [B,C,h,w], scaled, from those of the start by all steps in diffusers' own loop."""
@@ -241,7 +242,7 @@ class GuidedPix2Pix:
             guidance_scale=1.0,  # off: GuidedUNet does it
             num_inference_steps=schedule.steps,
             latents=start,
-            generator=step_generator(seed, start.device),
+            generator=step_generators(seed, start.device),
             callback_on_step_end=report,
             output_type="latent",
         ).images

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -38,9 +39,9 @@ def train_part(
     return {name: parameter.detach().clone() for name, parameter in chosen.items()}
 
 
-def halve_frozen(network: nn.Module) -> None:
-    """Keep what autocast would round anyway in bfloat16: frozen linear layers and convolutions. Halves their memory."""
+def halve_frozen(network: nn.Module, half: torch.dtype = torch.bfloat16) -> None:
+    """Keep what autocast would round anyway in 16 bits: frozen linear layers and convolutions. Halves their memory."""
     for module in network.modules():
         own = list(module.parameters(recurse=False))
         if isinstance(module, nn.Linear | nn.Conv2d) and not any(p.requires_grad for p in own):
-            module.bfloat16()
+            module.to(half)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 T = TypeVar("T")
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # may begin with ~
+SHIPPED = Path(__file__).resolve().parents[2] / "playroom_models"  # comes with the pack
 METHOD = "method"  # the entry that says whose configuration it is
 UNKNOWN = "unexpected_keyword_argument"  # pydantic's name for an entry that a dataclass does not have
 KINDS = {"int": "int", "float": "float", "string": "str", "bool": "bool", "path": "Path"}  # pydantic's names and ours
@@ -28,6 +29,14 @@ RANGES = {
     "literal_error": "one of {expected}",
     "finite_number": "a finite number",
 }  # pydantic's names, in our words
+
+
+def _or_shipped(path: Path) -> Path:
+    path = path.expanduser()
+    return SHIPPED if path == Path(SHIPPED.name) and not path.exists() else path
+
+
+ModelPath = Annotated[Path, AfterValidator(_or_shipped)]  # the models that ship may be named anywhere by their name
 
 
 class _Loader(yaml.SafeLoader):

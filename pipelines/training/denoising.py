@@ -15,22 +15,25 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
-from diffusers.training_utils import compute_snr
 from PIL import Image
 from torch import Tensor, nn
 
 from .ranges import NotNegative, Whole
 from .task import Batch, Modules, Task
 
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+
 LABEL = "label "  # starts the names of a batch's entries that an auxiliary network wants
 
 
 def noise_schedule(config: Mapping[str, Any]) -> DDIMScheduler:
     """The schedule of training and of its previews, from a model's `scheduler_config.json`."""
+    from diffusers import DDIMScheduler
+
     options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}  # as Stable Diffusion is sampled
     return cast(DDIMScheduler, DDIMScheduler.from_config(dict(config), **options))
 
@@ -52,6 +55,8 @@ class Weighting:
         """Weights [B] of samples at timesteps [B]."""
         if not self.min_snr:
             return torch.ones(len(time), device=time.device)
+        from diffusers.training_utils import compute_snr
+
         snr = compute_snr(schedule, time)
         velocity = schedule.config.prediction_type == "v_prediction"
         return snr.clamp(max=self.min_snr) / (snr + 1 if velocity else snr)

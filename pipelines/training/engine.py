@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object, reduce
 from torch import Tensor
 
 from . import checkpoint
-from .log import Log
+from .exports import BEST, EXPORTS, Export, export_folder, keep_last
+from .log import Log, check_trackers
 from .precision import computes_in_bfloat16
 from .task import Modules, Task
 from .trainer import Settings, Trainer, learning_rate
 
 Report = Callable[[str], None]
+ERROR = "error"  # the metric of `Task.validate` that says which weights are the best: the less, the better
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,31 @@ class Result:
 
 
 def fit(
-    task: Task, settings: Settings, folder: Path, report: Report = print, facts: checkpoint.Facts | None = None
+    task: Task,
+    settings: Settings,
+    folder: Path,
+    report: Report = print,
+    facts: checkpoint.Facts | None = None,
+    *,
+    export: Export | None = None,
+    configuration: dict[str, Any] | None = None,
 ) -> Result:
     """Train `task` in `folder`, going on from the checkpoint that is there.
 
     More steps than before may be asked for; the rate then follows the new, longer cosine. The settings may be
     changed in going on; `facts`, what else the run depends on, must be the same. Writes `state.pt` (the
-    checkpoint), `log.jsonl`, TensorBoard's files, `loss.png` and `sheet.png`. Ctrl-C and any error save what was
-    learned and re-raise. Started by torchrun in several processes, each takes its share of every batch and the first
-    one writes. Raises ValueError for a checkpoint of another run, OSError when the disk is full.
+    checkpoint), `log.jsonl`, TensorBoard's files, `loss.png` and `sheet.png`; `export` writes what is learned so far
+    into a folder in mid-run, as the settings say, and trackers are told of the `configuration`. Ctrl-C and any error
+    save what was learned and re-raise. Started by torchrun in several processes, each takes its share of every batch
+    and the first one writes. Raises ValueError for a checkpoint of another run, OSError when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(task, settings, folder, report, facts or {})
+    check_trackers(settings.trackers)
+    facts = dict(facts or {})
+    if settings.optimizer != "adamw":
+        facts["run.optimizer"] = settings.optimizer  # the state of the one means nothing to the other
+    run = Run(task, settings, folder, report, facts, export)
+    run.log.describe(configuration or asdict(settings))
     try:
         run.train()
     except BaseException as error:
@@ -53,8 +70,17 @@ def fit(
 class Run:
     """A task under way in a folder, from where its checkpoint left it."""
 
-    def __init__(self, task: Task, settings: Settings, folder: Path, report: Report, facts: checkpoint.Facts):
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        folder: Path,
+        report: Report,
+        facts: checkpoint.Facts,
+        export: Export | None = None,
+    ):
         self.task = task
+        self.export = export
         self.settings = settings
         self.folder = folder
         self.report = report
@@ -65,6 +91,8 @@ class Run:
         )
         progress = progress or {}
         trainer.settle()
+        if settings.precision == "fp16" and progress.get("scaler"):
+            trainer.scaler.load_state_dict(progress["scaler"])
         trainer.done = progress.get("step", 0)
         if trainer.done > settings.steps:
             raise ValueError(
@@ -76,7 +104,8 @@ class Run:
                 f"The processes find different checkpoints. {folder} must be one folder that all of them share."
             )
         self.first = trainer.accelerator.is_main_process
-        self.log = Log(folder if self.first else None, progress.get("history", []))
+        history = progress.get("history", [])
+        self.log = Log(folder if self.first else None, history, settings.trackers, settings.project)
         self.looked = progress.get("looked", 0)  # the step of the last look
         self.started = time.monotonic() - progress.get("seconds", 0)  # as if all sittings had been one
         self.saved = time.monotonic()
@@ -117,6 +146,8 @@ class Run:
                 since = step
             if settings.validate_every and step % settings.validate_every == 0:
                 self.look()
+            if settings.export_every and step % settings.export_every == 0:
+                self.export_now()
             if time.monotonic() - self.saved > settings.save_every:
                 self.save()
         if self.looked < settings.steps:
@@ -138,6 +169,9 @@ class Run:
             with self.trainer.averaged() as networks:
                 metrics = self.task.validate(networks)
                 picture = self.task.sheet(networks)
+                if self.export and self._is_best(metrics):
+                    export_folder(self.folder / BEST, self.export, networks, self.trainer.done)
+                    self.report(f"step {self.trainer.done} is the best so far, and in {self.folder / BEST}")
             if metrics:
                 self.log.add({"step": self.trainer.done, **{f"validation_{k}": v for k, v in metrics.items()}})
             if picture is not None:
@@ -145,6 +179,23 @@ class Run:
                 self.log.picture(picture, self.trainer.done)
         self.trainer.accelerator.wait_for_everyone()
         self.looked = self.trainer.done
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        """Whether no look before had as small an error, and this is to be known; one look alone is no choice."""
+        settings = self.settings
+        if not settings.keep_best or not settings.validate_every or ERROR not in metrics:
+            return False
+        before = [row[f"validation_{ERROR}"] for row in self.log.history if f"validation_{ERROR}" in row]
+        return metrics[ERROR] < min(before, default=math.inf) or not (self.folder / BEST).is_dir()
+
+    def export_now(self) -> None:
+        """Write what the averaged networks are now, for use, and remove the exports that are too many."""
+        if self.first and self.export:
+            exports = self.folder / EXPORTS
+            with self.trainer.averaged() as networks:
+                export_folder(exports / f"step_{self.trainer.done:07d}", self.export, networks, self.trainer.done)
+            keep_last(exports, self.settings.keep_last, self.trainer.done)
+        self.trainer.accelerator.wait_for_everyone()
 
     def save(self, keep_before: bool = False) -> None:
         """Write the checkpoint and the losses' plot."""
@@ -160,6 +211,7 @@ class Run:
                 history=self.log.history,
                 seconds=self.seconds,
                 settings=self._plain_settings(),
+                scaler=self.trainer.scaler.state_dict(),
                 facts=self.facts,
             )
             self.log.plot()

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from ..output_folders import claim, locked
 from ..whole_files import remove_parts
+from .exports import BEST, EXPORTS
+from .run_record import RECORD
 
 KIND = "training run"
-FILES = ("state.pt", "state.before.pt", "log.jsonl", "loss.png", "sheet.png", "tensorboard")  # what the engine writes
+# What the engine writes, and the record of the run.
+FILES = ("state.pt", "state.before.pt", "log.jsonl", "loss.png", "sheet.png", "tensorboard", BEST, EXPORTS, RECORD)
 
 
 @contextmanager

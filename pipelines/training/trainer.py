@@ -7,24 +7,29 @@ uninterrupted run would have drawn, and so does a run of several processes.
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import send_to_device
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from ..interruption import undivided
-from .precision import autocast
+from .log import PROJECT, Tracker
+from .one_process import LatestWeights, OneProcess
+from .optimizers import OptimizerKind, make_optimizer
+from .precision import Precision, autocast
 from .ranges import Count, NotNegative, Positive, Share, ShareBelowOne, Whole
 from .task import Batch, Task
 
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+DIVIDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 PATIENCE = timedelta(days=7)  # of processes that wait while the first one encodes or validates
 
 
@@ -37,22 +42,40 @@ class Settings:
     weight_decay: NotNegative = 0.01
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.98)
     gradient_norm: Positive = 1.0  # longer gradients are cut to this length
-    ema: ShareBelowOne = 0.998  # of the trained parameters
+    ema: ShareBelowOne = 0.998  # of the trained parameters; 0 takes them as they are
     accumulate: Count = 1  # parts that a process's share of a batch is cut into
-    precision: Literal["bf16", "fp32"] = "bf16"  # of the forward pass (autocast); what is trained stays float32
+    precision: Precision = "bf16"  # of the forward pass (autocast); what is trained stays float32
+    optimizer: OptimizerKind = "adamw"  # or with moments of 8 bits, by the package bitsandbytes
     seed: Whole = 0
     log_every: Count = 50  # steps
     save_every: Whole = 300  # seconds
     validate_every: Whole = 0  # steps between metrics and sheets; 0 is at the end only
+    keep_best: bool = True  # what has the least validation error so far goes into `best`, if there is `validate_every`
+    export_every: Whole = 0  # steps between exports into `exports`; 0 is none
+    keep_last: Count = 3  # of these exports
+    trackers: tuple[Tracker, ...] = ("tensorboard",)  # beside log.jsonl, by accelerate
+    project: str = PROJECT  # of wandb and trackio
     device: Literal["cpu", "cuda"] = "cpu"  # which of several GPUs, CUDA_VISIBLE_DEVICES and torchrun say
 
 
 def processes(device: str) -> PartialState:
-    """The processes of this run, one or those torchrun started. Raises ValueError for a GPU that is not there."""
+    """The processes of this run: one, or those that torchrun or accelerate started.
+
+    Raises ValueError for a GPU that is not there, and where accelerate is set to divide the networks themselves.
+    """
+    for variable, name in DIVIDING.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            raise ValueError(
+                f"accelerate is set to {name}, which divides the networks among processes; here every process has them "
+                "whole (unet.checkpointing=true and run.optimizer=adamw8bit save memory). Start with torchrun, or set "
+                "accelerate's configuration to MULTI_GPU."
+            )
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(
             f"The run is to use {device}, but this machine has no GPU that torch can use; set run.device=cpu."
         )
+    from accelerate import PartialState
+
     return PartialState(cpu=device == "cpu", timeout=PATIENCE)
 
 
@@ -79,30 +102,54 @@ class _Loss(nn.Module):
         super().__init__()
         self.networks = nn.ModuleDict(dict(task.modules()))
         self.task = task
-        self.autocast = settings.precision == "bf16"
+        self.precision: Precision = settings.precision
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         device = next(iter(batch.values())).device
-        with autocast(device, enabled=self.autocast):
+        with autocast(device, self.precision):
             return self.task.loss(batch)
 
 
-class Trainer:
-    """One run of a task in a folder: `step()` after `step()`, which a benchmark may call as well."""
+def _accelerator(settings: Settings) -> Any:
+    """What divides the work among the processes of this run."""
+    from accelerate import Accelerator
 
-    def __init__(self, task: Task, settings: Settings):
+    processes(settings.device)
+    return Accelerator(cpu=settings.device == "cpu", mixed_precision="no")  # that is `precision`
+
+
+def _average(parameters: list[nn.Parameter], decay: float, alone: bool) -> Any:
+    """The average of what is trained; alone and without a decay, the weights as they are."""
+    if alone and not decay:
+        return LatestWeights()
+    from diffusers.training_utils import EMAModel
+
+    return EMAModel(parameters, decay=decay, foreach=True)
+
+
+class Trainer:
+    """One run of a task in a folder: `step()` after `step()`, which a benchmark may call as well.
+
+    In `alone`, a process on a device of its own, it needs nothing of accelerate, nor of diffusers without an average.
+    """
+
+    def __init__(self, task: Task, settings: Settings, alone: OneProcess | None = None):
         self.task = task
         self.settings = settings
-        processes(settings.device)
-        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.accelerator: Any = alone or _accelerator(settings)
         self.device = self.accelerator.device
         loss = _Loss(task, settings)
         self.networks = loss.networks.to(self.device)
         self.parameters = [p for p in self.networks.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self._groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas
+        self.optimizer = make_optimizer(
+            settings.optimizer,
+            self._groups(),
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            betas=settings.betas,
         )
-        self.average = EMAModel(self.parameters, decay=settings.ema, foreach=True)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self.average = _average(self.parameters, settings.ema, alone is not None)
         self.run: Any = self.accelerator.prepare_model(loss)
         self.done = 0
         self.whole = True  # no update is half made, and the weights are not the averaged ones
@@ -157,7 +204,8 @@ class Trainer:
     def step(self) -> dict[str, Tensor]:
         """One update; returns the losses of this process's shares.
 
-        Raises FloatingPointError, before anything is changed, when the gradients are not finite.
+        In fp16 the gradients of a step may overflow: it changes nothing, and the scale of the next ones is halved.
+        Raises FloatingPointError, before anything is changed, when the gradients are not finite otherwise.
         """
         rate = learning_rate(self.settings, self.done)
         for group in self.optimizer.param_groups:
@@ -170,12 +218,15 @@ class Trainer:
                 (-1 - self._seed(self.done) * self._parts - part) % 2**62
             )  # for dropout, apart from what is drawn
             with nullcontext() if part == self._mine[-1] else self.accelerator.no_sync(self.run):
-                losses = self.run(send_to_device(share, self.device, non_blocking=True))
-                self.accelerator.backward(losses["loss"] / len(shares))
+                share = {name: values.to(self.device, non_blocking=True) for name, values in share.items()}
+                losses = self.run(share)
+                self.scaler.scale(losses["loss"] / len(shares)).backward()
             for name, value in losses.items():
                 sums[name] += value.detach().float() / len(shares)
+        self.scaler.unscale_(self.optimizer)
         norm: Any = self.accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
-        if not norm.isfinite():
+        finite = bool(norm.isfinite())
+        if not finite and self.scaler.get_scale() <= 1:
             raise FloatingPointError(
                 f"The gradients of step {self.done + 1} are not finite, and would be again. Look at the log: a "
                 "lower run.learning_rate, a longer run.warmup or run.precision=fp32 usually help, and may be changed "
@@ -183,8 +234,10 @@ class Trainer:
             )
         with undivided():
             self.whole = False
-            self.optimizer.step()
-            self.average.step(self.parameters)
+            if finite:
+                self.scaler.step(self.optimizer)
+                self.average.step(self.parameters)
+            self.scaler.update(None if finite else self.scaler.get_scale() / 2)
             self.done += 1
             self.whole = True
         return sums

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
+
+from ..encoders.views import join_views, null_beside
 
 
 class ContextEncoder(nn.Module, ABC):
@@ -84,13 +85,6 @@ def object_context(
     Raises ValueError when the tokens are not those of the encoders that `encoder` was trained with.
     """
     encoder.check_tokens(features, details)
-    context = encoder(features, details)
-    if views == "average":
-        context = context.mean(0, keepdim=True)
-    elif views == "concatenate":
-        context = rearrange(context, "v n c -> 1 (v n) c")
-    elif views != "separate":
-        raise ValueError(f"Unknown way to join views '{views}'; use average, concatenate or separate.")
-    repeats = context.shape[1] // len(encoder.null)
-    null = encoder.null.to(context).repeat(repeats, 1).expand_as(context)
+    context = join_views(encoder(features, details), views)
+    null = null_beside(context, encoder.null)
     return torch.lerp(null, context, strength), null

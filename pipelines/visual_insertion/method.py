@@ -41,6 +41,13 @@ class VisualInsertion:
     name = "visual_insertion"
     training = InsertionTraining()
     options = (
+        Option(
+            "--run",
+            "a folder that `train` wrote: optimizer, patch and models of that run; several count as seeds do",
+            dest="trained",
+            several=True,
+        ),
+        Option("--unet-patch", "what the UNet learned beside the optimizer; 'none' goes without", metavar="FILE"),
         Option("--embedding-optimizer", "default: the one in the models' folder", metavar="FILE"),
         Option("--detail-encoder", "DINOv2; for optimizers trained with a second encoder"),
     )
@@ -48,14 +55,8 @@ class VisualInsertion:
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
         from ..evaluation.inserters import showing_pictures
         from .pipeline import VisualInsertionPipeline
+        from .trained_files import files_named
 
-        pipeline = VisualInsertionPipeline.from_folder(
-            args.models,
-            args.embedding_optimizer,
-            args.image_encoder,
-            args.device,
-            args.dtype,
-            detail_encoder=args.detail_encoder,
-        )
-        paths = ("models", "embedding_optimizer", "image_encoder", "detail_encoder")
-        return showing_pictures(args, pipeline, *paths)
+        files = files_named(args)
+        pipeline = VisualInsertionPipeline.from_files(files, args.device, args.dtype, warn=args.warn)
+        return showing_pictures(args, pipeline, vars(files))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,8 +15,10 @@ from ..pictures.files import Picture
 from ..sampling.guidance import Guidance
 from ..sampling.pix2pix import DEFAULT, Callback, GuidedPix2Pix, Insertion, check_folder, guidance_in, load_pix2pix
 from ..weights.pretrained import present
+from ..weights.unet_patch_reading import apply_patch
 from . import optimizer_files as optimizers
 from .context_encoder import ContextEncoder, object_context
+from .trained_files import OPTIMIZER_FILE, ModelFiles, chosen_patch, files_of_run
 
 
 class VisualInsertionPipeline(GuidedPix2Pix):
@@ -71,21 +74,62 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         detail_encoder: str | Path | None = None,
+        unet_patch: str | Path | None = None,
+        *,
+        warn: Callable[[str], object] = warnings.warn,
     ) -> VisualInsertionPipeline:
         """From a diffusers InstructPix2Pix folder: the playroom's, Paint by Inpaint's, instruct-pix2pix's.
 
         `embedding_optimizer` (file) and `image_encoder` (CLIP vision folder) default to those in `folder`;
-        `detail_encoder` is a transformers DINOv2 folder, for optimizers trained with one. Raises FileNotFoundError
-        naming what is missing, ValueError for unreadable weights or parts that do not pair.
+        `detail_encoder` is a transformers DINOv2 folder, for optimizers trained with one. `unet_patch` (file) is what
+        the UNet learned beside the optimizer; "none" goes without. Raises FileNotFoundError naming what is missing,
+        ValueError for unreadable weights, parts that do not pair, and an optimizer whose patch is not named; `warn` is
+        told of a patch that is not the optimizer's.
         """
         folder = Path(folder)
         check_folder(folder)
         vision_folder, pixels = find_encoder(folder, image_encoder)
-        optimizer_file = Path(embedding_optimizer or folder / "embedding_optimizer.safetensors")
-        optimizer = optimizers.load(present(optimizer_file, "an embedding optimizer"))
+        optimizer_file = present(Path(embedding_optimizer or folder / OPTIMIZER_FILE), "an embedding optimizer")
+        patch = chosen_patch(optimizer_file, unet_patch, warn)
+        optimizer = optimizers.load(optimizer_file)
         vision = load_encoder(vision_folder, pixels)
         details = load_encoder(Path(detail_encoder)) if detail_encoder else None
-        return cls.around(folder, vision, optimizer, device=device, dtype=dtype, details=details)
+        return cls.around(folder, vision, optimizer, device=device, dtype=dtype, details=details, unet_patch=patch)
+
+    @classmethod
+    def from_run(
+        cls,
+        run: str | Path,
+        models: str | Path | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> VisualInsertionPipeline:
+        """From the folder of a training run: what it trained, on what it was trained on, or on the folder `models`.
+
+        Raises FileNotFoundError for a run that is not finished or whose models are not there any more, and what
+        `from_folder` does.
+        """
+        return cls.from_files(files_of_run(Path(run), models), device, dtype)
+
+    @classmethod
+    def from_files(
+        cls,
+        files: ModelFiles,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        warn: Callable[[str], object] = warnings.warn,
+    ) -> VisualInsertionPipeline:
+        """From parts wherever they are; raises what `from_folder` does."""
+        return cls.from_folder(
+            files.models,
+            files.embedding_optimizer,
+            files.image_encoder,
+            device,
+            dtype,
+            detail_encoder=files.detail_encoder,
+            unet_patch=files.unet_patch,
+            warn=warn,
+        )
 
     @classmethod
     def around(
@@ -97,12 +141,15 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         device: str | torch.device,
         dtype: torch.dtype,
         details: Encoder | None = None,
+        unet_patch: Path | None = None,
     ) -> VisualInsertionPipeline:
         """What tells the UNet of a diffusers folder about the object, with the rest of that folder around it.
 
-        All of it is moved to the device. Raises what `load_pix2pix` and the class do.
+        All of it is moved to the device. Raises what `load_pix2pix`, `apply_patch` and the class do.
         """
         pipeline = load_pix2pix(folder, device, dtype)
+        if unet_patch:
+            apply_patch(pipeline.unet, unet_patch)
         for encoder in (vision, details):
             if encoder:
                 encoder.network.to(device, dtype)

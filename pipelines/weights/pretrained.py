@@ -13,7 +13,7 @@ import torch
 from .configs import CONFIG, blueprint, check_counts_in, check_like, count_in, read_json
 from .layouts import attention_name
 from .reading import check_dtypes, describe_misfit, shapes_of
-from .tensors import FULL_FIRST, NO_WEIGHTS, TRANSFORMERS, open_folder
+from .tensors import FULL_FIRST, INDICES, NO_WEIGHTS, TRANSFORMERS, open_folder
 
 LARGEST = 1 << 16  # sample_size, in px or latent cells
 
@@ -48,7 +48,7 @@ def load_whole(kind: Any, folder: Path, what: str, **options: Any) -> tuple[Any,
     with blueprint(str(config_file), len(files.stored)):
         drawn = kind.from_config(config) if hasattr(kind, "from_config") else kind(config, **options)
     names = [name for name in files.stored if not name.endswith(NO_WEIGHTS)]
-    check_dtypes({name: files.stored[name].dtype for name in names}, folder)
+    check_dtypes({name: files.stored[name].dtype for name in names if not name.endswith(INDICES)}, folder)
     state = dict(files.read(names))
     with reading(f"{what} in {folder}"):
         network, found = type(drawn).from_pretrained(  # what an AutoModel chose

@@ -43,9 +43,18 @@ def is_pickle(path: Path) -> bool:
 
 @contextmanager
 def open_safetensors(path: Path) -> Iterator[Any]:
-    """safetensors' view of a file. Raises ValueError for one that is damaged."""
+    """safetensors' view of a file. Raises ValueError for one that is damaged, OSError for one that cannot be mapped."""
     try:
-        with safe_open(path, framework="pt") as file:
+        try:
+            opened = safe_open(path, framework="pt")
+        except FileNotFoundError:
+            raise
+        except (OSError, RuntimeError) as error:  # RuntimeError: torch's own mapping of the file
+            raise OSError(
+                f"{path} cannot be mapped into memory: {error}. "
+                "If it lies on a network or cloud drive, copy it to a disk of this machine."
+            ) from error
+        with opened as file:
             yield file
     except SafetensorError as error:
         raise ValueError(
@@ -153,6 +162,14 @@ def read_weights(path: Path) -> tuple[StateDict, dict[str, str]]:
     with open_safetensors(path) as file:
         state = {name: file.get_tensor(stored) for name, stored in unwrapped(file.keys()).items()}
         return state, file.metadata() or {}
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """What a weight file says of itself, nothing where it is a pickle. Raises FileNotFoundError, or ValueError."""
+    if is_pickle(path):
+        return {}
+    with open_safetensors(path) as file:
+        return file.metadata() or {}
 
 
 def check_dtypes(dtypes: Mapping[str, torch.dtype], where: Path) -> None:

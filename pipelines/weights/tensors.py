@@ -26,6 +26,7 @@ from .reading import (
 
 STEM = "diffusion_pytorch_model"
 NO_WEIGHTS = ("position_ids", "num_batches_tracked")  # ends of the names of whole numbers, which nobody learned
+INDICES = ("relative_position_index",)  # the same, which some versions of transformers want back
 WINDOW = 1 << 28  # bytes of a file that are mapped at once: a mapping counts as our memory until it is closed
 
 

@@ -1,6 +1,7 @@
 """What a fine-tuned UNet's cross-attention learned, as a small patch that LoRA loaders accept.
 
-In full (`.diff`), or as the best matrix of a given rank (Eckart and Young 1936: the largest singular values).
+In full (`.diff`), or as the best matrix of a given rank (Eckart and Young 1936: the largest singular values). For the
+loader of diffusers, which knows products of two matrices only, a full patch is written as a product of full rank.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layouts import patch_module
@@ -20,6 +22,7 @@ Parts = Literal["attn2", "kv"]
 PARTS: dict[str, tuple[str, ...]] = {"attn2": (".attn2.",), "kv": (".attn2.to_k.", ".attn2.to_v.")}
 FORMAT = "visual-insertion-unet-patch"
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+MADE_FROM = "patch_sha256"  # in the metadata of a patch: of the patch file that it says again in another form
 
 
 @dataclass(frozen=True)
@@ -97,20 +100,55 @@ def patch_tensors(
     return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
 
 
+def diffusers_tensors(
+    differences: Mapping[str, Tensor], rank: int | None = None, dtype: torch.dtype = torch.float16
+) -> dict[str, Tensor]:
+    """The same for diffusers' `load_lora_weights` and `load_lora_adapter`, which need the package peft.
+
+    All products get one rank, `rank` or the largest that any of them can have, by rows and columns of zeros where that
+    is more than its own: some versions of diffusers scale those of another rank. Raises ValueError for a bias alone.
+    """
+    weights = {name: change for name, change in differences.items() if name.endswith(".weight")}
+    rank = min(rank or max_rank(weights.values()), max_rank(weights.values()))
+    tensors: dict[str, Tensor] = {}
+    for name, change in differences.items():
+        if name in weights:
+            up, down = low_rank(change, rank)
+            module = f"unet.{name.removesuffix('.weight')}"
+            tensors[f"{module}.lora_B.weight"] = F.pad(up, (0, rank - up.shape[1]))
+            tensors[f"{module}.lora_A.weight"] = F.pad(down, (0, 0, 0, rank - len(down)))
+        elif name.removesuffix(".bias") + ".weight" in weights:
+            tensors[f"unet.{name.removesuffix('.bias')}.lora_B.bias"] = change
+        else:
+            raise ValueError(f"{name} is no weight, nor the bias of one that changed; diffusers has no place for it.")
+    if len(weights) < len(differences):  # with one bias, diffusers makes one of every product, without numbers
+        for name, change in weights.items():
+            tensors.setdefault(f"unet.{name.removesuffix('.weight')}.lora_B.bias", torch.zeros(len(change)))
+    return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
+
+
+def max_rank(matrices: Iterable[Tensor]) -> int:
+    """The largest rank that any of some matrices [O,I] can have; 1 without any."""
+    return max((min(matrix.shape) for matrix in matrices), default=1)
+
+
 def save_patch(
     path: Path,
     differences: Mapping[str, Tensor],
     rank: int | None = None,
     dtype: torch.dtype = torch.float16,
     metadata: Mapping[str, str] | None = None,
+    *,
+    for_diffusers: bool = False,
 ) -> Saved:
     """Write differences by diffusers names as a patch file, whole or not at all.
 
-    Raises ValueError for an empty patch, or values that are not finite (also: too large for `dtype`).
+    `for_diffusers` is the layout that its own loader takes. Raises ValueError for an empty patch, or values that are
+    not finite (also: too large for `dtype`).
     """
     if not differences:
         raise ValueError("There is no difference to save.")
-    tensors = patch_tensors(differences, rank, dtype)
+    tensors = (diffusers_tensors if for_diffusers else patch_tensors)(differences, rank, dtype)
     if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
         raise ValueError(
             f"{len(bad)} of the patch's tensors hold values that are not finite (such as {min(bad)}). The tuned "
@@ -132,7 +170,8 @@ def _kept(differences: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> f
     whole = kept = 0.0
     for name, change in differences.items():
         square = float(change.double().square().sum())
-        up = tensors.get(f"{patch_module(name.rpartition('.')[0])}.lora_up.weight")
+        module = name.rpartition(".")[0]
+        up = tensors.get(f"{patch_module(module)}.lora_up.weight", tensors.get(f"unet.{module}.lora_B.weight"))
         # up = U sqrt(S): the squares of its columns' lengths are the singular values
         lengths = None if up is None or name.endswith(".bias") else up.double().square().sum(0)
         whole += square

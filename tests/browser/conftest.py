@@ -1,5 +1,6 @@
 """A Chromium of this machine with the host's front end in it."""
 
+import contextlib
 import json
 import re
 import time
@@ -12,6 +13,7 @@ from visual_insertion_pack.devtools import workflows
 OF_THE_HOST = (
     r"404 \(Not Found\) \S*/user\.css$",  # no custom style sheet,
     r"404 \(Not Found\) \S*/api/userdata",  # and no settings files in a fresh user folder
+    r"404 \(Not Found\) \S*/docs/\w+/en\.md$",  # a help page in the language of the front end comes before ours
     r"graph accessed before initialization",
     r"Content Security Policy",  # the test server forbids the front end the network
 )
@@ -45,10 +47,10 @@ class FrontEnd:
         if message.type == "error" and not any(re.search(known, text) for known in OF_THE_HOST):
             self.errors.append(text)
 
-    def open_template(self, path, category):
-        """Click through the template browser to a workflow."""
+    def open_template(self, path):
+        """Click through the template browser, where the pack has a name of its own, to a workflow."""
         self.page.get_by_role("button", name="Templates").click()
-        self.page.get_by_text(category, exact=True).first.click()
+        self.page.get_by_text("Visual Insertion", exact=True).first.click()
         card = self.page.get_by_test_id(f"template-workflow-{path.stem}")
         card.scroll_into_view_if_needed()  # only then does the gallery give it a picture
         thumbnail = card.locator("img").first
@@ -90,6 +92,63 @@ class FrontEnd:
         """The graph as *Export (API)* would save it."""
         return json.loads(self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
 
+    def show_graph(self, graph, name):
+        """Put a graph of the API's form in the place of the host's first one, which is awaited lest it come later."""
+        self.page.wait_for_function("() => app.rootGraph?.nodes.length")
+        self.page.evaluate("([graph, name]) => app.loadApiJson(graph, name)", [graph, name])
+        types = sorted(node["class_type"] for node in graph.values())
+        self.page.wait_for_function(
+            "types => String(app.rootGraph.nodes.map(node => node.type).sort()) === String(types)", arg=types
+        )
+
+    def search(self, place):
+        """Double-click where no node lies; the field of the node search."""
+        field = self.page.locator("input[role=combobox]:focus")
+        self._until(field, lambda: self.page.mouse.dblclick(*place))
+        return field
+
+    def hover(self, x, y, shows):
+        """Rest the mouse on a place until that shows something."""
+
+        def rest():
+            self.page.mouse.move(x + 300, y + 300)
+            self.page.mouse.move(x, y, steps=5)
+
+        self._until(shows, rest)
+
+    def _until(self, element, act):
+        """Do something until an element is there: a busy page may miss it."""
+        from playwright.sync_api import TimeoutError as NotThere
+
+        for _ in range(6):
+            act()
+            with contextlib.suppress(NotThere):
+                element.wait_for(timeout=10_000)
+                return
+        raise AssertionError(f"six times nothing: {element}")
+
+    def open_help(self, node):
+        """Click on a node, alone in a graph, and on the Info button above it; the help's content."""
+        self.show_graph({"1": {"class_type": node, "inputs": {}}}, "help")
+        self.page.wait_for_timeout(1000)
+        x, y = self.page.evaluate(
+            """() => {
+                const [{pos}] = app.rootGraph.nodes
+                app.canvas.ds.scale = 1
+                app.canvas.ds.offset = [400 - pos[0], 300 - pos[1]]
+                app.canvas.setDirty(true, true)
+                const {left, top} = app.canvas.canvas.getBoundingClientRect()
+                return [left + 450, top + 285]
+            }"""
+        )
+        self.page.wait_for_timeout(500)
+        self.page.mouse.click(x, y)
+        button = self.page.get_by_test_id("info-button")
+        button.wait_for()
+        if not self.page.locator(".node-help-content").count():
+            button.click()
+        return self.page.locator(".node-help-content")
+
     def run(self):
         """Click on Run; the prompt's entry in the server's history once it is there."""
         with self.page.expect_response(lambda reply: reply.url.endswith("/prompt")) as reply:
@@ -109,10 +168,36 @@ class FrontEnd:
         self.page.screenshot(path=path)
 
 
+def assert_help_fits(front_end, node, folder):
+    """A help page in the side panel: its own picture is there, and neither that nor a table sticks out."""
+    content = front_end.open_help(node)
+    picture = content.locator(f"img[src$='pictures/{node}.webp']")
+    picture.wait_for()
+    front_end.wait_for("image => image.complete && image.naturalWidth === 640", picture)
+    front_end.page.screenshot(path=folder / f"help_{node}.png")
+    width = content.evaluate("content => content.clientWidth")
+    assert 200 < width < 500
+    assert picture.evaluate("image => image.getBoundingClientRect().width") < width + 1
+    for table in content.locator("table").all():
+        assert table.evaluate("table => table.scrollWidth") < width + 1
+    assert front_end.errors == []
+
+
+@pytest.fixture
+def help_fits():
+    return assert_help_fits
+
+
 @pytest.fixture(scope="module")
-def opened(browser, server):
+def language():
+    """What the browser speaks; a module may have its own."""
+    return "en"
+
+
+@pytest.fixture(scope="module")
+def opened(browser, server, language):
     server.post("/settings/Comfy.TutorialCompleted", True)  # no template browser of its own accord
-    with browser.new_page(viewport={"width": 1900, "height": 1000}) as page:
+    with browser.new_page(viewport={"width": 1900, "height": 1000}, locale=language) as page:
         yield FrontEnd(page, server)
 
 

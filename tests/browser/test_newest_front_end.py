@@ -34,3 +34,21 @@ def test_a_template_loads_without_a_missing_node(name, front_end):
     stored = json.loads((FOLDER / "api" / f"{name}.json").read_text("utf-8"))
     assert exported == {number: node["class_type"] for number, node in stored.items()}
     assert front_end.errors == []
+
+
+def test_the_packs_own_code_works(front_end, artifacts):
+    front_end.drop(FOLDER / "insert_object.json")
+    picture = front_end.page.locator(".visual-insertion-schedule").last
+    picture.wait_for()
+    front_end.wait_for("image => image.complete && image.naturalWidth === 640", picture)
+    front_end.run()
+    node = "app.rootGraph.nodes.find(node => node.type === 'ImageConditionedPix2PixSampler')"
+    front_end.page.wait_for_function(f"() => {node}.visualInsertionReport")
+    assert front_end.page.evaluate("() => LGraphCanvas.link_type_colors.GUIDANCE").startswith("#")
+    front_end.screenshot(artifacts / "newest_front_end.png")
+    assert front_end.errors == []
+
+
+@pytest.mark.parametrize("node", ["RestoreScene", "GuidanceControl"])
+def test_help_fits_into_the_side_panel(node, front_end, artifacts, help_fits):
+    help_fits(front_end, node, artifacts)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from visual_insertion_pack.devtools.host import MOUNT
 from visual_insertion_pack.devtools.workflows import WORKFLOWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +38,7 @@ def check_and_run(front_end, name, picture):
 
 @pytest.mark.parametrize("name", READY)
 def test_a_template_opens_and_runs(name, front_end, artifacts):
-    front_end.open_template(FOLDER / f"{name}.json", MOUNT)
+    front_end.open_template(FOLDER / f"{name}.json")
     check_and_run(front_end, name, artifacts / f"{name}.png")
 
 
@@ -50,7 +49,7 @@ def test_a_workflow_dropped_on_the_canvas_opens_and_runs(front_end, artifacts):
 
 @pytest.mark.parametrize("name", OFFERING)
 def test_a_template_for_real_weights_opens_and_offers_the_downloads(name, front_end, artifacts):
-    front_end.open_template(FOLDER / f"{name}.json", MOUNT)
+    front_end.open_template(FOLDER / f"{name}.json")
     assert front_end.unknown_nodes() == []
     assert untitled(front_end.exported()) == stored(name)
     front_end.screenshot(artifacts / f"{name}.png")

@@ -82,12 +82,19 @@ def test_benchmarks_are_chosen_by_name_and_get_the_options(monkeypatch):
     there = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
     first = there[0].removeprefix("bench_")
     assert commands.main(["bench", first, "--cases", "8"]) == 0
-    assert commands.main(["bench"]) == 0
-    assert ran == [(f"benchmarks.{there[0]}", "--cases", "8"), *((f"benchmarks.{name}",) for name in there)]
+    assert commands.main(["bench", "--all", "--dry"]) == 0
+    assert ran == [(f"benchmarks.{there[0]}", "--cases", "8"), *((f"benchmarks.{name}", "--dry") for name in there)]
     assert commands.main(["bench", "no-such"]) == 1
 
 
 # the environment
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--cases", "8"]])
+def test_benchmarks_without_a_name_are_listed_and_none_runs(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(commands, "run", lambda *arguments: pytest.fail("it ran"))
+    assert commands.bench(arguments) == 0
+    assert "restoration" in capsys.readouterr().out
 
 
 def test_extras_are_read_as_toml_reads_them():

@@ -16,6 +16,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 NOTES = {"Note", "MarkdownNote"}
 EDITING = {describe().name for describe in workflows.editing.WORKFLOWS}  # no model of ours
 SEEDLESS = {"place_object"}
+SHOWING = {"compare_view"}  # widgets that have nothing to save, but that the host wants a word of
 ANYTHING = "*"  # the type of a socket that takes all types
 TITLE = 30  # height of a node's title, above its position
 
@@ -42,6 +43,8 @@ def settings(node):
     """(name, value) of a UI node's widgets; a seed is followed by what happens to it after a run."""
     values = iter(node["widgets_values"])
     for name in (entry["widget"]["name"] for entry in node["inputs"] if "widget" in entry):
+        if name in SHOWING:
+            continue
         yield name, next(values)
         if name in ("seed", "noise_seed"):
             yield "control_after_generate", next(values)
@@ -63,6 +66,14 @@ def test_each_workflow_has_its_three_files():
     assert "insert_object" in described
 
 
+def test_each_template_that_runs_as_it_is_was_looked_at():
+    judgement = read(ROOT / "docs" / "template_judgement.json")
+    ready = {workflow.name for describe in workflows.WORKFLOWS if not (workflow := describe()).needs}
+    assert judgement.keys() == ready
+    for verdict in judgement.values():
+        assert isinstance(verdict["keep"], bool) and verdict["why"]
+
+
 @every_workflow
 def test_api_and_ui_graph_agree(name):
     api, ui = api_graph(name), ui_graph(name)
@@ -72,7 +83,8 @@ def test_api_and_ui_graph_agree(name):
     for number, node in api.items():
         links = {e["name"]: origins[e["link"]] for e in nodes[number]["inputs"] if e.get("link") is not None}
         values = dict(settings(nodes[number]))
-        assert node["inputs"] == links | {name: values[name] for name in node["inputs"].keys() - links.keys()}
+        saved = {name: value for name, value in node["inputs"].items() if name not in SHOWING}
+        assert saved == links | {name: values[name] for name in saved.keys() - links.keys()}
         assert values.keys() - node["inputs"].keys() <= {"upload", "control_after_generate"}
         assert node["_meta"]["title"] == nodes[number].get("title", node["_meta"]["title"])
 
@@ -198,3 +210,62 @@ def test_the_samples_are_what_their_seeds_draw():
     for name, picture in drawn.items():
         stored = np.asarray(Image.open(folder / f"{name}.png")).astype(int)
         assert np.abs(stored - np.asarray(picture)).max() <= 1  # another numpy may round the other way
+
+
+def test_the_photographs_are_free_ones_cut_out():
+    folder = ROOT / "playroom_models" / "samples"
+    cut = workflows.photographs()
+    assert {path.stem for path in folder.glob("*.jpg")} == cut.keys()
+    licences = (folder / "README.md").read_text("utf-8")
+    for name, picture in cut.items():
+        path = folder / f"{name}.jpg"
+        stored = np.asarray(Image.open(path)).astype(int)
+        assert np.abs(stored - np.asarray(picture)).mean() < 4  # JPEG's loss
+        assert path.stat().st_size < 100_000
+        assert f"`{path.name}`" in licences
+
+
+@every_workflow
+def test_it_opens_at_a_view_that_can_be_read_and_with_a_form(name):
+    ui = ui_graph(name)
+    smallest_text = 12  # units, of the host's canvas
+    assert ui["extra"]["ds"]["scale"] * smallest_text >= 8
+    nodes = working(ui)
+    form = ui["extra"]["linearData"]
+    widgets = [(nodes[str(number)], widget) for number, widget in form["inputs"]]
+    assert all(widget in dict(settings(node)) for node, widget in widgets)
+    images = [node["title"] for node, widget in widgets if widget == "image"]
+    assert images == [node["title"] for node in nodes.values() if node["type"] == "LoadImage"]
+    assert [nodes[str(number)]["type"] for number in form["outputs"]] == ["SaveImage"]
+    assert bool([widget for _, widget in widgets if "seed" in widget]) == (name not in SEEDLESS)
+
+
+@every_workflow
+def test_every_command_in_a_note_is_one_line_for_each_kind_of_comfyui(name):
+    (note,) = (node["widgets_values"][0] for node in ui_graph(name)["nodes"] if node["type"] in NOTES)
+    blocks = note.split("```")[1::2]
+    assert all(len(block.strip().splitlines()) == 1 for block in blocks)
+    commands = [block.strip() for block in blocks]
+    assert bool(commands) == ("weights fetch" in note)
+    for command in commands:
+        python, _, rest = command.partition(" ")
+        assert python in ("python", "python_embeded\\python.exe")
+        assert "weights fetch " in rest
+    assert len(commands) in (0, 2)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in EDITING])
+def test_a_note_says_what_a_download_is_to_be_renamed(name):
+    ui = ui_graph(name)
+    (note,) = (node["widgets_values"][0] for node in ui["nodes"] if node["type"] in NOTES)
+    for node in working(ui).values():
+        for weight in node["properties"].get("models", []):
+            downloaded = weight["url"].rpartition("/")[2]
+            row = f"| `{downloaded}` | `{weight['directory']}/{weight['name']}` |"
+            assert (row in note) == (downloaded != weight["name"])
+
+
+def test_photographs_ask_for_the_small_checkpoint():
+    offers = [o for node in ui_graph("insert_object_real")["nodes"] for o in node["properties"].get("models", [])]
+    manifest = {weight["file"]: weight for weight in read(ROOT / "weights_manifest.json")["weights"]}
+    assert sum(manifest[o["name"]]["bytes"] or manifest[o["name"]]["bytes_approximate"] for o in offers) < 4e9

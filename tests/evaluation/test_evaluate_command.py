@@ -73,7 +73,9 @@ def test_it_scores_paint_by_example_which_pastes_what_is_in_the_true_mask_only(r
     assert painted["oracle_inserted"]["value"] == 1 and painted["copy_paste"]["value"] == 0
     assert painted["oracle_identity"]["value"] > 0.6 > 0.3 > shuffled["oracle_identity"]["value"]
     known = facts["settings"]["paint-by-example"]
-    assert known["paint_by_example"] == str(folder) and known["weights"] and known["device"] == "cpu"
+    (files,) = known["files"].values()
+    assert files["path"] == str(folder) and "unet/diffusion_pytorch_model.safetensors" in files["sha256"]
+    assert known["weights"] and known["device"] == "cpu"
     assert (known["steps"], known["sampler"], known["similarity"], known["seed"]) == (8, "ddim", 4, 0)
     benchmark = playroom(ROOT / "playroom_models" / "judge.safetensors")
     for case in (benchmark[index] for index in range(3)):
@@ -105,10 +107,95 @@ def test_started_again_it_goes_on_and_takes_pictures_of_other_methods(run, tmp_p
     assert all(found is None or found["value"] == 0 for found in facts["differences"]["mine"].values())
 
 
+def test_batches_give_the_pictures_of_single_runs_also_when_gone_on(run, tmp_path):
+    """With a sampler that draws noise in every step."""
+
+    def pictures(folder):
+        return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))}
+
+    sampling = ("--method", "visual-insertion", "--steps", "3", "--sampler", "euler_ancestral")
+    made = tmp_path / "out" / "results" / "visual-insertion"
+    assert run(*sampling)[0] == 0
+    alone = pictures(made)
+    assert run(*sampling, "--batch", "2")[0] == 1  # not mixed
+    shutil.rmtree(tmp_path / "out")
+    assert run(*sampling, "--batch", "2")[0] == 0
+    together = pictures(made)
+    assert together.keys() == alone.keys() and len(alone) == 3
+    assert all(np.abs(together[name] - alone[name]).max() <= 1 for name in alone)
+    gone = sorted(together)[1]
+    (made / gone).unlink()
+    assert run(*sampling, "--batch", "2")[0] == 0
+    assert np.array_equal(pictures(made)[gone], together[gone])
+
+
+def test_seeds_are_runs_with_a_spread_and_no_network_counts_twice(run, tmp_path):
+    code, _, err = run("--method", "visual-insertion", "unchanged", "--steps", "2", "--seeds", "2", limit="2")
+    assert code == 0, err
+    results = {path.name for path in (tmp_path / "out" / "results").iterdir()}
+    assert results == {"visual-insertion", "visual-insertion_seed1", "unchanged"}
+    facts = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert facts["settings"]["runs"]["visual-insertion"] == ["visual-insertion", "visual-insertion_seed1"]
+    first, second = (
+        np.asarray(Image.open(next((tmp_path / "out" / "results" / name).glob("*.png"))))
+        for name in ("visual-insertion", "visual-insertion_seed1")
+    )
+    assert not np.array_equal(first, second)
+
+
 def test_pictures_of_other_settings_are_not_mixed(run):
     assert run("--method", "visual-insertion", "--steps", "1", limit="1")[0] == 0
     code, _, err = run("--method", "visual-insertion", "--steps", "2", limit="1")
     assert code == 1 and "other settings" in err
+
+
+def test_the_report_says_what_made_it(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["visual-insertion", "evaluate", "--some", "thing"])
+    theirs = tmp_path / "theirs"
+    assert run("--method", "unchanged", "visual-insertion", "--steps", "1", limit="1")[0] == 0
+    shutil.copytree(tmp_path / "out" / "results" / "unchanged", theirs)
+    assert run("--method", "visual-insertion", "--steps", "1", "--results", f"theirs={theirs}", limit="1")[0] == 0
+    facts = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    settings = facts["settings"]
+    assert settings["command"] == "visual-insertion evaluate --some thing"
+    assert settings["software"]["diffusers"] and settings["software"]["commit"] and facts["libraries"]["python"]
+    known = settings["visual-insertion"]
+    own = json.loads((ROOT / "playroom_models" / "playroom.json").read_text("utf-8"))["guidance"]
+    assert own.items() <= known["guidance"].items()  # nobody named them
+    models = known["files"]["models"]["sha256"]
+    assert models["unet/diffusion_pytorch_model.safetensors"] and not any("judge" in name for name in models)
+    assert len(settings["results"]["theirs"]["sha256"]) == 64 and len(settings["cases"]) == 12
+    picture = Image.open(tmp_path / "out" / "results" / "visual-insertion" / f"{facts['cases'][0]}.png")
+    made = json.loads(picture.text["visual-insertion"])
+    assert made["guidance"] == known["guidance"] and made["seed"] == 0 and made["method"] == "visual-insertion"
+
+
+def test_a_function_of_the_user_is_a_method(run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def dark(case):\n    return case.scene.point(lambda x: 0)\n\n\ndef none(case):\n    return 1\n")
+    code, _, err = run("--function", f"dark={file}:dark", "--method", "unchanged", limit="2")
+    assert code == 0, err
+    facts = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert facts["summary"]["dark"]["l1"]["value"] > facts["summary"]["unchanged"]["l1"]["value"]
+    file.write_text(file.read_text() + "# other\n")
+    code, _, err = run("--function", f"dark={file}:dark", limit="2")
+    assert code == 1 and "other settings" in err  # the source has changed
+    code, _, err = run("--function", f"x={file}:gone", limit="1")
+    assert code == 1 and "mine.py has no function gone" in err
+    code, _, err = run("--function", f"x={file}:none", limit="1")
+    assert code == 1 and "--function x gave a int for case 900001000; a PIL picture is needed" in err
+
+
+def test_a_moved_folder_of_models_goes_on_with_the_pictures_made_so_far(run, tmp_path):
+    ignored = shutil.ignore_patterns("paint_by_example", "judge.safetensors", "samples")
+    models = shutil.copytree(ROOT / "playroom_models", tmp_path / "models", ignore=ignored)
+    once = "--method", "visual-insertion", "--steps", "1", "--models"
+    assert run(*once, str(models), limit="1")[0] == 0
+    (made,) = (tmp_path / "out" / "results" / "visual-insertion").glob("*.png")
+    stamp = made.stat().st_mtime_ns
+    moved = models.rename(tmp_path / "elsewhere")
+    assert run(*once, str(moved), limit="1")[0] == 0
+    assert made.stat().st_mtime_ns == stamp
 
 
 def test_pictures_of_other_weights_are_not_mixed_and_another_name_of_the_folder_is_no_other(run, tmp_path, monkeypatch):
@@ -157,12 +244,19 @@ def test_a_smaller_run_leaves_no_older_strips(run, tmp_path):
     [
         ((), 2, "Nothing to score"),
         (("--method", "unchanged", "--limit", "0"), 2, "--limit"),
+        (("--method", "unchanged", "--batch", "0"), 2, "--batch"),
         (("--method", "paint-by-example"), 2, "--paint-by-example PATH is needed"),
         (("--method", "paint-by-example", "--paint-by-example", "nowhere"), 2, "Needed is a diffusers folder of Paint"),
         (("--method", "visual-insertion", "--steps", "0"), 1, "At least 1 step is needed"),
         (("--method", "visual-insertion", "--sampler", "plms"), 1, "sampler 'plms'"),
         (("--results", "mine=nowhere"), 2, "nowhere is not a folder"),
         (("--results", "mine"), 1, "NAME=FOLDER"),
+        (("--method", "unchanged", "unchanged"), 2, "--method has unchanged twice"),
+        (("--function", "mine"), 1, "NAME=FILE.py:FUNCTION is needed"),
+        (("--function", "mine=gone.py:insert"), 2, "gone.py does not exist"),
+        (("--method", "visual-insertion", "--run", "nowhere"), 2, "embedding_optimizer.safetensors is missing"),
+        (("--method", "visual-insertion", "--run", "x", "--unet-patch", "y"), 1, "leave out --unet-patch"),
+        (("--method", "visual-insertion", "--unet-patch", "nowhere"), 2, "nowhere does not exist"),
         (("--method", "unchanged", "--dino", "nowhere"), 2, "config.json is missing"),
         (("--method", "unchanged", "--vae", "nowhere"), 2, "config.json is missing"),
         (("--method", "unchanged", "--against", "other"), 1, "no method other"),

@@ -251,12 +251,59 @@ def test_psnr_and_ssim_are_the_libraries():
     )  # fmt: skip
     far = np.zeros((80, 96), bool)
     far[30:50, 30:60] = True
-    theirs = float(structural_similarity_index_measure(a[None], b[None], data_range=1.0))
+    theirs = float(structural_similarity_index_measure(a.double()[None], b.double()[None], data_range=1.0))
     assert pixel_metrics.ssim(a, b, everywhere) == pytest.approx(theirs, abs=1e-6)
     assert pixel_metrics.ssim(a, b, everywhere) == pytest.approx(
         every.mean(), abs=0.02
     )  # the libraries treat the frame differently
     assert pixel_metrics.ssim(a, pixel_metrics.filled(a, b, ~far), far) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("changed", [(0, 0, 300, 260), (120, 90, 180, 140), (0, 200, 30, 260)])
+def test_ssim_by_a_separable_window_is_that_of_torchmetrics_dense_one(changed):
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    scene, other = parts.picture(1, (300, 260), 6.0), parts.picture(2, (300, 260), 3.0)
+    result = scene.copy()
+    result.paste(other.crop(changed), changed[:2])
+    mask = np.ones((260, 300), bool)
+    mask[100:130, 100:150] = False
+    a, b = (pixel_metrics.to_tensor(picture) for picture in (result, scene))
+    compared = pixel_metrics.filled(a, b, ~mask)
+    _, dense = structural_similarity_index_measure(
+        compared.double()[None], b.double()[None], data_range=1.0, return_full_image=True
+    )
+    expected = float(dense[0, :, torch.from_numpy(mask)].mean())
+    assert pixel_metrics.ssim(a, b, mask) == pytest.approx(expected, abs=1e-9)
+    assert pixel_metrics.ssim(b, b, mask) == 1
+
+
+def test_placement_goes_by_the_true_mask_and_leaves_the_shadow_out(playroom):
+    benchmark, round_trip, means = playroom
+    shadows = 0
+    for index in range(len(benchmark)):
+        case = benchmark[index]
+        both = placement.appeared(case.target, case.scene, round_trip(case.scene))
+        shadows += placement.area(both.box) > 1.2 * placement.area(both.object_box)
+    assert shadows  # so that this shows something
+    assert means["perfect_copy"]["placement_iou"] > 0.9
+
+
+def test_half_and_double_the_area_are_right_on_average():
+    assert intervals.ratio_interval(np.array([0.5, 2.0, np.nan])).value == pytest.approx(1)
+    assert intervals.ratio_interval(np.array([0.25, 1.0])).value == pytest.approx(0.5)
+
+
+def test_a_paste_that_is_hard_to_see_is_told_in_the_true_mask():
+    scene = parts.picture(1, (160, 120), 6.0)
+    faint = Image.blend(scene.crop((40, 30, 100, 90)), parts.picture(3, (60, 60), 2.0), 0.04)
+    result = scene.copy()
+    result.paste(faint, (40, 30))
+    mask = np.zeros((120, 160), bool)
+    mask[30:90, 40:100] = True
+    row = measure_case(cases.Case("case", scene, (faint,), mask=mask), {"a": result, "b": scene}, Backbones())
+    assert row["a"]["copy_paste"] == 1
+    assert "copy_paste_score" not in row["b"] and row["b"]["copy_paste"] == 0
 
 
 def test_clip_features_are_the_librarys(backbones, folders):
@@ -542,7 +589,7 @@ def test_alexnet_is_known_by_its_contents(folders, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (dict(objects=()), "no picture of its object"),
+        (dict(objects=(), object_masks=(), instruction=""), "no picture of its object, and no words"),
         (dict(target=Image.new("RGB", (3, 3))), "its target"),
         (dict(mask=np.zeros((80, 96), bool)), "mask is empty"),
         (dict(mask=np.ones((96, 80), bool)), "not of its picture's size"),

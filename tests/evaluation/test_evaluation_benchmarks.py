@@ -167,6 +167,7 @@ def test_magicbrush_reads_additions_with_their_masks_and_captions(magicbrush):
     assert case.mask.sum() == 400 and case.mask[20:40, 10:30].all()
     assert same(case.objects[0], target.crop((10, 20, 30, 40)))
     assert (case.instruction, case.caption) == ("Put a cat there", "a cat on a train")
+    assert case.scene_caption == "a train"
     assert is_addition("add a hand") and is_addition("Put sand on it.")
     assert not is_addition("let him have a hat") and not is_addition("an additional cat")
 

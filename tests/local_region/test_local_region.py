@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from visual_insertion_pack.pipelines.local_region import windows
 from visual_insertion_pack.pipelines.local_region.cutting import cut
-from visual_insertion_pack.pipelines.local_region.pasting import colour_match, paste
+from visual_insertion_pack.pipelines.local_region.pasting import colour_match, paste, share_remark
 from visual_insertion_pack.pipelines.pictures.boxes import slices
 
 law = settings(deadline=None, database=None, derandomize=True, max_examples=60)
@@ -658,3 +658,9 @@ def test_memory_grows_with_the_window_not_with_the_scene():
         paste(region, region.crops)
     assert cutting < large / 10
     assert sorted(size for size in allocated if size >= large / 10) == [large // 3, large]
+
+
+def test_the_share_of_new_pixels_is_said_in_words():
+    mask = painted((0, 0, 12, 96), value=0.3)
+    assert share_remark(mask) == "10.0% of the pixels are new, the others are the scene's own"
+    assert share_remark(torch.zeros_like(mask)).startswith("0.0% of the pixels are new")

@@ -5,8 +5,8 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from visual_insertion_pack.devtools import demo
+from visual_insertion_pack.pipelines.object_representation import learned_object
 from visual_insertion_pack.pipelines.paint_by_example import exemplar_encoder
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.weights.layouts import to_ldm
@@ -96,6 +97,37 @@ class Kit:
         """Restore Scene; of the scene itself where no edited picture is given."""
         edited = self.scene if edited is None else edited
         return self.comfy("RestoreScene", **(dict(scene=self.scene, edited=edited) | inputs))
+
+    @cached_property
+    def told(self):
+        """What Playroom Text-to-Picture loads."""
+        return self.comfy("PlayroomFlux")
+
+    def prompt(self, text="a room with a red ball on the floor", subject="", **inputs):
+        return self.comfy("AddItPrompt", clip=self.told[1], prompt=text, subject=subject, **inputs)[0]
+
+    def add_it(self, **changes):
+        """Add-It Attention on a scene of 8x8 cells."""
+        inputs = dict(model=self.told[0], source_latent={"samples": torch.zeros(1, 4, 8, 8)})
+        return self.comfy("AddItAttention", **(inputs | dict(source_conditioning=self.prompt()) | changes))
+
+    def run_add_it(self, positive=None, size=8, **changes):
+        """A step of a sampler with it."""
+        positive = self.prompt() if positive is None else positive
+        latent = {"samples": torch.zeros(1, 4, size, size)} | changes.pop("latent", {})
+        settings = dict(seed=0, steps=2, cfg=1.0, sampler_name="euler", scheduler="simple", denoise=1.0)
+        return self.comfy(
+            "KSampler",
+            **dict(model=self.add_it(**changes)[0], positive=positive, negative=positive, latent_image=latent),
+            **settings,
+        )
+
+    def add(self, **changes):
+        """Add-It Sampler."""
+        model, clip, vae, _ = self.told
+        inputs = dict(model=model, clip=clip, vae=vae, scene=self.scene, scene_prompt="a room", prompt="a red ball")
+        settings = dict(subject="ball", seed=0, steps=2, cfg=1.0, sampler_name="euler", scheduler="simple")
+        return self.comfy("AddItSampler", **(inputs | settings | changes))
 
     def place(self, **changes):
         """Place Object: the object's picture, cut out by a mask, in a box of the scene."""
@@ -256,6 +288,38 @@ class Kit:
         )
         return self.comfy("PaintByExampleConditioning", **(given | changes))
 
+    # learned objects
+
+    @cached_property
+    def painters(self):
+        """The playroom's Paint by Example."""
+        return self.comfy("PaintByExamplePlayroomModels")
+
+    def learn(self, **changes):
+        model, vae, vision, encoder = self.painters
+        given = dict(model=model, vae=vae, clip_vision=vision, exemplar_encoder=encoder, images=self.picture)
+        return self.comfy("LearnObject", **(given | dict(name="bad", train="low-rank", steps=1, seed=0) | changes))
+
+    def base(self):
+        from visual_insertion_pack.nodes.host.object_learning import base_weights
+
+        return learned_object.base_text(base_weights(self.painters[0]))
+
+    def learned(self, **changes):
+        """What Apply Object gives for an object of the playroom's, changed."""
+        learned = replace(learned_object.LearnedObject(torch.zeros(3, 128), {}, self.base()), **changes)
+        return self.apply(learned_object=learned)
+
+    def apply(self, content=None, **changes):
+        model, _, _, encoder = self.painters
+        given = dict(model=model, exemplar_encoder=encoder, name="(connected)", strength=1.0)
+        if content is not None:
+            file = self.comfy.base / "models" / "loras" / NAME
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(content) if isinstance(content, bytes) else save_file(content, file)
+            given["name"] = NAME
+        return self.comfy("ApplyObject", **(given | changes))
+
     # parts of other dimensions
 
     def other_vision(self, width: int):
@@ -394,11 +458,17 @@ class Case:
 OBJECT, LOADER, OPTIMIZER = "Object Image Encode", "Load Embedding Optimizer", "Embedding Optimizer"
 GUIDANCE, SAMPLER, GUIDER = "Guidance Control", "Image-Conditioned Pix2Pix Sampler", "Image-Conditioned Pix2Pix Guider"
 DECODE, MODELS, DEMO = "Decode Scene", "Playroom Models", "`python dev.py demo`"
+PRESET = "Insertion Models"
 UNET_LOADER = "Load Pix2Pix UNet"
 FIT, UNDO = "Fit for Edit", "Undo Fit"
+DOCTOR = "Visual Insertion Doctor"
 CROP, PASTE, BOX, SHAPE = "Local Region Crop", "Local Region Paste", "Box to Mask", "Arbitrary Mask"
 SPLIT, SAVE, PLACE = "Split Layers", "Save Layers", "Place Object"
 RESTORE = "Restore Scene"
+ADD_PROMPT, ADD_PICTURE, ADD_ATTENTION = "Add-It Prompt", "Add-It Picture Subject", "Add-It Attention"
+ADD_SUBJECT, ADD_BLEND, ADD_SAMPLER = "Add-It Subject", "Add-It Blend", "Add-It Sampler"
+PICTURE_WORDS = "Playroom Picture as Words"
+LEARN, APPLY = "Learn Object", "Apply Object"
 PAINT_LOADER, EXEMPLAR, PAINT = "Load Paint by Example", "Paint by Example Encode", "Paint by Example Conditioning"
 
 UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
@@ -544,6 +614,10 @@ REFUSED = [
     Case(SAMPLER, "a conditioning without embedding",
          "'negative' holds no embedding; connect the Embedding Optimizer's negative.",
          lambda k: k.sample(negative=[[None, {}]])),
+    Case(SAMPLER, "the token of Paint by Example", "'positive' comes from Paint by Example Encode, whose tokens mean",
+         lambda k: k.sample(**dict(zip(("positive", "negative"), k.exemplar(), strict=True)))),
+    Case(SAMPLER, "positive and negative swapped", "positive and negative are swapped: 'positive' holds no object,",
+         lambda k: k.sample(**dict(zip(("negative", "positive"), k.condition(), strict=True)))),
     Case(SAMPLER, "NaN in a conditioning", "'positive' holds values that are not finite",
          lambda k: k.sample(positive=[[nan(k.condition()[0][0][0]), {}]])),
     Case(SAMPLER, "an empty scene", "The scene is empty: (0, 64, 64, 3).", lambda k: k.sample(scene=k.scene[:0])),
@@ -596,6 +670,11 @@ REFUSED = [
          lambda k: k.models(lambda folder: configure(folder / "vae/config.json", layers_per_block=10**9))),
     Case(MODELS, "NaN weights", "The weights in FOLDER/unet hold values that are not finite: ",
          lambda k: k.models_with(UNET, lambda state: state.update({"conv_in.bias": nan(state["conv_in.bias"])}))),
+    Case(PRESET, "photographs without their files",
+         "instruct-pix2pix-00-22000-pruned-fp16.safetensors (checkpoint) was not found. Folders searched: ",
+         lambda k: k.comfy("InsertionModels", preset="photographs")),
+    Case(PRESET, "a preset of another version", "There is no preset 'cartoons'; use toys, photographs.",
+         lambda k: k.comfy("InsertionModels", preset="cartoons")),
     Case(UNET_LOADER, "a name that is gone", "There is no UNet 'gone.safetensors'. Folders searched: ",
          lambda k: k.comfy("Pix2PixUNetLoader", name="gone.safetensors")),
     Case(UNET_LOADER, "a text-to-image model", "FILE is a text-to-image model: its UNet takes 4 channels",
@@ -729,8 +808,45 @@ REFUSED = [
          lambda k: k.paint(image=nan(k.scene))),
     Case(PAINT, "batches that do not pair up", "The batches do not pair up: 2 scenes, 3 masks.",
          lambda k: k.paint(image=k.scene.repeat(2, 1, 1, 1), mask=mask(3, 64, 64, ones=40))),
+    Case(PAINT, "the tokens of an embedding optimizer", "'positive' comes from Embedding Optimizer, whose tokens mean",
+         lambda k: k.paint(**dict(zip(("positive", "negative"), k.condition(), strict=True)))),
+    Case(PAINT, "positive and negative swapped", "positive and negative are swapped: 'positive' holds no object,",
+         lambda k: k.paint(**dict(zip(("negative", "positive"), k.exemplar(), strict=True)))),
     Case(PAINT, "the VAE of another model", "The VAE gives latents of shape (1, 4, 32, 32); Paint by Example works on",
          lambda k: k.paint(vae=k.finer_vae())),
+    Case(LEARN, "another model than Paint by Example", "Objects are learned by Paint by Example, and another model is",
+         lambda k: k.learn(model=k.model)),
+    Case(LEARN, "a model with a LoRA on it", "The model has LoRAs or other patches on it; an object is learned on the",
+         lambda k: k.learn(model=patched(k.painters[0]))),
+    Case(LEARN, "an empty batch", "There is no picture of the object. One is enough to begin with",
+         lambda k: k.learn(images=k.picture[:0])),
+    Case(LEARN, "NaN in a picture", "picture 0: The object's picture holds values that are not finite",
+         lambda k: k.learn(images=nan(k.picture))),
+    Case(LEARN, "a box outside of its picture", "The box",
+         lambda k: k.learn(bounding_box=dict(x=90, y=0, width=9, height=9))),
+    Case(LEARN, "two masks for one picture", "2 masks do not pair up with 1 pictures of the object",
+         lambda k: k.learn(mask=mask(2, 48, 48, ones=20))),
+    Case(LEARN, "a mask of another size", "picture 0: The object's mask is 32x32 px, its picture 48x48 px.",
+         lambda k: k.learn(mask=mask(1, 32, 32, ones=20))),
+    Case(LEARN, "more pictures than an object needs", "An object is learned from 1 to 16 pictures, not 17",
+         lambda k: k.learn(images=k.picture.repeat(17, 1, 1, 1))),
+    Case(LEARN, "a rank above what there is", "A rank of 300 is not possible: the smallest matrix",
+         lambda k: k.learn(rank=300)),
+    Case(LEARN, "a name with a folder in it", "'../bad' is no plain name for a file", lambda k: k.learn(name="../bad")),
+    Case(APPLY, "no file, and nothing connected", "No object is chosen: pick a file, or connect Learn Object.",
+         lambda k: k.apply()),
+    Case(APPLY, "a LoRA", "FILE is no learned object. Needed is a file that",
+         lambda k: k.apply({"lora_unet_conv_in.diff": torch.zeros(3, 3)})),
+    Case(APPLY, "a web page", "FILE is not a readable safetensors file", lambda k: k.apply(HTML)),
+    Case(APPLY, "an object of another base model", "(connected): it was learned on another base model",
+         lambda k: k.learned(base="[1.0]")),
+    Case(APPLY, "an object of contexts of another width", "(connected): its tokens have the width 768",
+         lambda k: k.learned(tokens=torch.zeros(3, 768))),
+    Case(APPLY, "an object with layers that the model lacks", "(connected): 1 of its 1 layers are none of this model's",
+         lambda k: k.learned(patch={"lora_unet_gone_attn2_to_k.diff": torch.zeros(3, 3)})),
+    Case(APPLY, "the tokens of an embedding optimizer", "'positive' comes from Embedding Optimizer, whose tokens mean",
+         lambda k: k.apply(learned_object=learned_object.LearnedObject(torch.zeros(3, 128), {}, k.base()),
+                           positive=k.condition()[0])),
     Case(CROP, "neither a mask nor a box", "Nothing says where the region is. Paint or connect a mask, connect a",
          lambda k: k.cut()),
     Case(CROP, "an unpainted mask, which counts as none, and no box", "Nothing says where the region is. Paint or",
@@ -896,6 +1012,12 @@ REFUSED = [
          lambda k: k.place(x=64, width=8)),
     Case(PLACE, "a box without width", "The box from (8, 8) to (8, 40) has no width or no height.",
          lambda k: k.place(width=0)),
+    Case(PLACE, "a point outside the scene", "The point (64, 32) lies outside the 64x64 px scene. Give one from",
+         lambda k: k.place(foot_x=64, foot_y=32)),
+    Case(PLACE, "one number of a point", "foot_x and foot_y belong together; got 32 and -1.",
+         lambda k: k.place(foot_x=32)),
+    Case(PLACE, "a negative height of an object on a point", "The object's height must be 1 px or more; got -1.",
+         lambda k: k.place(foot_x=32, foot_y=32, object_height=-1)),
     Case(PLACE, "two scenes and three objects", "The batches do not pair up: 2 scenes, 3 objects.",
          lambda k: k.place(scene=k.two_scenes(), object_image=k.picture.repeat(3, 1, 1, 1))),
     Case(FIT, "NaN in the scene", "The scene holds values that are not finite", lambda k: k.fit(nan(k.scene))),
@@ -919,6 +1041,52 @@ REFUSED = [
          lambda k: k.undo(k.three_scenes(), k.fit(k.two_scenes())[2])),
     Case(DEMO, "an output folder that cannot be made", "the results cannot be written: ", Kit.block_folder),
     Case(DEMO, "a full disk", "the results cannot be written:", Kit.fill_disk),
+    Case(ADD_PROMPT, "a subject that is not in the prompt", "“hat” is not in the prompt “a room with a red ball on",
+         lambda k: k.prompt(subject="hat")),
+    Case(ADD_PROMPT, "a subject that is in the prompt twice", "“ball” is in the prompt 2 times (ball).",
+         lambda k: k.prompt("a red ball and a blue ball", "ball")),
+    Case(ADD_PROMPT, "a third of two", "“ball” is in the prompt 2 times; there is no occurrence 3.",
+         lambda k: k.prompt("a red ball and a blue ball", "ball", occurrence=3)),
+    Case(ADD_PICTURE, "both inputs swapped", "The conditioning has 32 tokens, the text alone 32: no picture was",
+         lambda k: k.comfy("AddItPictureSubject", conditioning=k.prompt(), text=k.prompt())),
+    Case(ADD_ATTENTION, "an editing model", "Add-It needs a text-to-picture model; this one takes 8 channels and ma",
+         lambda k: k.add_it(model=k.model)),
+    Case(ADD_ATTENTION, "the latent of a video", "The source latent has the shape (1, 4, 1, 8, 8); Add-It works on",
+         lambda k: k.add_it(source_latent={"samples": torch.zeros(1, 4, 1, 8, 8)})),
+    Case(ADD_ATTENTION, "NaN in the source latent", "The source latent holds values that are not finite",
+         lambda k: k.add_it(source_latent={"samples": nan(torch.zeros(1, 4, 8, 8))})),
+    Case(ADD_ATTENTION, "two prompts of the scene", "The source conditioning has 2 parts; connect one prompt",
+         lambda k: k.add_it(source_conditioning=k.prompt() * 2)),
+    Case(ADD_ATTENTION, "a blend before the start", "blend (0.1) must come after start (0.2).",
+         lambda k: k.add_it(start=0.2, blend_at=0.1)),
+    Case(ADD_ATTENTION, "a source of another size", "The source latent is 8x8 cells of 4 channels, the run's 16x16",
+         lambda k: k.run_add_it(size=16)),
+    Case(ADD_ATTENTION, "two source latents for one picture", "There are 2 source latents for 1 pictures",
+         lambda k: k.run_add_it(source_latent={"samples": torch.zeros(2, 4, 8, 8)})),
+    Case(ADD_ATTENTION, "conditioning with an area", "Add-It got a part of the picture: conditioning with an",
+         lambda k: k.run_add_it(k.comfy("ConditioningSetArea", conditioning=k.prompt(), width=32, height=32, x=0, y=0,
+                                        strength=1.0)[0])),
+    Case(ADD_ATTENTION, "a latent noise mask, and blend", "A latent noise mask keeps the scene already, and Add-It's",
+         lambda k: k.run_add_it(latent={"noise_mask": mask(1, 64, 64, ones=20)})),
+    Case(ADD_ATTENTION, "EasyCache on the model", "EasyCache keeps what the model gave for each prompt",
+         lambda k: k.run_add_it(model=k.comfy("EasyCache", model=k.told[0], reuse_threshold=0.2, start_percent=0.15,
+                                              end_percent=0.95, verbose=False)[0])),
+    Case(ADD_SUBJECT, "a run without a subject", "This run has no subject map: give the sampler a prompt",
+         lambda k: k.comfy("AddItSubject", add_it=k.add_it()[1], image=k.scene)),
+    Case(ADD_BLEND, "no levels", "sigmas are empty: connect the second sampler's levels.",
+         lambda k: k.comfy("AddItBlend", add_it=k.add_it()[1], model=k.told[0], sigmas=torch.zeros(0),
+                           latent={"samples": torch.zeros(1, 4, 8, 8)}, mask=mask(1, 64, 64, ones=9))),
+    Case(ADD_BLEND, "a latent of another size", "The latent has the shape (1, 4, 9, 9), the source latent (1, 4, 8, 8)",
+         lambda k: k.comfy("AddItBlend", add_it=k.add_it()[1], model=k.told[0], sigmas=torch.tensor([0.5, 0]),
+                           latent={"samples": torch.zeros(1, 4, 9, 9)}, mask=mask(1, 64, 64, ones=9))),
+    Case(ADD_SAMPLER, "a mask of another size", "The mask is 32x32 px", lambda k: k.add(mask=mask(1, 32, 32, ones=9))),
+    Case(ADD_SAMPLER, "NaN in the scene", "The scene holds values that are not finite",
+         lambda k: k.add(scene=nan(k.scene))),
+    Case(ADD_SAMPLER, "a subject that is not in the prompt", "“hat” is not in the prompt “a red ball”.",
+         lambda k: k.add(subject="hat")),
+    Case(PICTURE_WORDS, "a prompt without the word", 'The prompt has the word "toy" 0 times, but there are 1 pictures',
+         lambda k: k.comfy("PlayroomPictureWords", clip=k.told[1], clip_vision_output=k.encode(), prompt="a room",
+                           word="toy")),
 ]  # fmt: skip
 
 
@@ -930,8 +1098,21 @@ class Fine:
     same: Callable[[Kit], tuple[torch.Tensor, torch.Tensor]]  # two results that must be equal
 
 
+def patched(model):
+    """A MODEL with something on it."""
+    clone = model.clone()
+    key = next(key for key in model.model.state_dict() if key.endswith("attn2.to_k.weight"))
+    clone.add_patches({key: ("diff", (torch.zeros_like(model.model.state_dict()[key]),))})
+    return clone
+
+
 def seen(output):
     return output["last_hidden_state"]
+
+
+def middle():
+    """The mask [1,48,48] of an object in the middle of its picture."""
+    return torch.nn.functional.pad(torch.ones(1, 24, 24), (12, 12, 12, 12))
 
 
 def grey(picture):
@@ -966,6 +1147,22 @@ def told(made, scene, verdict):
     image, effect, *_, report = made
     assert verdict in report
     return torch.where(effect[..., None] > 0, scene, image), scene
+
+
+def diagnosed(k, finding, **inputs):
+    """A picture twice, where the doctor's report has this finding."""
+    (report,) = k.comfy("VisualInsertionDoctor", **inputs)
+    assert finding in report
+    return k.scene, k.scene
+
+
+def damaged_toys(k):
+    """Toy models of which one file is a web page."""
+    from visual_insertion_pack.nodes.host import playroom_models
+
+    shutil.copytree(k.shipped, k.folder / "models")
+    (k.folder / "models" / UNET).write_bytes(HTML)
+    k.monkeypatch.setattr(playroom_models, "FOLDER", k.folder / "models")
 
 
 def nearly_all(made, edited):
@@ -1020,6 +1217,12 @@ ACCEPTED = [
          lambda k: (seen(k.encode(k.picture[..., :1])), seen(k.encode(grey(k.picture))))),
     Fine(OBJECT, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
          lambda k: (seen(k.encode(mask=mask(1, 64, 64))), seen(k.encode()))),
+    Fine(OBJECT, "the mask of a cut-out as Load Image gives it, with background = auto", "the same as its inverse",
+         lambda k: tuple(seen(k.encode(mask=made, background="auto")) for made in (1 - middle(), middle()))),
+    Fine(EXEMPLAR, "the mask of a cut-out as Load Image gives it, with background = auto",
+         "the same as its inverse with background = mean",
+         lambda k: tuple((torch.manual_seed(0), k.exemplar(mask=made, background=background))[1][0][0][0]
+                         for made, background in ((1 - middle(), "auto"), (middle(), "mean")))),
     Fine(EXEMPLAR, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
          lambda k: tuple((torch.manual_seed(0), k.exemplar(mask=made))[1][0][0][0] for made in (mask(1, 9, 9), None))),
     Fine(SAMPLER, "an unpainted mask of any size, such as Load Image always gives", "the same as no mask",
@@ -1131,6 +1334,11 @@ ACCEPTED = [
          lambda k: (k.place(mask=mask(1, 64, 64))[0], k.place()[0])),
     Fine(PLACE, "a painted mask", "its bounding box replaces the widgets' box",
          lambda k: (k.place(mask=mask(1, 64, 64, ones=30))[0], k.place(x=0, y=0, width=30, height=30)[0])),
+    Fine(PLACE, "a point and the widgets' box", "the object stands on the point, the box is not used",
+         lambda k: (k.place(foot_x=30, foot_y=40)[0], k.place(foot_x=30, foot_y=40, x=40, width=8)[0])),
+    Fine(PLACE, "a point and a painted mask", "the mask says where, the point is not used",
+         lambda k: (k.place(mask=mask(1, 64, 64, ones=30), foot_x=99, foot_y=9)[0],
+                    k.place(mask=mask(1, 64, 64, ones=30))[0])),
     Fine(PLACE, "an object of one pixel's box", "it is one pixel",
          lambda k: ((k.place(width=1, height=1)[1] > 0).sum(), torch.tensor(1))),
     Fine(PLACE, "a box that reaches out of the scene", "what lies outside is cut off",
@@ -1149,6 +1357,11 @@ ACCEPTED = [
          lambda k: (k.undo(torch.ones(1, 128, 128, 3))[0], torch.ones(1, 64, 64, 3))),
     Fine(SAMPLER, "a scene of one pixel", "it is padded to one latent cell",
          lambda k: (k.result(scene=k.scene[:, :1, :1]), k.result(scene=k.scene[:, :1, :1].expand(1, 8, 8, 3)))),
+    Fine(DOCTOR, "a model that does not say which file it is of", "it is not compared, and the report says so",
+         lambda k: diagnosed(k, "skipped  parity with diffusers  the model does not say which file it is of",
+                             model=(setattr(k.model, "cached_patcher_init", None), k.model)[1])),
+    Fine(DOCTOR, "toy models that are damaged, or any check that fails", "a problem in the report, the rest goes on",
+         lambda k: (damaged_toys(k), diagnosed(k, "problem  insertion in ComfyUI   "))[1]),
 ]  # fmt: skip
 
 
@@ -1210,6 +1423,7 @@ def test_bad_input_has_its_clear_error(kit, case):
     for path, shown in (
         *((kit.file, "FILE"), (kit.folder / "models", "FOLDER")),
         *((kit.unet_file, "FILE"), (kit.unet_folder, "FOLDER"), (kit.checkpoint, "FILE")),
+        (kit.comfy.base / "models" / "loras" / NAME, "FILE"),
     ):
         said = said.replace(str(path), shown)
     assert said.replace("\\", "/").startswith(case.error)

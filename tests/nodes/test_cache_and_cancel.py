@@ -2,6 +2,9 @@
 
 import io
 import struct
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 from PIL import Image
@@ -12,6 +15,8 @@ from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
 
 MODELS, SCENE, OBJECT, ENCODE, OPTIMIZE = "models", "scene", "object", "encode", "optimize"
 GUIDE, SAMPLE, DECODE, SAVE = "guide", "sample", "decode", "save"
+
+direct = build_opener(ProxyHandler({})).open
 
 
 def node(kind, **inputs):
@@ -146,10 +151,54 @@ def test_steps_are_reported_and_seen(server, pictures):
     assert entry["outputs"][SAMPLE]["unet_evaluations"] == [15]
 
 
-def test_the_schedule_is_drawn_on_the_guidance_node(server, pictures):
+def test_the_schedule_of_a_run_is_reported_and_drawn_at_each_request(server, pictures):
     entry = server.run(graph(pictures, seed=11, object_scale=5.0))
-    (image,) = entry["outputs"][GUIDE]["images"]
-    assert Image.open(io.BytesIO(server.view(image))).width == 320
+    (settings,) = entry["outputs"][GUIDE]["schedule"]
+    assert settings["object_scale"] == 5.0 and settings["scene_end"] == 1.0
+
+    def drawn(**changes):
+        with direct(f"{server.url}/visual_insertion/schedule.png?{urlencode(settings | changes)}") as reply:
+            return Image.open(io.BytesIO(reply.read()))
+
+    assert drawn().size == (640, 300)
+    assert drawn().tobytes() != drawn(object_end=0.5).tobytes()
+    with pytest.raises(HTTPError) as refused:
+        drawn(object_start=0.8, object_end=0.2)
+    assert refused.value.code == 400 and b"interval must satisfy" in refused.value.read()
+
+
+def test_what_nodes_show_is_sent_again_for_a_cached_result(server, pictures):
+    """In hosts that do so for nodes which are no output; older ones show it when it is made."""
+    first, again = (server.run(graph(pictures, seed=12))["outputs"] for _ in range(2))
+    assert first[SAMPLE]["text"] == ["6 UNet evaluations"]
+    (seen,) = first[ENCODE]["images"]
+    assert Image.open(io.BytesIO(server.view(seen))).size == (64, 64)
+    sends_again = server.object_info("GuidanceControl").get("has_intermediate_output", False)
+    for node_with_more_to_show in (SAMPLE, GUIDE, ENCODE):
+        assert again.get(node_with_more_to_show) == (first[node_with_more_to_show] if sends_again else None)
+
+
+def test_a_patch_that_cannot_apply_is_named_on_the_node(server, pictures):
+    patched = graph(pictures, seed=13)
+    patched["patch"] = node("RescaleCFG", model=[MODELS, 0], multiplier=0.7)
+    patched[SAMPLE]["inputs"]["model"] = ["patch", 0]
+    evaluations, remark = server.run(patched)["outputs"][SAMPLE]["text"]
+    assert "sampler_cfg_function" in remark and "does nothing" in remark
+
+
+@pytest.mark.parametrize(
+    ("background", "remark"),
+    [("auto", "it was turned round"), ("mean", "the background is taken for the object"), ("keep", "does nothing")],
+)
+def test_the_mask_of_a_cut_out_is_remarked_on(server, pictures, background, remark):
+    cut_out = Image.new("RGBA", (64, 64))
+    cut_out.paste((200, 30, 40, 255), (20, 16, 44, 50))
+    buffer = io.BytesIO()
+    cut_out.save(buffer, "PNG")
+    whole = graph({**pictures, OBJECT: server.upload("cut_out.png", buffer.getvalue())}, seed=14, steps=1)
+    whole[ENCODE]["inputs"] |= {"mask": [OBJECT, 1], "background": background}
+    (sentence,) = server.run(whole)["outputs"][ENCODE]["text"]
+    assert remark in sentence and "auto" in sentence
 
 
 # cancel

@@ -143,6 +143,22 @@ def test_the_contexts_are_those_of_diffusers(models, encode, door, small):
     assert parts.relative(encode(picture)[0][0][0], direct) <= 1e-4
 
 
+@pytest.mark.parametrize("views,tokens", [("average", 1), ("concatenate", 3)])
+def test_several_pictures_are_views_of_one_object(encode, door, condition, sample, views, tokens):
+    pictures = torch.rand(3, 40, 60, 3, generator=torch.Generator().manual_seed(4))
+    positive, negative = encode(pictures, views=views)
+    ours, null = positive[0][0], negative[0][0]
+    assert ours.shape == null.shape == (1, tokens, 48)
+    theirs, theirs_null = door.contexts(list(pictures), views=views)
+    assert parts.relative(ours, theirs) <= 1e-4 and torch.equal(null, theirs_null)
+    assert sample(condition((positive, negative)), steps=2).shape == (1, 4, 10, 12)
+
+
+def test_views_that_are_alike_are_one_picture(encode, condition, sample):
+    thrice = condition(encode(EXEMPLAR.repeat(3, 1, 1, 1), views="concatenate"))
+    assert parts.relative(sample(thrice, steps=4), sample(condition(), steps=4)) <= 1e-4
+
+
 @pytest.mark.parametrize(
     "settings",
     [dict(framing="crop"), dict(framing="pad", background="white"), dict(background="mean", margin=3)],

@@ -58,6 +58,26 @@ def test_a_painted_mask_says_where(comfy):
     assert unpainted[3] == BOX
 
 
+def test_on_a_point_the_object_stands_instead_of_in_the_widgets_box(comfy):
+    """40 of 60 px are visible of the cut-out."""
+    sized = comfy("PlaceObject", scene=SCENE, object_image=RED, foot_x=150, foot_y=199, object_height=50, **BOX)
+    assert sized[3] == dict(x=125, y=150, width=50, height=50)
+    automatic = comfy("PlaceObject", scene=SCENE, object_image=RED, foot_x=150, foot_y=239, **BOX)
+    assert automatic[3] == dict(x=90, y=120, width=120, height=120)
+
+
+def test_a_mask_and_boxes_replace_a_point(comfy):
+    point = dict(foot_x=150, foot_y=199)
+    box = dict(x=20, y=30, width=50, height=50)
+    mask = torch.zeros(1, 240, 300)
+    by_box = comfy("PlaceObject", scene=SCENE, object_image=RED, bounding_box=box, **point)
+    mask[:, 30:80, 20:70] = 1
+    by_mask = comfy("PlaceObject", scene=SCENE, object_image=RED, mask=mask, **point)
+    assert by_box[3] == by_mask[3] == box
+    unpainted = comfy("PlaceObject", scene=SCENE, object_image=RED, mask=mask * 0, **point)
+    assert unpainted[0].equal(comfy("PlaceObject", scene=SCENE, object_image=RED, **point)[0])
+
+
 def test_the_box_chains_into_the_packs_other_nodes(comfy):
     box = comfy("PlaceObject", scene=SCENE, object_image=RED, **BOX)[3]
     (mask,) = comfy("BoxToMask", image=SCENE, bounding_box=box)

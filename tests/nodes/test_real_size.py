@@ -240,3 +240,20 @@ def test_our_loader_holds_one_copy_of_the_weights(measure, layout):
     found, _ = measure(layout)
     bytes_each = {"torch.float16": 2, "torch.float32": 4}[LAYOUTS[layout][2]]
     assert found["peak_gb"] * GB <= bytes_each * UNET_PARAMETERS + 2.5 * GB  # the program itself and a step's work
+
+
+@pytest.mark.parametrize("layout", ["checkpoint", "file"])
+def test_the_doctor_finds_one_step_to_be_that_of_diffusers(comfy, base, layout):
+    """The checkpoint is renamed for diffusers by diffusers itself."""
+    from comfy import model_management
+
+    from visual_insertion_pack.nodes.host.loaded_unet import loaded_unet
+    from visual_insertion_pack.nodes.host.pix2pix_unets import load_pix2pix_unet
+    from visual_insertion_pack.pipelines.doctor.parity import parity
+
+    names = {"checkpoint": f"checkpoints/{CHECKPOINT}", "file": f"diffusion_models/{LAYOUTS['file'][0]}"}
+    model = load_pix2pix_unet(base / "models" / names[layout])
+    (check,) = parity(loaded_unet(model))
+    model_management.unload_all_models()
+    assert check.state == "ok", check
+    assert f"one UNet step of {Path(names[layout]).name} in float32 is within " in check.found

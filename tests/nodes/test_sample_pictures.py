@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = {path.name: path.read_bytes() for path in (ROOT / "playroom_models" / "samples").glob("*.png")}
+SAMPLES = {path.name: path.read_bytes() for path in (ROOT / "playroom_models" / "samples").glob("*.[jp][pn]g")}
 COPIES = {f"visual_insertion_{name}": data for name, data in SAMPLES.items()}
 
 

@@ -460,3 +460,33 @@ def test_a_rescale_pulls_the_contrast_back(comfy, playroom):
     tame = insert(comfy, playroom, guidance=guidance(comfy, 20.0, 1.0, object_rescale=1.0))
     plain = insert(comfy, playroom, guidance=guidance(comfy, 1.0, 1.0))
     assert abs(tame.std() - plain.std()) < abs(wild.std() - plain.std())
+
+
+@pytest.mark.parametrize(("side", "says"), [(512, True), (128, False)])
+def test_a_scene_far_from_the_models_size_is_told_on_the_node(comfy, playroom, side, says):
+    from visual_insertion_pack.nodes.pix2pix import ImageConditionedPix2PixSampler
+
+    scene = torch.nn.functional.interpolate(playroom.scene.movedim(-1, 1), (side, side)).movedim(1, -1)
+    with torch.inference_mode():
+        output = ImageConditionedPix2PixSampler.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(
+            model=playroom.model,
+            vae=playroom.vae,
+            scene=scene,
+            positive=playroom.positive,
+            negative=playroom.negative,
+            seed=0,
+            steps=1,
+            sampler_name="euler",
+            scheduler="normal",
+            denoise=1.0,
+        )
+    remarks = [text for text in output.ui["text"] if "this model works at about 128" in text]
+    assert bool(remarks) == says
+    assert all("512x512 px" in remark for remark in remarks)
+
+
+def test_models_that_are_not_ours_are_taken_for_stable_diffusion(playroom):
+    from visual_insertion_pack.nodes.host.pix2pix_sampling import working_size_of
+
+    stock = SimpleNamespace(model=SimpleNamespace(latent_format=object()))
+    assert (working_size_of(playroom.model), working_size_of(stock)) == (128, 512)

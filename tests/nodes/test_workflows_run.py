@@ -94,8 +94,25 @@ def test_another_seed_for_the_second_object_leaves_the_first_in_the_cache(run):
     assert first not in executed
 
 
+def test_a_cutouts_mask_is_turned_round(run):
+    graph = read_graph("insert_cutout")
+    (encoder,) = nodes(graph, "ObjectImageEncode")
+    entry, _ = run(graph)
+    (remark,) = entry["outputs"][encoder]["text"]
+    assert "it was turned round" in remark
+
+
+def test_a_second_view_makes_another_object_of_a_detail(run, server):
+    graph = read_graph("insert_object_two_views")
+    (compare,) = nodes(graph, "ImageCompare")
+    entry, _ = run(graph)
+    shown = [entry["outputs"][compare][side][0] for side in ("a_images", "b_images")]
+    detail, both = (pixels(Image.open(io.BytesIO(server.view(image)))) for image in shown)
+    assert np.abs(detail - both).mean() > 4  # of 255, in the whole picture; two pictures of the whole mug differ by 0.9
+
+
 def test_the_samples_lie_in_the_input_folder_of_a_fresh_host(server):
-    for sample in SAMPLES.glob("*.png"):
+    for sample in SAMPLES.glob("*.[jp][pn]g"):
         offered = server.base / "input" / f"visual_insertion_{sample.name}"
         assert offered.read_bytes() == sample.read_bytes()
 
@@ -103,5 +120,5 @@ def test_the_samples_lie_in_the_input_folder_of_a_fresh_host(server):
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda path: path.stem)
 def test_pictures_that_a_workflow_names_are_samples(graph):
     graph = json.loads(graph.read_text("utf-8"))
-    offered = {f"visual_insertion_{sample.name}" for sample in SAMPLES.glob("*.png")}
+    offered = {f"visual_insertion_{sample.name}" for sample in SAMPLES.glob("*.[jp][pn]g")}
     assert {graph[number]["inputs"]["image"] for number in nodes(graph, "LoadImage")} <= offered

@@ -519,15 +519,21 @@ def test_the_command_takes_a_box_for_a_mask(command, tmp_path):
     Image.fromarray((masks.box_mask((x0, y0, x1, y1), *MASK.shape[1:]).numpy() * 255).astype("u1")).save(
         tmp_path / "mask.png"
     )
-    assert command("--steps", "1") == 0
+    assert command("--steps", "1", "--no-metadata") == 0
     first = (tmp_path / "out.png").read_bytes()
     with pytest.raises(SystemExit):  # one of the two
         command("--steps", "1", "--box", "1", "1", "9", "9")
     scene, exemplar, output = (str(tmp_path / name) for name in ("scene.png", "exemplar.png", "boxed.png"))
     words = ["--scene", scene, "--exemplar", exemplar, "--output", output, "--steps", "1", "--device", "cpu"]
     words += ["--models", command.models, "--box", *map(str, (x0, y0, x1 - x0, y1 - y0))]
-    assert main(["paint", *words]) == 0
+    assert main(["paint", *words, "--no-metadata"]) == 0
     assert (tmp_path / "boxed.png").read_bytes() == first
+    assert main(["paint", *words]) == 0  # the same picture, and what made it
+    boxed = Image.open(tmp_path / "boxed.png")
+    assert boxed.tobytes() == Image.open(tmp_path / "out.png").tobytes()
+    record = json.loads(boxed.text["visual-insertion"])
+    assert record["settings"]["box"] == [x0, y0, x1 - x0, y1 - y0] and record["settings"]["similarity"] == 5
+    assert any(name.endswith("safetensors") for name in record["sha256"]["models"])
 
 
 @pytest.mark.parametrize("whole", [(), ("--whole",)])

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from visual_insertion_pack.pipelines.pictures.objects import prepare_object
+from visual_insertion_pack.pipelines.pictures.objects import (
+    MARGIN,
+    idle_mask_remark,
+    mask_remark,
+    prepare_object,
+    upside_down,
+)
 
 MEAN = (0.48, 0.46, 0.41)
 
@@ -141,3 +147,78 @@ def test_a_background_cannot_be_hidden_without_knowing_where_it_is():
 def test_unknown_settings_are_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting.values()))):
         prepare_object(picture(), **setting)
+
+
+# background = auto, and masks that are upside down
+
+
+def disc(height=60, width=80, centre=(30, 40), radius=20):
+    """A round object's mask [1,H,W]."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return (((y - centre[0]) ** 2 + (x - centre[1]) ** 2) < radius**2)[None].float()
+
+
+@pytest.mark.parametrize("name", ["middle", "corner", "trimmed", "thin", "batch"])
+def test_a_mask_around_an_object_is_told_from_one_of_it(name):
+    mask = {
+        "middle": disc(),
+        "corner": disc(centre=(14, 14), radius=10),
+        "trimmed": disc(60, 60, (30, 30), 30),  # it touches all four borders
+        "thin": torch.nn.functional.pad(torch.ones(1, 50, 2), (30, 48, 5, 5)),
+        "batch": torch.cat([disc(), disc(radius=15)]),
+    }[name]
+    assert not upside_down(mask).any()
+    assert upside_down(1 - mask).all()
+
+
+@pytest.mark.parametrize("mask", [torch.ones(1, 60, 80), 1 - disc(radius=2), disc(radius=44), torch.zeros(1, 60, 80)])
+def test_an_object_that_fills_its_picture_is_not_upside_down(mask):
+    assert not upside_down(mask).any()
+
+
+def test_auto_is_keep_where_nothing_says_where_the_object_is():
+    image = picture()
+    assert torch.equal(prepare_object(image, background="auto"), image)
+    assert torch.equal(prepare_object(image, torch.zeros(1, 64, 64), background="auto"), image)
+
+
+def test_auto_shows_the_object_alone_in_a_square():
+    image, mask = picture(60, 80), disc(centre=(20, 15), radius=15)
+    out = prepare_object(image, mask, background="auto", mean_colour=MEAN)
+    (y0, x0), (y1, x1) = mask[0].nonzero().min(0).values, mask[0].nonzero().max(0).values + 1
+    side = round(float(max(y1 - y0, x1 - x0)) * (1 + 2 * MARGIN))
+    assert out.shape == (1, side, side, 3)
+    rim = torch.cat([out[0, 0], out[0, -1], out[0, :, 0], out[0, :, -1]])
+    assert torch.allclose(rim, torch.tensor(MEAN).expand_as(rim))
+    middle = out[0, side // 2, side // 2]
+    assert torch.equal(middle, image[0, (y0 + y1 - side) // 2 + side // 2, (x0 + x1 - side) // 2 + side // 2])
+
+
+def test_auto_turns_a_cut_outs_mask_round_and_no_other_choice_does():
+    image, mask = picture(60, 80), disc()
+    turned = prepare_object(image, 1 - mask, background="auto")
+    assert torch.equal(turned, prepare_object(image, mask, background="auto"))
+    for background in ("mean", "white", "grey"):
+        literal = prepare_object(image, 1 - mask, background=background)
+        assert torch.equal(literal[0, 0, 0], image[0, 0, 0])
+
+
+def test_an_alpha_channel_serves_auto_as_a_mask_does():
+    image, mask = picture(60, 80), disc()
+    transparent = torch.cat([image, mask[..., None]], -1)
+    assert torch.equal(prepare_object(transparent, background="auto"), prepare_object(image, mask, background="auto"))
+
+
+def test_views_of_a_batch_are_cut_at_one_scale():
+    masks = torch.cat([disc(radius=20), disc(radius=10)])
+    out = prepare_object(picture(60, 80, count=2), masks, background="auto")
+    assert out.shape[1] == prepare_object(picture(60, 80), masks[:1], background="auto").shape[1]
+
+
+def test_remarks_name_the_remedy():
+    assert "was turned round" in mask_remark(1 - disc(), "auto")
+    assert "auto, or put Invert Mask" in mask_remark(1 - disc(), "mean")
+    assert mask_remark(1 - disc()).endswith("put Invert Mask between.")
+    assert mask_remark(disc(), "mean") == mask_remark(None, "mean") == mask_remark(torch.zeros(1, 64, 64)) == ""
+    assert "choose background = auto" in idle_mask_remark(disc(), "keep")
+    assert idle_mask_remark(disc(), "auto") == idle_mask_remark(None, "keep") == ""

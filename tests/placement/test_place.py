@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from visual_insertion_pack.pipelines.pictures.masks import mask_box
 from visual_insertion_pack.pipelines.placement.cutouts import cut_outs, resized
+from visual_insertion_pack.pipelines.placement.ground import Foot, longer_side, optional_foot
 from visual_insertion_pack.pipelines.placement.light import light_gain
 from visual_insertion_pack.pipelines.placement.place import place
 from visual_insertion_pack.pipelines.placement.shadows import ground_shadow
@@ -60,6 +61,72 @@ def test_the_object_stands_on_the_boxs_lower_side_and_keeps_its_shape():
     placed = place(SCENE, wide, None, [[(100, 50, 180, 150)]], **PLAIN)
     assert mask_box(placed.objects[0]) == (100, 110, 180, 150) == placed.boxes[0][0]
     assert torch.allclose(placed.images[0, 130, 140], torch.tensor([0.9, 0.1, 0.1]), atol=1e-5)
+
+
+@law
+@given(
+    x=st.integers(0, 299),
+    y=st.integers(0, 239),
+    height=st.none() | st.integers(1, 300),
+    shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+)
+def test_on_a_point_the_lowest_row_is_the_points_and_the_height_the_one_that_was_given(x, y, height, shape):
+    solid = rgba([0.9, 0.1, 0.1], torch.ones(60, 60))
+    solid[:, shape[0] :, :, 3] = 0
+    solid[:, :, shape[1] :, 3] = 0
+    placed = place(SCENE, solid, None, Foot(x, y, height), **PLAIN)
+    ((left, top, right, bottom),) = placed.boxes[0]
+    assert bottom == y + 1 and left <= x < right
+    whole_height = height or longer_side(y, 240, 300) * shape[0] / max(shape)
+    assert bottom - top == min(y + 1, max(1, round(whole_height)))
+
+
+def test_on_a_point_a_leaning_object_stands_on_its_base():
+    lamp = torch.zeros(80, 60)
+    lamp[:, 5:15] = 1
+    lamp[:10, 5:] = 1
+    placed = place(SCENE, rgba([0.9, 0.1, 0.1], lamp), None, Foot(100, 180, 80), **PLAIN)
+    base = placed.objects[0, 180].nonzero()[:, 0].float()
+    assert float(base.mean()) == pytest.approx(100, abs=1)
+    assert placed.boxes[0][0][2] > 140  # the arm reaches out to the right
+
+
+def test_an_object_is_smaller_the_higher_its_point_lies_and_no_smaller_above_the_horizon():
+    sides = [longer_side(y, 240, 300) for y in (0, 79, 110, 159, 239)]
+    assert sides[0] == sides[1] == 240 / 12
+    assert sides[1] < sides[2] < sides[3] < sides[4]
+    assert sides[3:] == pytest.approx([60, 120])  # half way below the horizon, and on the lower edge
+    assert longer_side(299, 300, 240) == pytest.approx(120)  # of the shorter side
+
+
+def test_objects_of_a_batch_each_stand_on_the_point():
+    wide = rgba([0.9, 0.1, 0.1], torch.ones(60, 60))
+    wide[:, :30, :, 3] = 0
+    placed = place(SCENE, torch.cat([RED, wide]), None, Foot(150, 199, 40), **PLAIN)
+    assert placed.boxes == [[(130, 160, 170, 200)], [(110, 160, 190, 200)]]
+    scenes = place(torch.cat([SCENE, SCENE]), RED, None, Foot(150, 199, 40), **PLAIN)
+    assert scenes.boxes == [[(130, 160, 170, 200)]] * 2
+
+
+@pytest.mark.parametrize("point", [(300, 10), (10, 240), (-1, 10), (10, -1)])
+def test_a_point_outside_the_scene_is_refused(point):
+    with pytest.raises(ValueError, match=r"lies outside the 300x240 px scene. Give one from \(0, 0\) to \(299, 239\)"):
+        place(SCENE, RED, None, Foot(*point))
+
+
+@pytest.mark.parametrize("height", [0, -5])
+def test_an_object_on_a_point_has_a_height(height):
+    with pytest.raises(ValueError, match=f"The object's height must be 1 px or more; got {height}"):
+        place(SCENE, RED, None, Foot(10, 10, height))
+
+
+def test_a_point_is_two_numbers_or_none():
+    assert optional_foot(-1, -1, 50) is None
+    assert optional_foot(0, 0, 0) == Foot(0, 0)
+    assert optional_foot(3, 4, 50) == Foot(3, 4, 50)
+    for x, y in ((-1, 0), (0, -1)):
+        with pytest.raises(ValueError, match=f"foot_x and foot_y belong together; got {x} and {y}"):
+            optional_foot(x, y, 0)
 
 
 def test_a_cut_out_is_trimmed_to_what_is_visible():

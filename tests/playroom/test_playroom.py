@@ -77,6 +77,15 @@ def test_the_oracle_gives_the_truth_full_marks(truth, judge):
     assert figures["colour_ratio"] < 0.1 and figures["background_psnr_db"] > 50
 
 
+def test_the_oracle_finds_the_toys_own_pixels(truth):
+    overlaps = []
+    for i in range(12):
+        mask = oracle.find(truth["target"][i], truth["scene"][i]).mask
+        toy = truth["object_mask"][i]
+        overlaps.append((mask & toy).sum() / (mask | toy).sum())
+    assert min(overlaps) > 0.75 and np.mean(overlaps) > 0.9
+
+
 def test_the_oracle_gives_an_unchanged_scene_nothing(truth, judge):
     table = oracle.score(truth["scene"], truth["scene"], truth, judge)
     assert table["inserted"].sum() == 0 and np.isnan(table["colour"]).all()

@@ -28,8 +28,8 @@ def apart(one, other):
     return float(np.abs(np.asarray(one) - np.asarray(other)).mean())
 
 
-def mapped(picture, matrix):
-    return recoloured(torch.from_numpy(np.array(picture)), matrix).numpy()
+def mapped(picture, colours):
+    return recoloured(torch.from_numpy(np.array(picture)), colours).numpy()
 
 
 @pytest.mark.parametrize("picture", ["coffee.png", "chelsea.png", "astronaut.png"])
@@ -46,10 +46,10 @@ def test_what_was_put_in_does_not_count():
     scene = photograph("coffee.png")
     edited = tinted(scene, "warmer")
     edited[40:140, 60:170] = (0.1, 0.9, 0.2)
-    matrix = colour_map(edited, scene, everywhere(scene))
+    colours = colour_map(edited, scene, everywhere(scene))
     background = everywhere(scene)
     background[40:140, 60:170] = False
-    assert apart(mapped(edited, matrix)[background], scene[background]) < 1.5 * LEVEL
+    assert apart(mapped(edited, colours)[background], scene[background]) < 1.5 * LEVEL
 
 
 def test_only_what_is_shown_counts():
@@ -58,32 +58,43 @@ def test_only_what_is_shown_counts():
     edited[:, :200] = 0
     shown = everywhere(scene)
     shown[:, :200] = False
-    matrix = colour_map(edited, scene, shown)
-    assert apart(mapped(edited, matrix)[shown], scene[shown]) < 1.5 * LEVEL
+    colours = colour_map(edited, scene, shown)
+    assert apart(mapped(edited, colours)[shown], scene[shown]) < 1.5 * LEVEL
 
 
 def test_colours_that_the_scene_has_not_keep_their_own():
     scene = photograph("camera.png")  # grey
     edited = tinted(scene, "paler")
-    matrix = colour_map(edited, scene, everywhere(scene))
+    colours = colour_map(edited, scene, everywhere(scene))
     for colour in ((0.8, 0.1, 0.1), (0.1, 0.7, 0.2), (0.1, 0.2, 0.8)):
-        new = mapped(np.array(colour, np.float32), matrix)
+        new = mapped(np.array(colour, np.float32), colours)
         assert np.abs(new - colour).max() < 0.15
         assert int(np.argmax(new)) == int(np.argmax(colour))
 
 
 def test_equal_pictures_are_left_untouched():
     scene = photograph("coffee.png")
-    matrix = colour_map(scene, scene, everywhere(scene))
-    assert apart(mapped(scene, matrix), scene) < 0.01 * LEVEL
+    colours = colour_map(scene, scene, everywhere(scene))
+    assert apart(mapped(scene, colours), scene) < 0.01 * LEVEL
     assert torch.equal(recoloured(torch.from_numpy(scene.copy()), UNTOUCHED), torch.from_numpy(scene.copy()))
+
+
+def test_what_a_vae_does_alone_is_not_undone_and_what_an_edit_does_beside_it_is():
+    """A map learnt from a VAE's noise in the colours of a room says nothing true of an object's."""
+    scene = photograph("coffee.png")
+    trip, edited = (cases.through_vae(scene, cases.seeded(seed)) for seed in ("trip", "edit"))
+    assert colour_map(edited, scene, everywhere(scene), trip) is UNTOUCHED
+    warmer = tinted(edited, "warmer")
+    colours = colour_map(warmer, scene, everywhere(scene), trip)
+    assert np.array_equal(colours.matrix, colour_map(warmer, scene, everywhere(scene)).matrix)
+    assert apart(mapped(warmer, colours), edited) < 0.5 * apart(warmer, edited)
 
 
 def test_of_too_few_pixels_nothing_is_learnt():
     scene = photograph("coffee.png")
     few = np.zeros(scene.shape[:2], bool)
     few[:5, :5] = True
-    assert np.array_equal(colour_map(tinted(scene, "warmer"), scene, few), UNTOUCHED)
+    assert colour_map(tinted(scene, "warmer"), scene, few) is UNTOUCHED
 
 
 def test_the_difference_of_colours_is_the_mean_delta_e():

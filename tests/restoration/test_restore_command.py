@@ -85,19 +85,23 @@ def refused(files, capsys, *more, **names):
     return capsys.readouterr().err
 
 
-def test_of_several_edits_the_last_is_looked_at_before_the_first_is_restored(files, capsys):
-    (files / "page.png").write_bytes(b"<html>")
-    assert "page.png is not a readable picture" in refused(files, capsys, edited=("edited.png", "page.png"))
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.webp", "cut.tiff"])
+def test_of_several_edits_the_last_is_read_to_its_end_before_the_first_is_restored(files, case, capsys, name):
+    picture(case.edited[0].numpy()).save(files / name)
+    whole = (files / name).read_bytes()
+    for content in (b"<html>", whole[: len(whole) // 2]):
+        (files / name).write_bytes(content)
+        assert f"{name} is not a readable picture" in refused(files, capsys, edited=("edited.png", name))
 
 
 def test_a_picture_that_is_read_is_not_written_over(files, capsys):
     for name in ("scene.png", "edited.png"):
-        assert f"{files / name} is a picture that is read" in refused(files, capsys, output=name)
-        assert "is a picture that is read" in refused(files, capsys, "--effect", files / name)
+        assert f"{files / name} is a file that is read" in refused(files, capsys, output=name)
+        assert "is a file that is read" in refused(files, capsys, "--effect", files / name)
     for number in (1, 2):
         (files / f"edit_{number}.png").write_bytes((files / "edited.png").read_bytes())
     said = refused(files, capsys, edited=("edit_1.png", "edit_2.png"), output="edit.png")
-    assert f"{files / 'edit_1.png'} is a picture that is read" in said
+    assert f"{files / 'edit_1.png'} is a file that is read" in said
     assert "name the same file" in refused(files, capsys, "--effect", files / "." / ".." / files.name / "out.png")
 
 

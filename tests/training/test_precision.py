@@ -23,5 +23,5 @@ def test_the_forward_pass_is_in_bfloat16_where_it_is_native_and_asked_for(monkey
     matrix = torch.ones(2, 2)
     with autocast(CPU):
         assert (matrix @ matrix).dtype == (torch.bfloat16 if native else torch.float32)
-    with autocast(CPU, enabled=False):
+    with autocast(CPU, "fp32"):
         assert (matrix @ matrix).dtype == torch.float32

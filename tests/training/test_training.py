@@ -150,7 +150,10 @@ def test_the_whole_recipe_runs_small_resumes_and_its_models_load(tmp_path, monke
     monkeypatch.setattr(dataset, "SHARD", 40)
     monkeypatch.setattr(dataset, "VALIDATION_SEEDS", range(dataset.HELD_OUT_SEED, dataset.HELD_OUT_SEED + 40))
     monkeypatch.setattr(tasks, "BASIS_PICTURES", 40)
-    small = recipe.Recipe(triplets=40, views=1, vae=4, vision=4, judge=4, insertion=4, decoder=4)
+    small = recipe.Recipe(triplets=40, views=1, vae=4, vision=4, judge=4, insertion=4, decoder=4, polish=2)
+    monkeypatch.setattr(recipe, "DRAWN", 2)
+    monkeypatch.setattr(recipe, "POLISH_BATCH", 2)
+    monkeypatch.setattr(recipe, "SHEET_CASES", 4)
     recipe.build(small, tmp_path / "work", tmp_path / "models", "cpu")
     first = (tmp_path / "models" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
     recipe.build(small, tmp_path / "work", tmp_path / "models", "cpu")  # every stage is read back

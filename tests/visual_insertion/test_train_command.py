@@ -1,7 +1,9 @@
 """`visual-insertion train` on a small folder of toy triplets and the models that ship."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,10 @@ from visual_insertion_pack.pipelines.playroom.world.folders import write_folder
 from visual_insertion_pack.pipelines.training.base_models import train_part
 from visual_insertion_pack.pipelines.triplets.folder import read_folder
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
-from visual_insertion_pack.pipelines.visual_insertion.training import augmentation
+from visual_insertion_pack.pipelines.visual_insertion.trained_files import chosen_patch, files_of_run
+from visual_insertion_pack.pipelines.visual_insertion.training import augmentation, preparation
+from visual_insertion_pack.pipelines.visual_insertion.training.recipe import Recipe
+from visual_insertion_pack.pipelines.weights.reading import metadata_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -46,7 +51,8 @@ def run(triplets, tmp_path, capsys):
     def call(*changes, options=(), recipe="playroom"):
         data = [f"data.train={(triplets / 'train').as_posix()}"]
         base = (ROOT / "playroom_models").as_posix()
-        places = [f"folder={(tmp_path / 'run').as_posix()}", f"models.base={base}"]
+        cache = (tmp_path / "cache").as_posix()
+        places = [f"folder={(tmp_path / 'run').as_posix()}", f"models.base={base}", f"data.cache={cache}"]
         code = main(["train", recipe, *options, "--set", *SMALL, *data, *places, *changes])
         return code, *capsys.readouterr()
 
@@ -69,6 +75,91 @@ def test_it_trains_and_what_comes_out_loads_in_the_pipeline(run, triplets, tmp_p
     assert "for Load LoRA" in out
 
 
+def test_the_run_and_what_comes_out_of_it_say_what_made_them(run, triplets, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["somewhere/visual-insertion", "train", "playroom"])
+    assert run("run.steps=2")[0] == 0
+    folder = tmp_path / "run"
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    assert record["command"] == "visual-insertion train playroom" and record["seed"] == 0
+    assert record["software"]["torch"] == torch.__version__ or record["software"]["torch"] in torch.__version__
+    assert record["configuration"]["run"]["learning_rate"] == 1e-3 and record["configuration"]["batch"] == 4
+    base = (ROOT / "playroom_models").resolve()
+    assert record["configuration"]["models"]["base"] == str(base)
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert record["sha256"]["models.base"][weights] == hashlib.sha256((base / weights).read_bytes()).hexdigest()
+    assert (
+        record["data"]["data.train"] == f"{triplets.name}/train" and "metadata.jsonl" in record["sha256"]["data.train"]
+    )
+    patch = hashlib.sha256((folder / "unet_attn2.safetensors").read_bytes()).hexdigest()
+    for name in ("embedding_optimizer.safetensors", "unet_attn2.safetensors"):
+        facts = metadata_of(folder / name)
+        assert facts["training_data"] == f"{triplets.name}/train" and facts["seed"] == "0"
+        assert json.loads(facts["sha256"]) == record["sha256"] and json.loads(facts["software"]) == record["software"]
+        assert json.loads(facts["configuration"])["models"]["base"] == "playroom_models"  # no folder of this machine
+        assert facts.get("unet_patch_sha256", patch) == patch
+    assert metadata_of(folder / "embedding_optimizer.safetensors")["unet_patch"] == "unet_attn2.safetensors"
+    monkeypatch.setattr("sys.argv", ["visual-insertion", "train", "playroom", "--set", "run.steps=3"])
+    assert run("run.steps=3")[0] == 0
+    again = json.loads((folder / "run.json").read_text("utf-8"))
+    assert again["configuration"]["run"]["steps"] == 3
+    assert [sitting["command"] for sitting in again["earlier"]] == ["visual-insertion train playroom"]
+
+
+def test_a_further_stage_starts_from_a_patch_and_holds_it(run, tmp_path):
+    assert run("run.steps=2")[0] == 0
+    first = tmp_path / "run"
+    start = f"optimizer.start={(first / 'embedding_optimizer.safetensors').as_posix()}"
+    second = f"folder={(tmp_path / 'second').as_posix()}"
+    code, _, err = run(start, second)
+    assert code == 1 and "was trained together with the UNet patch unet_attn2.safetensors" in err
+    patch = f"unet.start={(first / 'unet_attn2.safetensors').as_posix()}"
+    code, _, err = run(start, patch, second, "unet.train=kv", "run.steps=1", "run.learning_rate=1e-9")
+    assert code == 0, err
+    before = load_file(first / "unet_attn2.safetensors")
+    after = load_file(tmp_path / "second" / "unet_attn2.safetensors")
+    assert before.keys() == after.keys() and len(before) == 35  # not only the keys and values of this stage
+    assert all(torch.allclose(before[name].float(), after[name].float(), atol=2e-6) for name in before)
+    assert any(tensor.any() for tensor in before.values())
+    changed = run(start, patch.replace("unet_attn2", "gone"), second, "unet.train=kv")
+    assert changed[0] == 2 and "gone.safetensors does not exist" in changed[2]
+
+
+def test_the_recipe_without_a_download_works_in_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "playroom", "--dry-run", "--set", *SMALL]) == 0, capsys.readouterr().err
+    assert "unet: trains" in capsys.readouterr().out
+    assert train.read(Path("paint_by_example_playroom"))[1].models.base == ROOT / "playroom_models"
+    (tmp_path / "playroom_models").mkdir()  # one of the user's own comes first
+    assert train.read(Path("playroom"))[1].models.base == Path("playroom_models")
+
+
+def test_what_is_exported_in_mid_run_is_as_good_as_a_run(run, triplets, tmp_path):
+    validation = f"data.validation={(triplets / 'validation').as_posix()}"
+    code, out, err = run(validation, "run.validate_every=2", "run.export_every=1", "run.keep_last=2")
+    assert code == 0, err
+    folder = tmp_path / "run"
+    assert sorted(entry.name for entry in (folder / "exports").iterdir()) == ["step_0000003", "step_0000004"]
+    for export in (folder / "best", folder / "exports" / "step_0000003"):
+        files = files_of_run(export)
+        assert files.models == ROOT / "playroom_models" and files.unet_patch == export / "unet_attn2.safetensors"
+        assert chosen_patch(files.embedding_optimizer, files.unet_patch, pytest.fail) == files.unet_patch
+    assert metadata_of(folder / "exports" / "step_0000003" / "embedding_optimizer.safetensors")["steps"] == "3"
+    last = load_file(folder / "exports" / "step_0000004" / "unet_attn2.safetensors")
+    end = load_file(folder / "unet_attn2.safetensors")
+    assert all(torch.equal(last[name], end[name]) for name in end)
+
+
+def test_the_printed_configuration_is_whole_and_makes_the_same_run(run, tmp_path):
+    code, out, err = run("run.steps=3", options=("--print-config",))
+    assert code == 0, err
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "printed.yaml").write_text(out, encoding="utf-8")
+    assert train.read(tmp_path / "printed.yaml") == train.read(tmp_path / "printed.yaml", ["run.steps=3"])
+    assert "gradient_norm: 1.0" in out and out.startswith("method: visual_insertion\n")
+    code, _, err = run(recipe=str(tmp_path / "printed.yaml"))
+    assert code == 0, err
+
+
 def test_a_finished_run_is_not_trained_again_and_one_of_other_parts_is_refused(run, tmp_path):
     assert run()[0] == 0
     before = load_file(tmp_path / "run" / "embedding_optimizer.safetensors")
@@ -81,13 +172,13 @@ def test_a_finished_run_is_not_trained_again_and_one_of_other_parts_is_refused(r
 
 def test_encodings_are_made_once_and_again_when_something_changed(run, tmp_path):
     assert run()[0] == 0
-    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cache").rglob("*.safetensors")}
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
     assert len(made) == 1
     assert run("run.steps=5")[0] == 0
     assert {path: path.stat().st_mtime_ns for path in made} == made
     (tmp_path / "run" / "state.pt").unlink()
     assert run("run.steps=6", "data.pictures.variants=3")[0] == 0
-    assert len(list((tmp_path / "run" / "cache").rglob("*.safetensors"))) == 2
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2
 
 
 def test_changed_pictures_under_the_same_names_are_encoded_anew(run, copy, tmp_path):
@@ -107,7 +198,7 @@ def test_changed_pictures_under_the_same_names_are_encoded_anew(run, copy, tmp_p
 @pytest.mark.parametrize("left", [0, 100, 0.9])
 def test_a_cut_cache_file_is_made_anew(run, tmp_path, left):
     assert run()[0] == 0
-    (cache,) = (tmp_path / "run" / "cache").rglob("*.safetensors")
+    (cache,) = (tmp_path / "cache").rglob("*.safetensors")
     whole = cache.read_bytes()
     cache.write_bytes(whole[: int(left * len(whole)) if isinstance(left, float) else left])
     assert run("run.steps=5")[0] == 0
@@ -216,8 +307,58 @@ def test_16_bit_files_are_found_by_their_public_name(run, tmp_path):
 def test_a_dry_run_reports_and_writes_nothing(run, tmp_path):
     code, out, err = run("unet.train=kv", "data.train=nowhere", options=("--dry-run",))
     assert code == 0, err
-    assert "unet: trains" in out and "parameters in 14 tensors" in out and "hours" in out
+    assert "unet: trains" in out and "parameters in 14 tensors" in out and "time: " in out
+    assert "data: not there, so the time to encode them is not in the sum" in out
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_counts_the_preparation_that_is_left(run, tmp_path):
+    code, out, err = run(options=("--dry-run",))
+    assert code == 0, err
+    assert "data: 10 examples, 10 of them to be encoded, " in out and "hours" not in out
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+    assert run("run.steps=1")[0] == 0
+    assert "data: 10 examples, encoded" in run(options=("--dry-run",))[1]
+
+
+def test_runs_share_encodings_in_one_place_that_is_listed_and_cleaned(run, triplets, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "shared"
+    monkeypatch.setenv("VISUAL_INSERTION_CACHE", str(place))
+    shared = "data.cache=null"
+    code, out, err = run(shared, "run.steps=1")
+    assert code == 0 and f"10 triplets encoded, 0.3 MB in {place}" in out + err
+    made = {path: path.stat().st_mtime_ns for path in place.rglob("*.safetensors")}
+    assert len(made) == 1 and not (tmp_path / "run" / "cache").exists()
+    assert run(shared, "run.steps=1", "run.seed=1", f"folder={(tmp_path / 'second').as_posix()}")[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*.safetensors")} == made
+    (place / "mine").mkdir()
+    (place / "mine" / "file").write_text("not ours")
+    assert main(["cache"]) == 0
+    listed = capsys.readouterr().out
+    assert f"10 of {triplets.name}/train, used 0 days ago" in listed and f"0.3 MB  in {place}" in listed
+    assert main(["cache", "--clean", "--older-than", "1"]) == 0 and all(path.is_file() for path in made)
+    assert main(["cache", str(place), "--clean"]) == 0
+    assert [path.name for path in place.iterdir()] == ["mine"]
+    assert main(["cache", "--older-than", "-1"]) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_encodings_do_not_depend_on_workers_or_on_how_the_files_are_shared(triplets, tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(preparation, "SHARD", 4)
+    monkeypatch.setattr(preparation, "BATCH", 2)
+    config = train.read(Path("playroom"), [f"data.train={triplets / 'train'}", "data.validation=null"])[1]
+    (one,) = Recipe(config).preparations()
+    one.run(tmp_path / "one")
+    (many,) = Recipe(replace(config, data=replace(config.data, workers=workers))).preparations()
+    seen = []
+    for share in (1, 0):
+        many.run(tmp_path / "many", lambda done, rows: seen.append((done, rows)), share, 2)
+    assert seen == [(4, 4), (4, 6), (6, 6)]
+    names = [path.name for path in sorted((tmp_path / "one").rglob("*.safetensors"))]
+    assert names == ["000000000-4.safetensors", "000000004-4.safetensors", "000000008-2.safetensors"]
+    for name in names:
+        files = [next((tmp_path / folder).rglob(name)) for folder in ("one", "many")]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -295,7 +436,7 @@ class TestTripletFolders:
         (copy / "000000003_target.png").write_bytes(b"not a picture")
         code, _, err = run(f"data.train={copy.as_posix()}")
         assert code == 1 and "000000003_target.png is not a readable picture" in err
-        assert not list((tmp_path / "run" / "cache").rglob("*.part"))
+        assert not list((tmp_path / "cache").rglob("*.part"))
 
     def test_scene_and_target_of_two_sizes_are_refused(self, run, copy):
         Image.new("RGB", (64, 64)).save(copy / "000000003_target.png")

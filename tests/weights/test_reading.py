@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = embedding_optimizer.OptimizerSettings("resampler", 24, 32, 5, blocks=1, heads=2)
 STATE = {"norm.weight": torch.ones(3), "conv_in.weight": torch.zeros(2, 3)}
 
+UNMAPPABLE = Path("/proc/self/mounts")  # Linux's, made up as it is read
+
 
 @pytest.fixture
 def save(tmp_path):
@@ -97,6 +99,12 @@ def test_a_folder_is_no_file(tmp_path):
         reading.read_weights(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         reading.read_weights(tmp_path / "gone")
+
+
+@pytest.mark.skipif(not UNMAPPABLE.is_file(), reason="no file here that cannot be mapped into memory")
+def test_a_file_that_cannot_be_mapped_is_named():
+    with pytest.raises(OSError, match=rf"{UNMAPPABLE} cannot be mapped into memory: .+ copy it to a disk"):
+        reading.read_weights(UNMAPPABLE)
 
 
 # numbers

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..cases import Benchmark
+from .additing import read_additing
+from .additing_affordance import read_additing_affordance
 from .any_insertion import read_any_insertion
 from .dream_edit_bench import read_dream_edit_bench
+from .emu_edit import read_emu_edit_add
 from .magicbrush import read_magicbrush_add
 from .opa import read_opa
 from .pipe import read_pipe
@@ -18,4 +21,7 @@ READERS: dict[str, Callable[[Path], Benchmark]] = {
     "opa": read_opa,
     "dreameditbench": read_dream_edit_bench,
     "anyinsertion": read_any_insertion,
+    "additing": read_additing,
+    "additing-affordance": read_additing_affordance,
+    "emuedit-add": read_emu_edit_add,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,19 @@ def decode(value: Any, where: str) -> Image.Image:
 def decode_rgb(row: dict[str, Any], column: str, where: str) -> Image.Image:
     """The picture in a column of a row that is from `where`, as RGB. Raises ValueError."""
     return decode(row[column], f"{where}, {column}").convert("RGB")
+
+
+def read_json(path: Path, kind: type, source: str) -> Any:
+    """A list or an object out of a file of JSON. Raises FileNotFoundError, ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. {source}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
+        raise ValueError(f"{path} is not JSON: {error}. {source}") from error
+    if not isinstance(value, kind):
+        raise ValueError(f"{path} is no {'list' if kind is list else 'object'}. {source}")
+    return value
 
 
 def read_picture(path: Path, source: str) -> Image.Image:

@@ -8,16 +8,14 @@ The masks are free-form: what is transparent, or, without transparency, what is 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..cases import Benchmark, Case, to_size
-from .files import cut_out, read_picture
+from .files import cut_out, read_json, read_picture
 
 SOURCE = (
     "Needed is MagicBrush's test set, unzipped: a folder with edit_turns.json, global_descriptions.json and images/. "
@@ -48,23 +46,10 @@ def free_form_mask(picture: Image.Image, scene: Image.Image, where: str) -> np.n
     return mask
 
 
-def _load(path: Path, kind: type) -> Any:
-    """A list or an object out of a file of JSON. Raises FileNotFoundError, ValueError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. {SOURCE}")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not JSON or not UTF-8
-        raise ValueError(f"{path} is not JSON: {error}. {SOURCE}") from error
-    if not isinstance(value, kind):
-        raise ValueError(f"{path} is no {'list' if kind is list else 'object'}. {SOURCE}")
-    return value
-
-
 def read_magicbrush_add(folder: Path) -> Benchmark:
     """The additions in a folder. Raises FileNotFoundError, ValueError."""
-    turns = _load(folder / "edit_turns.json", list)
-    captions = _load(folder / "global_descriptions.json", dict)
+    turns = read_json(folder / "edit_turns.json", list, SOURCE)
+    captions = read_json(folder / "global_descriptions.json", dict, SOURCE)
     for number, turn in enumerate(turns):
         texts = turn if isinstance(turn, dict) else {}
         absent = [name for name in NEEDED if not isinstance(texts.get(name), str)]
@@ -94,6 +79,7 @@ def read_magicbrush_add(folder: Path) -> Benchmark:
             mask=mask,
             instruction=turn["instruction"],
             caption=captions.get(images.name, {}).get(turn["output"], ""),
+            scene_caption=captions.get(images.name, {}).get(turn["input"], ""),
         )
 
     return Benchmark("magicbrush-add", ABOUT, names, read)

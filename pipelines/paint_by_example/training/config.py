@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...training.config import UserPath
+from ...training.config import ModelPath, UserPath
 from ...training.denoising import Weighting
 from ...training.ranges import Count, Share
 from ...training.trainer import Settings
@@ -14,7 +14,7 @@ from .pictures import PictureSettings
 
 @dataclass(frozen=True)
 class ModelFolders:
-    base: UserPath  # a diffusers folder: Paint by Example itself, or Stable Diffusion 1.4 or its like, made wider
+    base: ModelPath  # a diffusers folder: Paint by Example itself, or Stable Diffusion 1.4 or its like, made wider
     image_encoder: UserPath | None = None  # a transformers CLIP vision folder; default: the one in `base`
 
 

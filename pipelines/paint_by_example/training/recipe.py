@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 
+from ...provenance import data_name
 from ...training.checkpoint import check
 from ...training.columns import Progress
 from ...training.config import entries
@@ -15,8 +16,11 @@ from ...training.denoising import noise_schedule
 from ...training.engine import Report, fit
 from ...training.estimate import Estimate, measure
 from ...training.run_folder import run_folder
+from ...training.run_record import Record, copy_record, resolved, write_record
+from ...training.task import Modules
 from ...training.trainer import processes
 from ...weights.reading import fingerprint
+from ..checkpoints import MODEL_FOLDER
 from .augmentation import Augmentation
 from .box_folder import read_folder, read_index
 from .config import FREE, TrainingConfig
@@ -27,7 +31,6 @@ from .initial_model import load_start
 from .pictures import Example, Pictures
 from .validation import HeldOut
 
-MODEL_FOLDER = "paint_by_example"
 STILL = Augmentation(flip=0, rotate=0, blur=0, elastic=0)  # for exemplars of held-out pictures
 
 
@@ -96,21 +99,23 @@ class Recipe:
             encoders=FrozenEncoders(model, config.data.pictures.mask_resize),
         )
 
-    def export(self) -> dict[str, Path]:
-        """Write the model, with what was trained, into the run's folder."""
+    def export(self, record: Record, folder: Path, step: int) -> dict[str, Path]:
+        """Write the model, with what was trained in so many steps and what made it, into a folder."""
         config = self.config
         facts = {
             "licence": config.licence,
             "base": config.models.base.name,
-            "training_data": config.data.train.name,
+            "training_data": data_name(config.data.train),
             "prediction_type": self.noise_schedule.config["prediction_type"],
-            "steps": config.run.steps,
+            "steps": step,
             "batch": config.batch,
             "null_share": config.null_share,
             "pictures": asdict(config.data.pictures),
             "augmentation": asdict(config.data.augmentation),
+            **record,
+            "configuration": resolved(config, data_name),
         }
-        folder = config.folder / MODEL_FOLDER
+        folder = folder / MODEL_FOLDER
         save_folder(folder, self.model, config.data.pictures.size, facts)
         return {"Paint by Example, for models/diffusers": folder}
 
@@ -122,9 +127,16 @@ def train(config: TrainingConfig, report: Report = print, progress: Progress | N
         recipe = Recipe(config)
         facts = recipe.facts()
         check(config.folder, facts)  # before all pictures are looked at
+        record = write_record(config, "paint_by_example", facts) if first else {}
         task = recipe.task(report if first else lambda _: None, progress)
-        fit(task, config.run, config.folder, report, facts)
-        return recipe.export() if first else {}
+
+        def export(_: Modules, folder: Path, step: int) -> None:
+            recipe.export(record, folder, step)
+            copy_record(folder, record)
+
+        plain = resolved(config, data_name)
+        fit(task, config.run, config.folder, report, facts, export=export, configuration=plain)
+        return recipe.export(record, config.folder, config.run.steps) if first else {}
 
 
 def estimate(config: TrainingConfig) -> Estimate:

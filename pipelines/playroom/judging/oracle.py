@@ -2,11 +2,10 @@
 
 The rules, so that a figure can be repeated:
 
-* change: mean absolute RGB difference to the scene as the VAE gives it back, blurred 3x3, above 22 of 255;
-  (the pack's own rule, `restoration.change_map`, is not used here: figures are compared with those in docs/, which this
-  one made, and a judge of toys through a known VAE wants the toy's own pixels, not all that it touched);
-* inserted: the largest connected change, shadow left out, has at least 150 px;
-* shadow: changed pixels that are a darker version of the scene (all channels scaled by one factor, within 12 of 255);
+* change: what the pack's one rule, `restoration.change_map`, says of the result and the scene as the VAE gives it back,
+  one over the other as they lie, colours as they are;
+* inserted: what is not the scene in another light has, in its largest connected part within the largest connected
+  change, at least 150 px, and a square of 5 px lies in it: the hard edge of a shadow on plain ground is thinner;
 * effect: the box around the largest change grown by 12 px; everything else is background;
 * colour: mean RGB of the inserted object, against that of the true object in the true picture, both eroded 2 px;
 * supported: the object's lowest rows end on floor or table, within 2 px;
@@ -16,19 +15,18 @@ The rules, so that a figure can be repeated:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from ...pictures.masks import Box, array_box
 from ...pictures.parts import largest_part
+from ...restoration.change_map import change_map
 from ..world.dataset import Arrays
 from .judge import Judge, name_toys
 
-CHANGE = 22.0  # of 255
 SMALLEST = 150  # px
-SHADOW_RESIDUE = 12.0  # of 255
+THINNEST = 5  # px
 EFFECT_MARGIN = 12  # px
 
 
@@ -41,26 +39,18 @@ class Finding:
     effect: np.ndarray  # [H,W] bool, shadow included
 
 
-def shadow(result: np.ndarray, scene: np.ndarray) -> np.ndarray:
-    """Pixels [H,W] bool of a float picture [H,W,3], 0..255, that are the scene, only darker."""
-    factor = (result * scene).sum(-1) / np.maximum((scene * scene).sum(-1), 1)
-    residue = np.abs(result - factor[..., None] * scene).max(-1)
-    return (factor < 1) & (factor > 0.35) & (residue < SHADOW_RESIDUE)
-
-
 def find(result: np.ndarray, vae_scene: np.ndarray) -> Finding | None:
     """The object in `result` against the VAE's own version of the scene, both uint8 [H,W,3]; None if there is none."""
-    edited = result.astype(np.float32)
-    original = vae_scene.astype(np.float32)
-    changed = np.asarray(ndimage.uniform_filter(np.abs(edited - original).mean(-1), 3)) > CHANGE
-    whole = largest_part(changed, corners=False)
+    edited = result.astype(np.float32) / 255
+    scene = vae_scene.astype(np.float32) / 255
+    changes = change_map(edited, scene, np.ones(scene.shape[:2], bool))
+    whole = largest_part(changes.reach, corners=False)
     if whole is None:
         return None
-    solid: Any = ndimage.binary_opening(changed & ~shadow(edited, original))
-    mask = largest_part(solid & ndimage.binary_dilation(whole, iterations=2), corners=False)
-    if mask is None or mask.sum() < SMALLEST:
+    mask = largest_part(changes.objects & whole, corners=False)
+    if mask is None or mask.sum() < SMALLEST or not ndimage.binary_erosion(mask, np.ones((THINNEST, THINNEST))).any():
         return None
-    x0, y0, x1, y1 = array_box(whole | mask)
+    x0, y0, x1, y1 = array_box(whole)
     effect = np.zeros_like(mask)
     effect[max(0, y0 - EFFECT_MARGIN) : y1 + EFFECT_MARGIN, max(0, x0 - EFFECT_MARGIN) : x1 + EFFECT_MARGIN] = True
     return Finding(mask, array_box(mask), effect)
@@ -68,7 +58,7 @@ def find(result: np.ndarray, vae_scene: np.ndarray) -> Finding | None:
 
 def mean_colour(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mean RGB [3], 0..255, of a picture [H,W,3] inside `mask` [H,W], its rim of 2 px left out where any remains."""
-    core: Any = ndimage.binary_erosion(mask, iterations=2)
+    core = np.asarray(ndimage.binary_erosion(mask, iterations=2), bool)
     return picture[core if core.sum() > 20 else mask].astype(np.float64).mean(0)
 
 

@@ -1,6 +1,6 @@
 """The playroom's models from nothing: one recipe in stages, each resumable, on a CPU or a GPU.
 
-    render -> vae -> vision -> judge -> encode -> insertion -> decoder -> export
+    render -> vae -> vision -> judge -> encode -> insertion -> decoder -> polish -> export
 
 A second call goes on where the first one stopped; finished stages are read back. `--scale 0.01` runs the whole
 recipe in minutes, to see that it works.
@@ -29,21 +29,30 @@ from ...training.task import Modules, Task
 from ...training.trainer import Settings
 from ...visual_insertion.training.insertion_task import EncodedTriplets, InsertionTask, preview
 from ..judging.judge import JudgeTask, save_judge
+from ..latent_basis import whiten
 from ..models import make_unet, noise_schedule
 from ..pictures import decode_latents, encode_pictures, grid, to_pictures, to_signed
 from ..toy_head import LABELS
 from ..world import dataset
+from .decoder_examples import ExampleMaker
+from .decoder_task import LEARNING_RATE, POLISH_SETTINGS, DecoderTask
 from .encoded_triplets import encode, encode_objects
 from .export import preview_factors, save_models
-from .tasks import VaeTask, VisionTask, whiten
+from .tasks import VaeTask, VisionTask
 
 GUIDANCE = Guidance(object_scale=2.5, scene_scale=1.2)  # the playroom's shipped scales
 SHEET_CASES = 24
+POLISH_SHARDS = 6  # of triplets, two pictures each
+DRAWN = 512  # latents of the UNet that the polish sees
+POLISH_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How much of everything. A step is 12 crops (VAE, decoder), 48 or 64 toys (vision, judge), 32 triplets."""
+    """How much of everything.
+
+    A step is 12 crops (VAE, decoder), 32 pictures (polish), 48 or 64 toys (vision, judge), 32 triplets.
+    """
 
     triplets: int = 12_500
     views: int = 4
@@ -52,11 +61,12 @@ class Recipe:
     judge: int = 1100
     insertion: int = 6500
     decoder: int = 900
+    polish: int = 4000
     seed: int = 0
 
     def scaled(self, factor: float) -> Recipe:
         """A share of the triplets, at least a shard, and of the steps, at least ten of each."""
-        stages = ("vae", "vision", "judge", "insertion", "decoder")
+        stages = ("vae", "vision", "judge", "insertion", "decoder", "polish")
         steps = {stage: max(10, round(factor * getattr(self, stage))) for stage in stages}
         return replace(self, triplets=max(dataset.SHARD, round(factor * self.triplets)), **steps)
 
@@ -177,14 +187,34 @@ def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
         ema=0.999,
     )
     vae.to(device)
-    polished = stages.train(
+    decoded = stages.train(
         "decoder",
         lambda: VaeTask(pictures, held_out, recipe.decoder, vae=vae),
         steps=recipe.decoder,
         learning_rate=1e-3,
         **of_vae,
     )
+    of_polish = dataset.load(shards[:POLISH_SHARDS], ("scene", "target", "objects"))
+    looked_at = {name: values[:SHEET_CASES] for name, values in held_out.items()}
+    unet: Any = insertion["unet"].to(device)
+    make = ExampleMaker(
+        decoded["vae"], unet, vision_encoder, cast(Any, insertion["embedding_optimizer"].to(device)), GUIDANCE
+    )
+    polished = stages.train(
+        "polish",
+        lambda: DecoderTask(
+            vae,
+            vision_encoder,
+            make(of_polish, DRAWN, seed=1000),
+            make(looked_at, SHEET_CASES, seed=0),
+            batch=POLISH_BATCH,
+        ),
+        steps=recipe.polish,
+        learning_rate=LEARNING_RATE,
+        **POLISH_SETTINGS,
+    )
     vae = polished["vae"].cpu()
+    vision_encoder = vision_encoder.cpu()
 
     sample = pictures["target"][:256]
     facts = {
@@ -199,7 +229,7 @@ def build(recipe: Recipe, folder: Path, output: Path, device: str) -> None:
         vae=vae,
         vision_encoder=vision_encoder,
         embedding_optimizer=cast(Any, insertion["embedding_optimizer"].cpu()),
-        unet=cast(Any, insertion["unet"].cpu()),
+        unet=unet.cpu(),
         facts=facts,
     )
     save_judge(judge["judge"].cpu(), output / "judge.safetensors")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...training.task import Batch, Task
+from ..latent_basis import PatchBasis
 from ..models import make_embedding_optimizer, make_vae, make_vision_encoder
 from ..pictures import decode_latents, encode_mode, grid, to_pictures, to_signed
 from ..toy_head import ToyHead, label_tensors
@@ -19,24 +20,6 @@ from ..world.dataset import Arrays
 
 BASIS_PICTURES = 600  # from which the patch basis is computed
 LATENT_NOISE = 0.07  # the decoder learns to forgive errors of this size in a unit-variance latent
-
-
-class PatchBasis:
-    """The four strongest principal components of 8x8 patches: a linear VAE that needs no training.
-
-    It is the teacher of the first steps. From random weights and an L1 loss the VAE stays on a grey plateau.
-    """
-
-    def __init__(self, pictures: Tensor):
-        patches = F.pixel_unshuffle(pictures, 8).movedim(1, -1).reshape(-1, 192)
-        self.mean = patches.mean(0)
-        _, _, components = torch.linalg.svd(patches - self.mean, full_matrices=False)
-        scores = (patches - self.mean) @ components[:4].T
-        self.weight = (components[:4] / scores.std(0)[:, None]).view(4, 192, 1, 1)
-
-    def encode(self, pictures: Tensor) -> Tensor:
-        """[B,3,H,W] -> unit-variance latents [B,4,H/8,W/8]."""
-        return F.conv2d(F.pixel_unshuffle(pictures, 8) - self.mean.view(1, -1, 1, 1), self.weight)
 
 
 class VaeTask(Task):
@@ -102,21 +85,6 @@ class VaeTask(Task):
         vae = modules["vae"]
         restored = decode_latents(vae, encode_mode(vae, to_signed(self.held_out).to(vae.device)))
         return grid([self.held_out, to_pictures(restored)], across=4)
-
-
-@torch.no_grad()
-def whiten(vae: AutoencoderKL, latents: Tensor) -> None:
-    """Fold mean and spread of `latents` [N,4,h,w] into the 1x1 convolutions around them: they get unit variance."""
-    mean = latents.mean((0, 2, 3))
-    deviation = latents.std((0, 2, 3))
-    before = cast(Any, vae.quant_conv)
-    before.weight[:4] /= deviation.view(-1, 1, 1, 1)
-    before.bias[:4] = (before.bias[:4] - mean) / deviation
-    before.weight[4:] = 0  # the log variance is never used: a sample is the mode
-    before.bias[4:] = -30
-    after = cast(Any, vae.post_quant_conv)
-    after.bias += after.weight[:, :, 0, 0] @ mean
-    after.weight *= deviation.view(1, -1, 1, 1)
 
 
 class VisionTask(Task):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...whole_files import whole
-from .toys import PATTERNS, SHAPES
+from .toys import PATTERNS, SHAPES, Toy
 from .triplets import make_triplet
 
 SHARD = 500  # triplets per file
@@ -22,12 +22,15 @@ TEST_SEEDS = range(HELD_OUT_SEED + 1000, HELD_OUT_SEED + 1256)
 Arrays = dict[str, np.ndarray]
 
 
-def render_arrays(seeds: range, views: int) -> Arrays:
-    """Triplets of these seeds as stacked arrays; pictures uint8 NHWC, masks bool NHW, labels as indices."""
+def render_arrays(seeds: range, views: int, toy: Toy | None = None) -> Arrays:
+    """Triplets of these seeds as stacked arrays; pictures uint8 NHWC, masks bool NHW, labels as indices.
+
+    All of one `toy`, or each of its own.
+    """
     columns: dict[str, list] = {}
     for seed in seeds:
-        triplet = make_triplet(seed, views)
-        toy = triplet.toy
+        triplet = make_triplet(seed, views, toy)
+        own = triplet.toy
         row = dict(
             scene=triplet.scene,
             target=triplet.target,
@@ -37,10 +40,10 @@ def render_arrays(seeds: range, views: int) -> Arrays:
             effect_mask=triplet.effect_mask,
             support=triplet.support,
             box=np.array(triplet.box, np.float32),
-            shape=SHAPES.index(toy.shape),
-            pattern=PATTERNS.index(toy.pattern),
-            colour=toy.colour,
-            accent=toy.accent,
+            shape=SHAPES.index(own.shape),
+            pattern=PATTERNS.index(own.pattern),
+            colour=own.colour,
+            accent=own.accent,
         )
         for name, value in row.items():
             columns.setdefault(name, []).append(value)

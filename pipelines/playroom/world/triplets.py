@@ -5,6 +5,7 @@ A triplet is a function of its seed alone, so a data set is a range of integers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,8 @@ def _overlap(a, b, margin):
     return a[0] < b[2] + margin and a[2] > b[0] - margin and a[1] < b[3] + margin and a[3] > b[1] - margin
 
 
-def _find_place(rng, room: Room, toy: Toy, taken) -> Placement | None:
+def find_place(rng, room: Room, toy: Toy, taken) -> Placement | None:
+    """Where in the room the toy can stand clear of the boxes `taken`; None where no place was met with."""
     table = room.table
     for _ in range(30):
         if table is not None and rng.random() < 0.6:
@@ -102,6 +104,21 @@ def _find_place(rng, room: Room, toy: Toy, taken) -> Placement | None:
     return None
 
 
+def furnish(room: Room, toys: Sequence[tuple[Toy, Placement]]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The room with toys, the rearmost first: float32 [128,128,3] in 0..1.
+
+    With it goes how each toy covers its pixels before others hide it, [128,128] in 0..1.
+    """
+    canvas = room.picture.copy()
+    coverage = [np.empty(0)] * len(toys)
+    for index, (toy, at) in sorted(enumerate(toys), key=lambda entry: entry[1][1].foot[1]):
+        _shadow(canvas, room, toy, at)
+        coverage[index] = draw_toy(
+            canvas, toy, foot=at.foot, height=at.height, light=room.light, brightness=room.brightness
+        )
+    return np.clip(canvas, 0, 1), coverage
+
+
 def object_picture(rng: np.random.Generator, toy: Toy, size: int = OBJECT_SIZE) -> np.ndarray:
     """The toy alone, uint8 [size,size,3], under a random view, light and plain background."""
     return object_view(rng, toy, size)[0]
@@ -126,38 +143,28 @@ def object_view(rng: np.random.Generator, toy: Toy, size: int = OBJECT_SIZE) -> 
     return to_uint8(picture), coverage > 0.5
 
 
-def make_triplet(seed: int, views: int = 2) -> Triplet:
-    """The triplet of this seed, always the same."""
+def make_triplet(seed: int, views: int = 2, only: Toy | None = None) -> Triplet:
+    """The triplet of this seed, always the same; the toy `only` takes the place of the one that it draws."""
     rng = np.random.default_rng(seed)
     while True:
         room = random_room(rng)
-        toy = random_toy(rng)
-        at = _find_place(rng, room, toy, [])
+        drawn = random_toy(rng)
+        toy = only or drawn
+        at = find_place(rng, room, toy, [])
         if at is None:
             continue
         taken = [at.box(toy)]
         others = []
         for _ in range(rng.choice(3, p=[0.35, 0.4, 0.25])):
             other = random_toy(rng)
-            place = _find_place(rng, room, other, taken)
+            place = find_place(rng, room, other, taken)
             if place is not None:
                 taken.append(place.box(other))
                 others.append((other, place))
         break
 
-    def picture(toys):
-        """The room with toys, the rearmost first, and how each toy covers its pixels before others hide it."""
-        canvas = room.picture.copy()
-        coverage = {}
-        for item, place in sorted(toys, key=lambda pair: pair[1].foot[1]):
-            _shadow(canvas, room, item, place)
-            coverage[id(item)] = draw_toy(
-                canvas, item, foot=place.foot, height=place.height, light=room.light, brightness=room.brightness
-            )
-        return np.clip(canvas, 0, 1), coverage
-
-    scene, _ = picture(others)
-    target, coverage = picture([*others, (toy, at)])
+    scene, _ = furnish(room, others)
+    target, coverage = furnish(room, [*others, (toy, at)])
     objects = []
     objects_mask = []
     for _ in range(views):
@@ -171,7 +178,7 @@ def make_triplet(seed: int, views: int = 2) -> Triplet:
         objects_mask=np.stack(objects_mask),
         toy=toy,
         placement=at,
-        object_mask=coverage[id(toy)] > 0.5,
+        object_mask=coverage[-1] > 0.5,
         effect_mask=np.abs(target - scene).max(-1) > EFFECT_THRESHOLD,
         support=room.support,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from ...training.config import UserPath
+from ...training.config import ModelPath, UserPath
 from ...training.denoising import Weighting
-from ...training.ranges import Count, Positive, one_of
+from ...training.ranges import Count, Positive, Whole, one_of
 from ...training.trainer import Settings
 from ..embedding_optimizer import VARIANTS
 from .augmentation import Augmentation
@@ -17,7 +17,7 @@ from .preparation import PictureSettings
 
 @dataclass(frozen=True)
 class ModelFolders:
-    base: UserPath  # a diffusers InstructPix2Pix folder: unet, vae, scheduler; text_encoder and tokenizer for its null
+    base: ModelPath  # a diffusers InstructPix2Pix folder: unet, vae, scheduler; text_encoder and tokenizer for its null
     image_encoder: UserPath | None = None  # a transformers CLIP vision folder; default: the one in `base`
     detail_encoder: UserPath | None = None  # a transformers DINOv2 folder, read beside CLIP
 
@@ -26,7 +26,8 @@ class ModelFolders:
 class TrainingData:
     train: UserPath  # a folder with metadata.jsonl, see triplets.folder
     validation: UserPath | None = None
-    cache: UserPath | None = None  # where encodings go; default: `cache` in the run's folder
+    cache: UserPath | None = None  # where encodings go; default: one place for all runs, see training.encodings
+    workers: Whole = 0  # threads that read pictures ahead of the networks; 0: as many as processors, at most 8
     pictures: PictureSettings = field(default_factory=PictureSettings)
     augment: bool = True  # the objects' pictures; without it vision tokens are cached
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -46,6 +47,7 @@ class OptimizerPart:
 @dataclass(frozen=True)
 class UNetPart:
     train: Literal["none", "kv", "attn2"] = "none"  # of the cross-attention nothing, keys and values, or all
+    start: UserPath | None = None  # a patch file that the run goes on from; what comes out holds it as well
     rate: Positive = 1.0  # times the learning rate
     tensors: Count | None = None  # what `train` must match, counted; None takes what it matches
     parameters: Count | None = None
@@ -53,8 +55,8 @@ class UNetPart:
 
 
 # What may be changed in going on with a run.
-FREE = ("folder", "licence", "run", "data.cache", "data.validation", "unet.rate", "unet.tensors", "unet.parameters")
-FREE += ("unet.checkpointing",)
+FREE = ("folder", "licence", "run", "data.cache", "data.workers", "data.validation")
+FREE += ("unet.rate", "unet.tensors", "unet.parameters", "unet.checkpointing")
 
 
 @dataclass(frozen=True)

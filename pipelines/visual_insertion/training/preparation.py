@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,9 @@ from torch import Tensor
 from ...encoders.vision import Encoder
 from ...pictures.folder import READERS
 from ...pictures.objects import BACKGROUNDS, FRAMINGS, prepare_object
+from ...provenance import data_name
 from ...training.columns import Progress, Shards, encoded_shard
+from ...training.encodings import note_use
 from ...training.ranges import Count, Side, one_of
 from ...triplets.folder import Triplets, read_folder, read_index, read_picture
 from ...weights.reading import fingerprint
@@ -52,13 +54,14 @@ class Objects:
         settings: PictureSettings,
         encoders: Mapping[str, Encoder],
         augmentation: Augmentation,
+        workers: int = 0,
     ):
         self.triplets = triplets
         self.settings = settings
         self.encoders = encoders
         self.augmentation = augmentation
         self.views = settings.views
-        self.readers = ThreadPoolExecutor(READERS, "objects")
+        self.readers = ThreadPoolExecutor(workers or READERS, "objects")
 
     def picture(self, index: int, view: int, encoder: Encoder) -> Tensor:
         """An object's picture [3,size,size] for an encoder, 0..1, its background as the settings say."""
@@ -97,7 +100,8 @@ class Objects:
 class Preparation:
     """Encodes the triplets of a folder into files beside each other, those that are not there yet.
 
-    Without `with_features` only the latents: vision tokens then come from augmented pictures, in training.
+    So many `workers` (0: as many as processors, at most 8) read the pictures of a batch while the one before it is
+    encoded. Without `with_features` only the latents: vision tokens then come from augmented pictures, in training.
     """
 
     def __init__(
@@ -107,12 +111,14 @@ class Preparation:
         encoders: Mapping[str, Encoder],
         settings: PictureSettings,
         with_features: bool = True,
+        workers: int = 0,
     ):
+        self.folder = folder
         self.triplets = read_folder(folder)
         self.vae = vae
         self.settings = settings
         self.encoders = encoders if with_features else {}
-        self.objects = Objects(self.triplets, settings, self.encoders, Augmentation())
+        self.objects = Objects(self.triplets, settings, self.encoders, Augmentation(), workers)
         self.readers = self.objects.readers
         self.name = fingerprint([vae, *(e.network for e in self.encoders.values())], settings, read_index(folder))
 
@@ -139,13 +145,28 @@ class Preparation:
         latents = vae.encode((2 * pictures.flatten(0, -4) - 1).to(vae.device, vae.dtype)).latent_dist.mode()
         return latents.float().cpu().unflatten(0, pictures.shape[:-3])
 
-    def _encode(self, rows: range) -> dict[str, Tensor]:
+    def encode(self, rows: range) -> dict[str, Tensor]:
         """Columns of these triplets, `BATCH` at once."""
-        batches = [self._encode_batch(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
-        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        encoded = []
+        ahead = self._read(batches[0])
+        for following in [*batches[1:], None]:
+            pictures, views = ahead
+            if following:
+                ahead = self._read(following)
+            encoded.append(self._encode_batch(pictures, views))
+        return {name: torch.cat([batch[name] for batch in encoded]) for name in encoded[0]}
 
-    def _encode_batch(self, rows: range) -> dict[str, Tensor]:
-        pictures = torch.stack(list(self.readers.map(self._pair, rows)))  # [rows,2,variants,3,size,size]
+    def _read(self, rows: range) -> tuple[Iterator[Tensor], dict[str, Iterator[Tensor]]]:
+        """Pairs of these triplets, and the object's views for each encoder, being read from now on."""
+        pairs = self.readers.map(self._pair, rows)
+        return pairs, {
+            name: self.readers.map(partial(self._views, encoder=encoder), rows)
+            for name, encoder in self.encoders.items()
+        }
+
+    def _encode_batch(self, pairs: Iterator[Tensor], views: dict[str, Iterator[Tensor]]) -> dict[str, Tensor]:
+        pictures = torch.stack(list(pairs))  # [rows,2,variants,3,size,size]
         scene, target = self._latents(pictures).unbind(1)
         scale: Any = self.vae.config
         changed = ((pictures[:, 1] - pictures[:, 0]).abs().amax(2) > CHANGED).float()
@@ -155,27 +176,35 @@ class Preparation:
             "region": F.max_pool2d(changed, self.settings.size // scene.shape[-1]).bool()[:, :, None],
         }
         for name, encoder in self.encoders.items():
-            views = self.readers.map(partial(self._views, encoder=encoder), rows)
-            pixels = torch.stack(list(views))  # [rows,views,3,size,size]
+            pixels = torch.stack(list(views[name]))  # [rows,views,3,size,size]
             tokens = encoder.tokens(pixels.flatten(0, 1)).half().cpu()
             columns[name] = tokens.unflatten(0, pixels.shape[:2])
         return columns
 
-    def run(self, cache: Path, progress: Progress | None = None) -> EncodedTriplets:
-        """Encode into `cache` and map the files. An interrupted call leaves whole files only.
+    def shards(self, cache: Path) -> dict[Path, range]:
+        """The files of these triplets in a cache, there or not, and the rows of each."""
+        count = len(self.triplets)
+        parts = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+        return {cache / self.name / f"{rows.start:09d}-{len(rows)}.safetensors": rows for rows in parts}
+
+    def run(self, cache: Path, progress: Progress | None = None, share: int = 0, shares: int = 1) -> None:
+        """Encode one of several shares of the files into `cache`. An interrupted call leaves whole files only.
 
         Raises ValueError naming a picture that cannot be used, OSError for a full disk.
         """
-        folder = cache / self.name
-        folder.mkdir(parents=True, exist_ok=True)
-        count = len(self.triplets)
-        shards = []
-        for start in range(0, count, SHARD):
-            rows = range(start, min(start + SHARD, count))
-            path = folder / f"{start:09d}-{len(rows)}.safetensors"
-            shards.append(encoded_shard(path, partial(self._encode, rows)))
+        (cache / self.name).mkdir(parents=True, exist_ok=True)
+        own = list(self.shards(cache).items())[share::shares]
+        done = 0
+        for path, rows in own:
+            encoded_shard(path, partial(self.encode, rows))
+            done += len(rows)
             if progress:
-                progress(rows.stop, count)
+                progress(done, sum(len(rows) for _, rows in own))
+
+    def read(self, cache: Path) -> EncodedTriplets:
+        """What is encoded in `cache`, the files mapped; what is missing there is encoded first."""
+        shards = [encoded_shard(path, partial(self.encode, rows)) for path, rows in self.shards(cache).items()]
+        note_use(cache / self.name, data_name(self.folder), len(self.triplets))
         columns = {name: Shards([shard[name] for shard in shards]) for name in shards[0]}
         return EncodedTriplets(
             target=columns["target"],

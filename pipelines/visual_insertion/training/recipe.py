@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,30 +15,36 @@ from torch import Tensor, nn
 
 from ...encoders.text import empty_prompt
 from ...encoders.vision import Encoder, load_encoder
+from ...provenance import data_name
 from ...training.base_models import halve_frozen, load_part, train_part
 from ...training.checkpoint import check
 from ...training.columns import Progress
 from ...training.config import entries
 from ...training.denoising import noise_schedule
-from ...training.engine import Report, Result, fit
-from ...training.estimate import Estimate, measure
-from ...training.precision import computes_in_bfloat16
+from ...training.encodings import shared_cache, size_of
+from ...training.engine import Report, fit
+from ...training.estimate import Estimate, Preparing, measure
+from ...training.precision import half_type
 from ...training.run_folder import run_folder
+from ...training.run_record import Record, copy_record, notes, resolved, write_record
+from ...training.task import Modules
 from ...training.trainer import processes
 from ...triplets.folder import read_folder, read_index
+from ...weights.manifest import sha256_of
 from ...weights.reading import fingerprint
 from ...weights.unet_patch import save_patch
+from ...weights.unet_patch_reading import apply_patch
 from .. import optimizer_files as optimizers
 from ..embedding_optimizer import OptimizerSettings, build
 from ..released_optimizers import set_null
+from ..trained_files import NO_PATCH, OPTIMIZER_FILE, PATCH_FILE, PATCH_HASH, PATCH_NAME, chosen_patch
 from .config import FREE, TrainingConfig
 from .insertion_task import AsReleased, EncodedTriplets, InsertionTask, ObjectPictures
-from .preparation import Objects, PictureSettings, Preparation
+from .preparation import Objects, Preparation
 from .validation import HeldOut
 
-OPTIMIZER_FILE = "embedding_optimizer.safetensors"
-PATCH_FILE = "unet_attn2.safetensors"
 CONTEXT_TOKENS = 77  # of a text-conditioned base model
+PREPARED = 4  # triplets, to measure how long all of them take
 
 
 class Recipe:
@@ -54,7 +61,9 @@ class Recipe:
                 )
         torch.manual_seed(config.run.seed)
         self.unet = self._unet()
-        self.before = train_part(self.unet, config.unet.train, config.unet.tensors, config.unet.parameters)
+        untouched = self._start_patch()
+        chosen = train_part(self.unet, config.unet.train, config.unet.tensors, config.unet.parameters)
+        self.before = chosen | untouched  # of the base model, without what an earlier stage learned
         self.encoders = self._encoders()
         self.embedding_optimizer = self._embedding_optimizer()
 
@@ -83,6 +92,16 @@ class Recipe:
         if self.config.unet.checkpointing:
             unet.enable_gradient_checkpointing()
         return unet
+
+    def _start_patch(self) -> dict[str, Tensor]:
+        """Put the patch of an earlier stage into the UNet; the base model's own tensors in those places, by name."""
+        start = self.config.unet.start
+        if self.config.optimizer.start:
+            start = chosen_patch(self.config.optimizer.start, start)
+        if start is None or str(start) == NO_PATCH:
+            return {}
+        before = {name: parameter.detach().clone() for name, parameter in self.unet.named_parameters()}
+        return {name: before[name] for name in apply_patch(self.unet, start)}
 
     def _encoders(self) -> dict[str, Encoder]:
         models = self.config.models
@@ -148,43 +167,62 @@ class Recipe:
         vae = load_part(AutoencoderKL, self.base / "vae")
         return vae.requires_grad_(False).eval().to(self.config.run.device)
 
-    def encode(self, folder: Path, with_features: bool, pictures: PictureSettings, progress: Progress | None):
-        """The triplets of a folder, encoded; in several processes the first one does it."""
-        device = torch.device(self.config.run.device)
-        for encoder in self.encoders.values():
-            encoder.network.to(device)
-        preparation = Preparation(folder, self.vae, self.encoders, pictures, with_features)
-        with processes(self.config.run.device).main_process_first():
-            return preparation.run(self.config.data.cache or self.config.folder / "cache", progress)
+    @property
+    def cache(self) -> Path:
+        """Where encodings are: as the configuration says, where the run has them from before, or one place for all."""
+        own = self.config.folder / "cache"
+        return self.config.data.cache or (own if own.is_dir() else shared_cache())
 
-    def task(self, progress: Progress | None = None) -> InsertionTask:
+    def preparations(self) -> list[Preparation]:
+        """What encodes the training data and, where there are some, the held-out triplets."""
         data = self.config.data
-        triplets = self.encode(data.train, not data.augment, data.pictures, progress)
-        held_out = None
-        if data.validation:
-            held_out = self.encode(data.validation, True, replace(data.pictures, variants=1), progress)
+        for encoder in self.encoders.values():
+            encoder.network.to(self.config.run.device)
+        prepare = partial(Preparation, vae=self.vae, encoders=self.encoders, workers=data.workers)
+        train = prepare(data.train, settings=data.pictures, with_features=not data.augment)
+        if not data.validation:
+            return [train]
+        return [train, prepare(data.validation, settings=replace(data.pictures, variants=1), with_features=True)]
+
+    def encode(self, report: Report, progress: Progress | None) -> list[EncodedTriplets]:
+        """The triplets of the folders, encoded; several processes share the work."""
+        state = processes(self.config.run.device)
+        encoded = []
+        for preparation in self.preparations():
+            preparation.run(self.cache, progress, state.process_index, state.num_processes)
+            state.wait_for_everyone()
+            encoded.append(preparation.read(self.cache))
+            folder = self.cache / preparation.name
+            report(f"{len(preparation.triplets):,} triplets encoded, {size_of(folder) / 1e6:,.1f} MB in {folder}")
+        return encoded
+
+    def task(self, report: Report = print, progress: Progress | None = None) -> InsertionTask:
+        data = self.config.data
+        triplets, *held_out = self.encode(report, progress)
         if not data.augment:
             for encoder in self.encoders.values():
                 encoder.network.cpu()  # they have seen everything
         task = self.task_on(triplets, self._objects(data.train) if data.augment else None)
-        if data.validation and held_out:
+        if data.validation:
             device = torch.device(self.config.run.device)
             objects = self._objects(data.validation)
-            looks = HeldOut(task, held_out, objects, self.encoders["features"], self.vae, device)
+            looks = HeldOut(task, held_out[0], objects, self.encoders["features"], self.vae, device)
             task.metrics = looks.metrics
             task.draw_sheet = looks.sheet
         return task
 
     def _objects(self, folder: Path) -> Objects:
-        return Objects(read_folder(folder), self.config.data.pictures, self.encoders, self.config.data.augmentation)
+        data = self.config.data
+        return Objects(read_folder(folder), data.pictures, self.encoders, data.augmentation, data.workers)
 
     def task_on(self, triplets: EncodedTriplets, objects: ObjectPictures | None = None) -> InsertionTask:
         config = self.config
         blank = self._blank()
-        if config.run.precision == "bf16" and computes_in_bfloat16(torch.device(config.run.device)):
-            halve_frozen(self.unet)
+        half = half_type(torch.device(config.run.device), config.run.precision)
+        if half:
+            halve_frozen(self.unet, half)
             for encoder in self.encoders.values():
-                halve_frozen(encoder.network)
+                halve_frozen(encoder.network, half)
         return InsertionTask(
             self.unet,
             self.embedding_optimizer,
@@ -205,24 +243,26 @@ class Recipe:
         encoder = self.encoders["features"]
         return encoder.tokens(torch.zeros(1, 3, encoder.size, encoder.size)).float().cpu()
 
-    def export(self, result: Result) -> dict[str, Path]:
-        """Write what was trained, averaged, into the run's folder."""
+    def export(self, modules: Modules, record: Record, folder: Path, step: int) -> dict[str, Path]:
+        """Write what was trained in so many steps, averaged, into a folder, and what made it with it."""
         config = self.config
-        folder = config.folder
-        notes = {
+        facts = {
             "licence": config.licence,
             "base": config.models.base.name,
-            "training_data": config.data.train.name,
-            "steps": str(config.run.steps),
+            "steps": str(step),
             "batch": str(config.batch),
+            **notes(record, config),
         }
-        optimizers.save(result.modules["embedding_optimizer"], folder / OPTIMIZER_FILE, torch.float32, **notes)
         made = {"embedding optimizer": folder / OPTIMIZER_FILE}
+        patch: dict[str, str] = {}
         if self.before:
-            now = dict(result.modules["unet"].named_parameters())
+            now = dict(modules["unet"].named_parameters())
             differences = {name: now[name].detach().cpu() - before for name, before in self.before.items()}
-            save_patch(folder / PATCH_FILE, differences, metadata=notes)
+            save_patch(folder / PATCH_FILE, differences, metadata=facts)
+            patch = {PATCH_NAME: PATCH_FILE, PATCH_HASH: sha256_of(folder / PATCH_FILE)}
             made["patch of the UNet, for Load LoRA"] = folder / PATCH_FILE
+        embedding_optimizer = modules["embedding_optimizer"]
+        optimizers.save(embedding_optimizer, folder / OPTIMIZER_FILE, torch.float32, **facts, **patch)
         return made
 
 
@@ -233,18 +273,53 @@ def train(config: TrainingConfig, report: Report = print, progress: Progress | N
         recipe = Recipe(config)
         facts = recipe.facts()
         check(config.folder, facts)  # before anything is encoded
-        result = fit(recipe.task(progress), config.run, config.folder, report, facts)
-        return recipe.export(result) if first else {}
+        record = write_record(config, "visual_insertion", facts) if first else {}
+
+        def export(modules: Modules, folder: Path, step: int) -> None:
+            recipe.export(modules, record, folder, step)
+            copy_record(folder, record)
+
+        result = fit(
+            recipe.task(report if first else lambda _: None, progress),
+            config.run,
+            config.folder,
+            report,
+            facts,
+            export=export,
+            configuration=resolved(config, data_name),
+        )
+        return recipe.export(result.modules, record, config.folder, config.run.steps) if first else {}
 
 
 def estimate(config: TrainingConfig) -> Estimate:
     """Build the run and measure a few of its steps, on random numbers of the true shapes.
 
-    Nothing is read from the data's folders, nothing is written.
+    Where the data's folders are there, a few triplets are read and encoded to measure that as well. Nothing is written.
     """
     recipe = Recipe(config)
+    waits = [_preparing(preparation, recipe.cache) for preparation in recipe.preparations()] if _there(config) else None
     objects = _RandomPictures(recipe) if config.data.augment else None
-    return measure(recipe.task_on(_random_triplets(recipe, objects is None), objects), config.batch, config.run)
+    task = recipe.task_on(_random_triplets(recipe, objects is None), objects)
+    return measure(task, config.batch, config.run, preparing=waits)
+
+
+def _there(config: TrainingConfig) -> bool:
+    """Whether the data's folders are there, so that their preparation can be measured."""
+    data = config.data
+    return all(folder.is_dir() for folder in (data.train, data.validation) if folder)
+
+
+def _preparing(preparation: Preparation, cache: Path) -> Preparing:
+    """How long the triplets of a folder will take that are not in the cache yet, by a few of them."""
+    missing = sum(len(rows) for path, rows in preparation.shards(cache).items() if not path.is_file())
+    count = len(preparation.triplets)
+    if not missing:
+        return Preparing(count, 0, 0.0)
+    preparation.encode(range(1))  # the first one is slower
+    started = time.perf_counter()
+    measured = min(count, PREPARED)
+    preparation.encode(range(measured))
+    return Preparing(count, missing, (time.perf_counter() - started) / measured)
 
 
 def _random_triplets(recipe: Recipe, with_features: bool) -> EncodedTriplets:

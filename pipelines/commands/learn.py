@@ -1,0 +1,118 @@
+"""`visual-insertion learn`: a few pictures of one object as a small file, without ComfyUI."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import PROBLEM, _scenes, outcome, say
+
+if TYPE_CHECKING:
+    from ..object_representation.training.learn import Look
+
+# Spelt out again, so that --help does not load torch; a test compares them with the room's.
+TRAINED = ("low-rank", "tokens", "kv", "attn2", "views")
+SUFFIX = ".safetensors"
+
+
+def register(subparsers: Any) -> None:
+    """Add `learn`."""
+    text = "learn one object from a few pictures of it, into a small file for `paint --learned` (Paint by Example)"
+    parser: ArgumentParser = subparsers.add_parser("learn", help=text, description=text)
+    parser.set_defaults(run=partial(outcome, learn_object))
+    add = parser.add_argument
+    boxes = "three to five pictures of the object: cut-outs, or with boxes in metadata.jsonl or NAME.txt"
+    add("folder", type=Path, metavar="FOLDER", help=boxes)
+    add("--output", type=Path, required=True, metavar="FILE", help=f"the learned object, {SUFFIX}")
+    base = _scenes.PLAYROOM / "paint_by_example"
+    add("--base", type=Path, default=base, metavar="FOLDER", help="a diffusers folder of Paint by Example")
+    add(
+        "--train",
+        choices=TRAINED,
+        default=TRAINED[0],
+        help="what is learned beside the pictures as tokens: a low-rank change of attention's keys and values "
+        "(default), the tokens themselves, whole keys and values or attention as published, or nothing",
+    )
+    add("--steps", type=int, metavar="N", help="of training (default: 150)")
+    add("--rank", type=int, metavar="N", help="of low-rank (default: 8); of kv and attn2: what they are shrunk to")
+    add("--batch", type=int, metavar="N", help="pictures in a step (default: 8 of up to 256 px, 2 of 512)")
+    add("--size", type=int, metavar="PX", help="of the pictures in training (default: the model's own)")
+    add("--own-tokens", action="store_true", help="learn the tokens beside a change of attention as well")
+    alone = "keys and values learn from the object's own tokens alone, not from the exemplar's, as published"
+    add("--detach-exemplar", action="store_true", help=alone)
+    add("--others", type=Path, metavar="FOLDER", help="pictures of the same kind of thing, mixed in half and half")
+    add("--minutes", type=float, default=0.0, metavar="X", help="stop after this long, and keep the best so far")
+    add("--seed", type=int, default=0, help="another seed, another result (default %(default)s)")
+    add("--licence", default="not stated", metavar="TEXT", help="of the learned object, for the file's metadata")
+    add("--curve", type=Path, metavar="FILE", help="a picture of the losses")
+    add("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+
+
+def learn_object(args: Namespace) -> int | None:
+    """Learn and write. Raises ValueError or FileNotFoundError for unusable pictures, models, settings or output."""
+    from ..whole_files import check_not_read
+
+    if args.output.suffix.lower() != SUFFIX:
+        raise ValueError(f"{args.output} must end in {SUFFIX}: that is what a learned object is kept in.")
+    if not args.output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{args.output.parent} is no folder; make it first, or name another --output.")
+
+    from transformers.utils.logging import disable_progress_bar
+
+    from ..object_representation import learned_object
+    from ..object_representation.training.facts import facts_of
+    from ..object_representation.training.learn import LearningSettings, learn
+    from ..object_representation.training.loss_curve import draw_curve
+    from ..object_representation.training.of_pipeline import learning_model
+    from ..object_representation.training.views_folder import read_views
+    from ..paint_by_example.pipeline import PaintByExamplePipeline
+    from ..progress import ProgressBar
+
+    asked = {"steps": args.steps, "rank": args.rank, "batch": args.batch, "size": args.size}
+    settings = LearningSettings(
+        train=args.train,
+        seed=args.seed,
+        minutes=args.minutes,
+        own_tokens=args.own_tokens,
+        detach_exemplar=args.detach_exemplar,
+        **{name: value for name, value in asked.items() if value is not None},
+    )
+    pictures = read_views(args.folder)
+    others = read_views(args.others) if args.others else None
+    sources = [*pictures.paths, *(others.paths if others else [])]
+    check_not_read([path for path in (args.output, args.curve) if path], sources)
+    disable_progress_bar()
+    device, _ = _scenes.device_of(args)
+    pipeline = PaintByExamplePipeline.from_folder(args.base, device)
+    model = learning_model(pipeline)
+
+    def look(look: Look) -> None:
+        bar.write(f"step {look.step}: loss {look.loss:.4f}{', the best so far' if look.best else ''}")
+
+    with ProgressBar("learning", "step") as bar:
+        learning = learn(
+            model,
+            pictures.views,
+            settings,
+            others=others.views if others else (),
+            facts=facts_of(settings, pictures.paths, base_name=args.base.name, licence=args.licence),
+            progress=bar,
+            look=look,
+        )
+    learned = learning.learned
+    if args.rank and args.train in ("kv", "attn2"):
+        learned, kept = learned_object.of_rank(learned, model.layers, args.rank)
+        print(f"rank {args.rank} keeps {kept:.1%} of the change, by its norm")
+    learned_object.save(learned, args.output)
+    if args.curve:
+        from ..pictures.files import save_picture
+
+        save_picture(draw_curve(learning.losses, learning.looks), args.curve)
+    print(args.output)
+    if learning.stopped and not args.minutes:
+        return say(
+            f"Stopped after {len(learning.losses)} of {settings.steps} steps; the best so far was kept.", PROBLEM
+        )
+    return None

@@ -1,0 +1,71 @@
+"""Learned objects applied to a stand-alone Paint by Example pipeline, for as long as something is painted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..paint_by_example.pipeline import PaintByExamplePipeline
+from . import learned_object
+from .learned_object import LearnedObject, check_strength, check_width
+from .training.of_pipeline import attention_layers
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A learned object, how strong it is, and where it came from."""
+
+    learned: LearnedObject
+    strength: float
+    path: Path
+
+
+def read_applied(text: str) -> Applied:
+    """The object of FILE or FILE:STRENGTH. Raises what `learned_object.load` does, and ValueError for a bad number."""
+    name = text
+    strength = 1.0
+    front, colon, number = text.rpartition(":")
+    if colon and _is_number(number) and not Path(text).exists():
+        name = front
+        strength = float(number)
+    check_strength(strength)
+    return Applied(learned_object.load(Path(name)), strength, Path(name))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@contextmanager
+def applied(pipeline: PaintByExamplePipeline, objects: Sequence[Applied]) -> Iterator[None]:
+    """Let the changes of objects count in a pipeline's UNet while inside; those of strength 0 leave every bit.
+
+    Raises ValueError, naming the file, for an object that was learned on another base model.
+    """
+    layers = attention_layers(pipeline.unet)
+    width = pipeline.exemplar_encoder.settings.context_width
+    with ExitStack() as stack:
+        for one in objects:
+            try:
+                check_width(one.learned, width)
+                changes = one.learned.changes(layers)
+            except ValueError as error:
+                raise ValueError(f"{one.path}: {error}.") from error
+            stack.enter_context(changes.to(pipeline.unet.device).attached(layers, one.strength))
+        yield
+
+
+def contexts_of(
+    pipeline: PaintByExamplePipeline, one: Applied, exemplar: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Contexts (object, null) [B,N,C] for the pipeline, behind those [B,M,C] of an exemplar or the stored one's."""
+    null = pipeline.exemplar_encoder.null.detach().float()
+    return one.learned.contexts(null.cpu(), one.strength, None if exemplar is None else exemplar.float().cpu())

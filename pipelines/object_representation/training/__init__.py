@@ -1,0 +1,1 @@
+"""How an object is learned from a few pictures of it."""

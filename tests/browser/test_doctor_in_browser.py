@@ -1,0 +1,23 @@
+"""Visual Insertion Doctor in the real front end: its report and its picture are seen on the node."""
+
+
+def test_the_report_is_read_on_the_node(front_end, artifacts):
+    page = front_end.page
+    node = page.evaluate(
+        """() => {
+            app.rootGraph.clear()
+            const node = LiteGraph.createNode("VisualInsertionDoctor")
+            node.pos = [100, 100]
+            app.rootGraph.add(node)
+            return node.id
+        }"""
+    )
+    front_end.run()
+    front_end.shows_images(node)
+    page.locator("textarea").wait_for()
+    front_end.screenshot(artifacts / "doctor.png")
+    report = page.locator("textarea")
+    assert "What to do next" in report.input_value()
+    assert report.is_visible() and report.evaluate("text => text.readOnly && text.clientHeight > 200")
+    assert page.evaluate("node => app.rootGraph.getNodeById(node).imgs[0].naturalWidth", node) == 128
+    assert front_end.errors == []

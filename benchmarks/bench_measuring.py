@@ -21,7 +21,7 @@ from PIL import Image
 from .copy_paste_cases import paste_case
 from .figures import ROOT, record
 
-BEFORE = "d937275"  # the last commit with dense SSIM, one thread and no store
+BEFORE = "ced073c"  # the last commit with dense SSIM, one thread and no store
 METHODS = ("exact", "VAE", "redrawn")
 CHANGED = ("copy_paste", "copy_paste_score", "placement_iou", "placement_distance", "placement_area")  # by other rules
 TURN = """

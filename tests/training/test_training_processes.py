@@ -257,8 +257,12 @@ def test_a_step_is_not_divided_by_being_told_to_stop(line, monkeypatch):
         return update(*arguments, **options)
 
     monkeypatch.setattr(trainer.optimizer, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.step()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.step()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert trainer.whole and trainer.done == 1 and trainer.average.optimization_step == 1
     trainer.close()
 

@@ -118,7 +118,7 @@ def contexts(workshop: Workshop, case: ToyCase, arm: str, learned: LearnedObject
     """(object, null) contexts of an arm."""
     null = workshop.model.null
     if learned is not None:
-        return learned.contexts(null)
+        return learned.contexts(null=null[0])
     tokens = view_tokens(workshop.model, case.views[:1] if arm == "plain" else case.views)[:, None]
     context = join_views(tokens, SHOWN[arm])
     return context, null_beside(context, null[0])

@@ -1,13 +1,20 @@
-"""One object learned from a few pictures, and applied to Paint by Example wherever it goes."""
+"""One object learned from a few pictures, and applied to the model wherever it goes."""
 
 from comfy_api.latest import io
 
 from ..pipelines.object_representation.learned_object import STRENGTHS, load
 from ..pipelines.object_representation.training.learn import TRAINED, LearningSettings
-from .host.object_nodes import FOLDER, apply_object, curve_of, learn_object, views_of
+from .host.object_nodes import FOLDER, apply_object, curve_of, learn_object, views_of, what_shows
 from .model_list import ModelList
 from .on_the_node import STAYS, on_the_node
-from .sockets import ExemplarEncoderType, LearnedObjectType, bounding_box_input, conditioning_outputs, seed_input
+from .sockets import (
+    EmbeddingOptimizerType,
+    ExemplarEncoderType,
+    LearnedObjectType,
+    bounding_box_input,
+    conditioning_outputs,
+    seed_input,
+)
 
 CONNECTED = "(connected)"
 DEFAULT = LearningSettings()
@@ -38,10 +45,13 @@ class LearnObject(io.ComfyNode):
                 "learn product",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="Paint by Example, from its loader and without LoRAs."),
+                io.Model.Input(
+                    "model",
+                    tooltip="Paint by Example (the object is painted under a mask) or an InstructPix2Pix model (it is "
+                    "inserted without one), from its loader and without LoRAs.",
+                ),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
                 io.ClipVision.Input("clip_vision", tooltip="From the loader."),
-                ExemplarEncoderType.Input("exemplar_encoder", tooltip="From the loader."),
                 io.Image.Input("images", tooltip="Three to five pictures of the object as one batch; one works too."),
                 io.String.Input("name", default="my_object", tooltip="Of the file: NAME_00001.safetensors."),
                 io.Combo.Input(
@@ -56,6 +66,12 @@ class LearnObject(io.ComfyNode):
                     "steps", default=DEFAULT.steps, min=0, max=10000, tooltip="Of training. More: closer, and slower."
                 ),
                 seed_input("The same seed, pictures and settings make the same file on a CPU."),
+                ExemplarEncoderType.Input(
+                    "exemplar_encoder", optional=True, tooltip="From the loader, with Paint by Example."
+                ),
+                EmbeddingOptimizerType.Input(
+                    "embedding_optimizer", optional=True, tooltip="From its loader, with an InstructPix2Pix model."
+                ),
                 io.Mask.Input("mask", optional=True, tooltip="Where the object is in each picture."),
                 bounding_box_input("Where the object is, one box for each picture; goes before the mask."),
                 io.Image.Input(
@@ -116,12 +132,13 @@ class LearnObject(io.ComfyNode):
         model,
         vae,
         clip_vision,
-        exemplar_encoder,
         images,
         name,
         train,
         steps,
         seed,
+        exemplar_encoder=None,
+        embedding_optimizer=None,
         mask=None,
         bounding_box=None,
         others=None,
@@ -134,8 +151,8 @@ class LearnObject(io.ComfyNode):
         learned, path, learning, preview = learn_object(
             model,
             vae,
-            clip_vision,
-            exemplar_encoder,
+            what_shows(clip_vision, exemplar_encoder, embedding_optimizer),
+            clip_vision.image_size,
             views=views_of(images, mask, bounding_box),
             others=[] if others is None else views_of(others, None, None, "other picture"),
             settings=settings,
@@ -153,12 +170,11 @@ class ApplyObject(io.ComfyNode):
             node_id="ApplyObject",
             display_name="Apply Object",
             category="visual insertion",
-            description="Lets Paint by Example know an object that was learned: patches the model, and gives the "
-            "object's tokens in the place of an exemplar's. Chain several for several objects.",
+            description="Lets the model know an object that was learned: patches it, and gives the object's tokens "
+            "in the place of a picture's. Chain several for several objects.",
             search_aliases=["load object", "learned object", "load lora", "use object", "insert learned object"],
             inputs=[
-                io.Model.Input("model", tooltip="Paint by Example, the base that the object was learned on."),
-                ExemplarEncoderType.Input("exemplar_encoder", tooltip="From the loader: it has the null."),
+                io.Model.Input("model", tooltip="The base that the object was learned on."),
                 io.Combo.Input(
                     "name",
                     options=[CONNECTED, *MODELS.names()],
@@ -179,6 +195,11 @@ class ApplyObject(io.ComfyNode):
                     tooltip="Of Paint by Example Encode: another picture of the object to show beside what was "
                     "learned. Without it the first picture it was learned from is shown.",
                 ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="Of the same node; without it the one that the object was learned beside.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="With the object's patch; for the sampler."),
@@ -191,10 +212,9 @@ class ApplyObject(io.ComfyNode):
         return name == CONNECTED or MODELS.check(name)
 
     @classmethod
-    def execute(cls, model, exemplar_encoder, name, strength, learned_object=None, positive=None) -> io.NodeOutput:
+    def execute(cls, model, name, strength, learned_object=None, positive=None, negative=None) -> io.NodeOutput:
         if learned_object is None and name == CONNECTED:
             raise ValueError("No object is chosen: pick a file, or connect Learn Object.")
         learned = learned_object or load(MODELS.find(name))
-        return io.NodeOutput(
-            *apply_object(model, exemplar_encoder, learned, strength=strength, positive=positive, name=name)
-        )
+        shown = dict(positive=positive, negative=negative)
+        return io.NodeOutput(*apply_object(model, learned, strength=strength, **shown, name=name))

@@ -1,9 +1,10 @@
-"""A MODEL of Paint by Example as what learning an object asks for, under the host's model management."""
+"""A MODEL as what learning an object asks for, under the host's model management."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from ...pipelines.object_representation.attention_changes import LAYERS
 from ...pipelines.object_representation.learned_object import base_text
+from ...pipelines.object_representation.training.beside_noise import Beside, Encode, with_hole, without_object
 from ...pipelines.object_representation.training.examples import LearningModel
 from ...pipelines.training.noise_levels import NoiseLevels
 from ...pipelines.weights.layouts import patch_module, to_diffusers
-from .managed_networks import ManagedExemplarEncoder
+from .managed_networks import ManagedEmbeddingOptimizer, ManagedExemplarEncoder
 from .paint_by_example_conditioning import pooled_vectors
 from .paint_by_example_models import CHANNELS, ORDER
 
@@ -26,14 +28,48 @@ NATIVE = 512  # px, where a latent format does not say
 TRAINING_MEMORY = 6  # times what sampling the same batch takes: activations wait for the backward pass
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What tells a MODEL about the object."""
+
+    contexts: Encode  # exemplars [B,3,E,E] in 0..1 -> [B,Q,C]
+    null: Tensor  # [1,Q,C]
+    hole: bool  # whether the UNet sees where the object is to be (Paint by Example), or the scene without it
+
+
+def shown_by_exemplar(clip_vision, exemplar_encoder: ManagedExemplarEncoder) -> Shown:
+    """Paint by Example's token."""
+
+    def contexts(exemplars: Tensor) -> Tensor:
+        pooled = pooled_vectors(clip_vision, list(exemplars.movedim(1, -1).split(1)))
+        return exemplar_encoder.contexts(pooled, 1.0, "separate")[0].float().clone()
+
+    return Shown(contexts, exemplar_encoder.module.null, hole=True)
+
+
+def shown_by_optimizer(clip_vision, embedding_optimizer: ManagedEmbeddingOptimizer) -> Shown:
+    """An embedding optimizer's tokens. Raises ValueError for one that reads a second encoder's as well."""
+    if embedding_optimizer.module.detail_width:
+        raise ValueError(
+            "This embedding optimizer reads a second encoder's tokens; Learn Object shows the pictures to one. Use "
+            "one that was trained with CLIP alone."
+        )
+
+    def contexts(exemplars: Tensor) -> Tensor:
+        features = clip_vision.encode_image(exemplars.movedim(1, -1), crop=False)["last_hidden_state"]
+        return embedding_optimizer.contexts(features, 1.0, "separate")[0].float().clone()
+
+    return Shown(contexts, embedding_optimizer.module.null[None], hole=False)
+
+
 @contextmanager
-def learning_model(model, vae, clip_vision, exemplar_encoder: ManagedExemplarEncoder) -> Iterator[LearningModel]:
+def learning_model(model, vae, shown: Shown, exemplar_size: int) -> Iterator[LearningModel]:
     """The networks while something is learned; afterwards the MODEL is as it was.
 
     The weights of a MODEL cannot be learned through, because the host made them without gradients: a clone has copies
     in their place, for as long as the block. Raises ValueError for another family, and for a model with patches.
     """
-    check_is_paint_by_example(model)
+    check_family(model, shown.hole)
     if model.patches:
         raise ValueError(
             "The model has LoRAs or other patches on it; an object is learned on the base model alone. Connect the "
@@ -67,10 +103,10 @@ def learning_model(model, vae, clip_vision, exemplar_encoder: ManagedExemplarEnc
     def pictures(latents: Tensor) -> Tensor:
         return vae.decode(base.process_latent_out(latents)).float().movedim(-1, 1).clamp(0, 1)
 
-    def contexts(exemplars: Tensor) -> Tensor:
-        pooled = pooled_vectors(clip_vision, list(exemplars.movedim(1, -1).split(1)))
-        return exemplar_encoder.contexts(pooled, 1.0, "separate")[0].float().clone()
+    def scenes(pictures: Tensor) -> Tensor:
+        return vae.encode(pictures.movedim(1, -1)).float().clone()
 
+    beside: Beside = with_hole(latents) if shown.hole else without_object(scenes)
     sigmas = base.model_sampling.sigmas.double().cpu()
     try:
         management.in_training = True
@@ -79,27 +115,35 @@ def learning_model(model, vae, clip_vision, exemplar_encoder: ManagedExemplarEnc
             layers=attention_layers(model),
             base=base_text(base_weights(model)),
             latents=latents,
+            beside=beside,
             pictures=pictures,
-            contexts=contexts,
-            null=exemplar_encoder.module.null.detach().float().cpu().clone(),
+            contexts=shown.contexts,
+            null=shown.null.detach().float().cpu().clone(),
             noise_levels=NoiseLevels((1 / (1 + sigmas.square())).float(), _predicts(base)),
-            exemplar_size=clip_vision.image_size,
+            exemplar_size=exemplar_size,
             size=preview_of,
             device=device,
-            channels=base.latent_format.latent_channels,
+            shown=shown.hole,
         )
     finally:
         management.in_training = False
         clone.detach()
 
 
-def check_is_paint_by_example(model) -> None:
-    """Raise ValueError for a MODEL that is none of Paint by Example's."""
+def check_family(model, hole: bool) -> None:
+    """Raise ValueError for a MODEL that is none of Paint by Example's, or, without a `hole`, of InstructPix2Pix's."""
     channels = model.model.model_config.unet_config.get("in_channels")
-    if channels != CHANNELS or tuple(model.get_model_object("concat_keys")) != ORDER:
+    paints = channels == CHANNELS and tuple(model.get_model_object("concat_keys")) == ORDER
+    inserts = channels == 2 * model.model.latent_format.latent_channels
+    if hole and not paints:
         raise ValueError(
-            "Objects are learned by Paint by Example, and another model is connected. Use the one that Load Paint by "
-            "Example gives, or the playroom's."
+            "An exemplar encoder goes with Paint by Example, and another model is connected. Use the one that Load "
+            "Paint by Example gives, or the playroom's; with an InstructPix2Pix model connect an embedding optimizer."
+        )
+    if not hole and not inserts:
+        raise ValueError(
+            "An embedding optimizer goes with an InstructPix2Pix model, and another one is connected. Use the one that "
+            "the optimizer was trained with, or Playroom Models; with Paint by Example connect its exemplar encoder."
         )
 
 

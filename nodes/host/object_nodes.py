@@ -22,9 +22,8 @@ from ...pipelines.object_representation.training.previews import PreviewScene, p
 from ...pipelines.object_representation.training.views import View, make_views
 from ...pipelines.pictures.boxes import from_bounding_boxes
 from ...pipelines.pictures.files import picture_tensor, pil_pictures
-from .conditionings import PAINT_BY_EXAMPLE, check_makers, made_by
-from .managed_networks import ManagedExemplarEncoder
-from .object_learning import base_weights, check_is_paint_by_example, learning_model
+from .conditionings import EMBEDDING_OPTIMIZER, PAINT_BY_EXAMPLE, check_makers, made_by
+from .object_learning import Shown, base_weights, check_family, learning_model, shown_by_exemplar, shown_by_optimizer
 
 FOLDER = "learned_objects"  # below the first folder of LoRAs: stock loaders see the files as well
 SHOWN = 512  # px, the longer side of a preview
@@ -51,11 +50,23 @@ def views_of(pictures: Tensor, masks: Tensor | None, boxes: Any, what: str = "pi
     )
 
 
+def what_shows(clip_vision, exemplar_encoder, embedding_optimizer) -> Shown:
+    """What tells the model about the object: one of the two. Raises ValueError for none and for both."""
+    if (exemplar_encoder is None) == (embedding_optimizer is None):
+        raise ValueError(
+            "Connect either an exemplar encoder (Paint by Example, which paints under a mask) or an embedding optimizer "
+            "(an InstructPix2Pix model, which needs none): it says how the model is told about the object."
+        )
+    if exemplar_encoder is not None:
+        return shown_by_exemplar(clip_vision, exemplar_encoder)
+    return shown_by_optimizer(clip_vision, embedding_optimizer)
+
+
 def learn_object(
     model,
     vae,
-    clip_vision,
-    exemplar_encoder: ManagedExemplarEncoder,
+    shown: Shown,
+    exemplar_size: int,
     *,
     views: Sequence[View],
     others: Sequence[View],
@@ -72,7 +83,7 @@ def learn_object(
     pictures: list[Tensor] = []
     hashes = [sha256_of_pixels(view.pixels) for view in [*views, *others]]
     facts = facts_of(settings, [], base_name="the model of its node", licence=licence, hashes=hashes)
-    with torch.inference_mode(False), learning_model(model, vae, clip_vision, exemplar_encoder) as parts:
+    with torch.inference_mode(False), learning_model(model, vae, shown, exemplar_size) as parts:
         scene = PreviewScene.of_view(parts, views[0])
 
         def look(look: Look) -> None:
@@ -144,35 +155,29 @@ def free_path(name: str) -> Path:
 
 
 def apply_object(
-    model,
-    exemplar_encoder: ManagedExemplarEncoder,
-    learned: LearnedObject,
-    *,
-    strength: float,
-    positive=None,
-    name: str = "the learned object",
+    model, learned: LearnedObject, *, strength: float, positive=None, negative=None, name: str = "the learned object"
 ):
     """(MODEL, positive, negative) with a learned object, behind the tokens of `positive` or the stored exemplar's.
 
-    Patches are the host's own, as a LoRA's: they add to others. Raises ValueError for another base model.
+    `negative` takes the place of the stored null. Patches are the host's own, as a LoRA's: they add to others. Raises ValueError for another base model, and for a
+    `positive` beside an object that takes none.
     """
     learned_object.check_strength(strength)
-    check_is_paint_by_example(model)
-    null = exemplar_encoder.module.null.detach().float().cpu()
+    maker = PAINT_BY_EXAMPLE if learned.shown else EMBEDDING_OPTIMIZER
     try:
-        learned_object.check_width(learned, null.shape[-1])
+        learned_object.check_width(learned, model.model.model_config.unet_config.get("context_dim"))
         learned.check_base(base_weights(model))
+        shown = [(None, {})] if positive is None else positive
+        check_makers("this model", maker, positive=positive or [], negative=negative or [])
+        null = negative[0][0][0, :1] if negative else None
+        contexts = [learned.contexts(strength, context, null) for context, _ in shown]
     except ValueError as error:
         raise ValueError(f"{name}: {error}.") from error
     if strength and learned.patch:
         model = patched(model, learned, strength, name)
-    if positive is None:
-        context, beside = learned.contexts(null, strength)
-        return model, made_by(PAINT_BY_EXAMPLE, "object", context), made_by(PAINT_BY_EXAMPLE, "no object", beside)
-    check_makers("Paint by Example", PAINT_BY_EXAMPLE, positive=positive)
-    contexts = [(learned.contexts(null.to(context), strength, context), settings) for context, settings in positive]
-    negative = made_by(PAINT_BY_EXAMPLE, "no object", contexts[0][0][1])
-    return model, [[pair[0], settings.copy()] for pair, settings in contexts], negative
+    made = [made_by(maker, "object", context)[0] for context, _ in contexts]
+    told = [[context, {**settings, **own}] for (context, own), (_, settings) in zip(made, shown, strict=True)]
+    return model, told, made_by(maker, "no object", contexts[0][1])
 
 
 def patched(model, learned: LearnedObject, strength: float, name: str):

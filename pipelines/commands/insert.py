@@ -24,8 +24,10 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=partial(outcome, insert))
     add = parser.add_argument
     _scenes.add_scene(parser)
-    add("--object", type=Path, required=True, metavar="FILE", help="the object, large in the frame")
+    add("--object", type=Path, metavar="FILE", help="the object, large in the frame")
     add("--object-mask", type=Path, metavar="FILE", help="white where the object is, of the picture's size")
+    learned = "an object that `learn` learned on these models, in the place of --object; strength 0 to 2"
+    add("--learned", metavar="FILE[:STRENGTH]", help=learned)
     run = "a folder that `train` wrote: its optimizer and UNet patch, on the models that it was trained on"
     add("--run", type=Path, dest="trained", metavar="FOLDER", help=run)
     models = "a diffusers InstructPix2Pix folder (default: the playroom's, or those of --run)"
@@ -56,9 +58,12 @@ def insert(args: Namespace) -> None:
     from ..pictures.scene import with_alpha
     from ..whole_files import check_not_read
 
-    check_not_read([args.output], [args.scene, args.object, args.object_mask, args.mask])
+    learned_file = Path(args.learned) if args.learned else None
+    check_not_read([args.output], [args.scene, args.object, args.object_mask, args.mask, learned_file])
+    if bool(args.object) == bool(args.learned):
+        raise ValueError("Say what to insert by --object, or by an object that was --learned: one of both.")
     scene_picture, scene = _scenes.open_scene(args)
-    object_picture, object_mask = _scenes.open_object(args.object, args.object_mask)
+    shown = _scenes.open_object(args.object, args.object_mask) if args.object else None
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
     mask = optional_mask(mask, *scene.shape[1:3])  # before gigabytes are read
     box = _scenes.box_of(args.box) if args.box else None
@@ -67,10 +72,12 @@ def insert(args: Namespace) -> None:
 
     from ..evaluation.inserters import chosen_guidance, sampling_settings
     from ..local_region.edit import edit_region
+    from ..object_representation.application import applied, contexts_of, read_applied
     from ..progress import ProgressBar
     from ..visual_insertion.pipeline import VisualInsertionPipeline
     from ..visual_insertion.trained_files import files_named
 
+    learned = [read_applied(args.learned)] if args.learned else []
     disable_progress_bar()
     device, dtype = _scenes.device_of(args)
     files = files_named(args)
@@ -78,21 +85,25 @@ def insert(args: Namespace) -> None:
     guidance = chosen_guidance(args, pipeline.guidance)
     bar = ProgressBar("inserting", "step")
     pictures = {"scene": args.scene, "object": args.object, "object_mask": args.object_mask, "mask": args.mask}
+    pictures["learned"] = learned[0].path if learned else None
     settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(guidance), "box": args.box}
 
+    if shown:
+        contexts = pipeline.contexts(*shown, framing=args.framing, background=args.background)
+    else:
+        contexts = contexts_of(learned[0], pipeline.context_encoder.null)
+        settings["learned_strength"] = learned[0].strength
+
     def edit(part: Tensor, part_mask: Tensor | None) -> Tensor:
-        made = pipeline(
+        made = pipeline.sample(
             part,
-            object_picture,
-            object_mask,
+            *contexts,
             guidance,
             steps=args.steps,
             seed=args.seed,
             sampler=args.sampler,
             mask=None if mask is None else part_mask,  # a box alone only says where to cut
             denoise=args.denoise,
-            framing=args.framing,
-            background=args.background,
             callback=bar,
         )
         if args.no_restore:
@@ -101,7 +112,7 @@ def insert(args: Namespace) -> None:
         return _scenes.restored(part, made.images, pipeline.pipeline.vae, mask=limit, relevance=made.relevance)
 
     record = _scenes.start_record(args, vars(files) | pictures, **settings)
-    with bar:
+    with bar, applied(pipeline.pipeline.unet, learned):
         if box:
             size = args.working_size or pipeline.native_size
             images = edit_region(scene, edit, mask=mask, box=box, working_size=size, expansion=args.expansion)

@@ -11,15 +11,18 @@ from . import PROBLEM, _scenes, outcome, say
 
 if TYPE_CHECKING:
     from ..object_representation.training.learn import Look
+    from ..paint_by_example.pipeline import PaintByExamplePipeline
+    from ..visual_insertion.pipeline import VisualInsertionPipeline
 
 # Spelt out again, so that --help does not load torch; a test compares them with the room's.
 TRAINED = ("low-rank", "tokens", "kv", "attn2", "views")
 SUFFIX = ".safetensors"
+CHANNELS = 4  # of latents: an InstructPix2Pix UNet sees the scene's beside the noise
 
 
 def register(subparsers: Any) -> None:
     """Add `learn`."""
-    text = "learn one object from a few pictures of it, into a small file for `paint --learned` (Paint by Example)"
+    text = "learn one object from a few pictures of it, into a small file for `paint --learned` or `insert --learned`"
     parser: ArgumentParser = subparsers.add_parser("learn", help=text, description=text)
     parser.set_defaults(run=partial(outcome, learn_object))
     add = parser.add_argument
@@ -27,7 +30,9 @@ def register(subparsers: Any) -> None:
     add("folder", type=Path, metavar="FOLDER", help=boxes)
     add("--output", type=Path, required=True, metavar="FILE", help=f"the learned object, {SUFFIX}")
     base = _scenes.PLAYROOM / "paint_by_example"
-    add("--base", type=Path, default=base, metavar="FOLDER", help="a diffusers folder of Paint by Example")
+    add("--base", type=Path, default=base, metavar="FOLDER", help="a diffusers folder: of Paint by Example, "
+        "which paints the object under a mask, or of an InstructPix2Pix model, which inserts it without one")
+    add("--embedding-optimizer", type=Path, metavar="FILE", help="of an InstructPix2Pix base; default: the folder's")
     add(
         "--train",
         choices=TRAINED,
@@ -67,7 +72,6 @@ def learn_object(args: Namespace) -> int | None:
     from ..object_representation.training.loss_curve import draw_curve
     from ..object_representation.training.of_pipeline import learning_model
     from ..object_representation.training.views_folder import read_views
-    from ..paint_by_example.pipeline import PaintByExamplePipeline
     from ..progress import ProgressBar
 
     asked = {"steps": args.steps, "rank": args.rank, "batch": args.batch, "size": args.size}
@@ -85,8 +89,7 @@ def learn_object(args: Namespace) -> int | None:
     check_not_read([path for path in (args.output, args.curve) if path], sources)
     disable_progress_bar()
     device, _ = _scenes.device_of(args)
-    pipeline = PaintByExamplePipeline.from_folder(args.base, device)
-    model = learning_model(pipeline)
+    model = learning_model(_pipeline(args, device))
 
     def look(look: Look) -> None:
         bar.write(f"step {look.step}: loss {look.loss:.4f}{', the best so far' if look.best else ''}")
@@ -111,8 +114,25 @@ def learn_object(args: Namespace) -> int | None:
 
         save_picture(draw_curve(learning.losses, learning.looks), args.curve)
     print(args.output)
+    if learning.diverged:
+        made = f"after {len(learning.losses)} of {settings.steps} steps; the best so far was kept"
+        return say(f"The gradients were not finite any more {made}. A larger --batch or another --seed helps.", PROBLEM)
     if learning.stopped and not args.minutes:
         return say(
             f"Stopped after {len(learning.losses)} of {settings.steps} steps; the best so far was kept.", PROBLEM
         )
     return None
+
+
+def _pipeline(args: Namespace, device: Any) -> PaintByExamplePipeline | VisualInsertionPipeline:
+    """The base by its UNet's channels. Raises what the pipelines' `from_folder` do, ValueError for an option unused."""
+    from ..paint_by_example.pipeline import PaintByExamplePipeline
+    from ..visual_insertion.pipeline import VisualInsertionPipeline
+    from ..weights.configs import read_json
+
+    config = args.base / "unet" / "config.json"
+    if config.is_file() and read_json(config).get("in_channels") == 2 * CHANNELS:
+        return VisualInsertionPipeline.from_folder(args.base, args.embedding_optimizer, device=device)
+    if args.embedding_optimizer:
+        raise ValueError("--embedding-optimizer goes with an InstructPix2Pix --base; Paint by Example has none.")
+    return PaintByExamplePipeline.from_folder(args.base, device)

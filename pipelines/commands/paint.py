@@ -111,7 +111,7 @@ def paint(args: Namespace) -> None:
         pictures, masks = zip(*views, strict=True)
         contexts = pipeline.contexts(pictures, masks, **frame, views=joined)
     if learned:
-        contexts = contexts_of(pipeline, learned[0], contexts and contexts[0])
+        contexts = contexts_of(learned[0], pipeline.exemplar_encoder.null[0], contexts and contexts[0])
     files = {"scene": args.scene, "mask": args.mask}
     files |= _numbered("exemplar", exemplar_files) | _numbered("exemplar_mask", mask_files)
     files |= _numbered("learned", [one.path for one in learned])
@@ -135,7 +135,7 @@ def paint(args: Namespace) -> None:
         return made.images if args.no_restore else _scenes.restored(part, made.images, pipeline.vae, mask=part_mask)
 
     record = _scenes.start_record(args, {"models": model_folder(args.models), **files}, **settings)
-    with bar, applied(pipeline, learned):
+    with bar, applied(pipeline.unet, learned):
         if args.whole:
             images = with_alpha(edit(scene, mask), scene)
         else:

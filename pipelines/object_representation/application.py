@@ -1,4 +1,4 @@
-"""Learned objects applied to a stand-alone Paint by Example pipeline, for as long as something is painted."""
+"""Learned objects applied to a stand-alone pipeline, for as long as something is painted or inserted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from ..paint_by_example.pipeline import PaintByExamplePipeline
 from . import learned_object
 from .learned_object import LearnedObject, check_strength, check_width
 from .training.of_pipeline import attention_layers
@@ -45,27 +45,30 @@ def _is_number(text: str) -> bool:
 
 
 @contextmanager
-def applied(pipeline: PaintByExamplePipeline, objects: Sequence[Applied]) -> Iterator[None]:
-    """Let the changes of objects count in a pipeline's UNet while inside; those of strength 0 leave every bit.
+def applied(unet: Any, objects: Sequence[Applied]) -> Iterator[None]:
+    """Let the changes of objects count in a diffusers UNet while inside; those of strength 0 leave every bit.
 
     Raises ValueError, naming the file, for an object that was learned on another base model.
     """
-    layers = attention_layers(pipeline.unet)
-    width = pipeline.exemplar_encoder.settings.context_width
+    layers = attention_layers(unet)
     with ExitStack() as stack:
         for one in objects:
             try:
-                check_width(one.learned, width)
+                check_width(one.learned, unet.config["cross_attention_dim"])
                 changes = one.learned.changes(layers)
             except ValueError as error:
                 raise ValueError(f"{one.path}: {error}.") from error
-            stack.enter_context(changes.to(pipeline.unet.device).attached(layers, one.strength))
+            stack.enter_context(changes.to(unet.device).attached(layers, one.strength))
         yield
 
 
-def contexts_of(
-    pipeline: PaintByExamplePipeline, one: Applied, exemplar: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Contexts (object, null) [B,N,C] for the pipeline, behind those [B,M,C] of an exemplar or the stored one's."""
-    null = pipeline.exemplar_encoder.null.detach().float()
-    return one.learned.contexts(null.cpu(), one.strength, None if exemplar is None else exemplar.float().cpu())
+def contexts_of(one: Applied, null: Tensor, exemplar: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Contexts (object, null) [B,N,C], behind those [B,M,C] of an exemplar or of the stored one, for a null [Q,C].
+
+    Raises ValueError, naming the file, for an object that takes no exemplar.
+    """
+    try:
+        shown = None if exemplar is None else exemplar.float().cpu()
+        return one.learned.contexts(one.strength, shown, null.detach().float().cpu())
+    except ValueError as error:
+        raise ValueError(f"{one.path}: {error}.") from error

@@ -1,7 +1,7 @@
 """A learned object, as it is used: its tokens behind an exemplar's, and the change of the UNet's cross-attention.
 
-File: one safetensors. The UNet's part has the names of a LoRA, so that stock loaders take it; `object.tokens` beside it
-holds the exemplar's token and the object's own; the rest is metadata.
+File: one safetensors. The UNet's part has the names of a LoRA, so that stock loaders take it; beside it are
+`object.tokens`, what the UNet reads, and `object.null`, what stands for no object; the rest is metadata.
 """
 
 from __future__ import annotations
@@ -27,37 +27,55 @@ from .attention_changes import AttentionChanges, Change, Layers, chosen_layers
 
 FORMAT = "visual-insertion/learned-object"
 TOKENS = "object.tokens"
+NULL = "object.null"
+SHOWN = "exemplar_tokens"  # in the metadata: how many of the tokens are an exemplar's, 1 or 0
 BASE = "base"  # in the metadata: what tells the base model, see weights.unet_likeness
 THUMBNAIL = "modelspec.thumbnail"  # where model browsers look
 SIDE = 64  # px of a thumbnail
-LARGEST = 64  # tokens
+LARGEST = 512  # tokens
 STRENGTHS = (0.0, 2.0)
 FOREIGN = "Needed is a file that `visual-insertion learn` or the node Learn Object wrote."
 
 
 @dataclass(frozen=True)
 class LearnedObject:
-    """What was learned of one object."""
+    """What was learned of one object.
 
-    tokens: Tensor  # [1+N,C] float32: the exemplar's, and N of the object
+    `shown`: an exemplar's token stands before the object's own (Paint by Example), the first of them where no exemplar
+    is given; else they are the whole context.
+    """
+
+    tokens: Tensor  # [N,C] float32
+    null: Tensor  # [Q,C] float32: stands for no object
     patch: StateDict  # of the UNet, as in a patch file; empty where tokens alone were learned
     base: str  # what tells the UNet that it was learned on
     facts: Mapping[str, str] = field(default_factory=dict)  # how it was learned, sources, licence: plain texts
     thumbnail: Image.Image | None = None
+    shown: bool = True
 
-    def contexts(self, null: Tensor, strength: float = 1.0, exemplar: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(object, null) contexts [B,1+N,C] for the exemplar encoder's null [1,1,C].
+    def contexts(
+        self, strength: float = 1.0, exemplar: Tensor | None = None, null: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(object, null) contexts [B,1+N,C], or [1,N,C] where no exemplar is shown.
 
-        `exemplar` [B,M,C] takes the place of the stored exemplar's token. `strength` moves the object's tokens from
+        `exemplar` [B,M,C] takes the place of the first token, `null` [Q,C] of the stored null, which is
+        rounded to 16 bit. `strength` moves the object's tokens from
         the exemplar's, where attention is as over the exemplar alone, to what was learned; at 0 they are left out.
+        Where no exemplar is shown they are the same at any strength. Raises ValueError for an exemplar there.
         """
+        null = self.null if null is None else null
+        if not self.shown:
+            if exemplar is not None:
+                raise ValueError("It is an object for insertion, with a context of its own: it takes no exemplar beside")
+            context = self.tokens[None]
+            return context, null_beside(context, null)
         front = self.tokens[None, :1] if exemplar is None else exemplar
-        if not strength or len(self.tokens) == 1:
-            return front, null_beside(front, null[0])
+        if not strength:
+            return front, null_beside(front, null)
         last = front[:, -1:]
-        own = last + strength * (self.tokens[None, 1:].to(front) - last)
+        own = last + strength * (self.tokens[None].to(front) - last)
         context = torch.cat([front, own], 1)
-        return context, null_beside(context, null[0])
+        return context, null_beside(context, null)
 
     def changes(self, layers: Layers) -> AttentionChanges:
         """The changes of a UNet's cross-attention. Raises ValueError for another base model, or unfitting tensors."""
@@ -103,10 +121,10 @@ def base_of(layers: Layers) -> dict[str, float]:
 
 def save(learned: LearnedObject, path: Path) -> None:
     """Write a learned object, whole or not at all. Raises OSError where it cannot be written."""
-    metadata = {**learned.facts, "format": FORMAT, "version": "1", BASE: learned.base}
+    metadata = {**learned.facts, "format": FORMAT, "version": "1", BASE: learned.base, SHOWN: str(int(learned.shown))}
     if learned.thumbnail is not None:
         metadata[THUMBNAIL] = _as_data_url(learned.thumbnail)
-    save_tensors(path, {**learned.patch, TOKENS: learned.tokens.half()}, metadata)
+    save_tensors(path, {**learned.patch, TOKENS: learned.tokens.half(), NULL: learned.null.half()}, metadata)
 
 
 def load(path: Path) -> LearnedObject:
@@ -117,15 +135,27 @@ def load(path: Path) -> LearnedObject:
     """
     path = Path(path)
     state, metadata = read_weights(path)
-    if metadata.get("format") != FORMAT or TOKENS not in state or BASE not in metadata:
+    if metadata.get("format") != FORMAT or not {TOKENS, NULL} <= state.keys() or BASE not in metadata:
         raise ValueError(f"{path} is no learned object. {FOREIGN}")
     check_numbers(state, path, "Learn the object again.")
     tokens = state.pop(TOKENS)
-    if tokens.ndim != 2 or not 1 <= len(tokens) <= LARGEST:
-        raise ValueError(f"{path} is damaged: its tokens have the shape {tuple(tokens.shape)}. Learn the object again.")
-    own = ("format", "version", BASE, THUMBNAIL)
+    null = state.pop(NULL)
+    shown = metadata.get(SHOWN) != "0"
+    shapes = f"{tuple(tokens.shape)} and {tuple(null.shape)}"
+    paired = tokens.ndim == null.ndim == 2 and tokens.shape[1] == null.shape[1] and 1 <= len(tokens) <= LARGEST
+    if not paired or not len(null) or (not shown and len(tokens) % len(null)):
+        raise ValueError(f"{path} is damaged: its tokens have the shapes {shapes}. Learn the object again.")
+    own = ("format", "version", BASE, THUMBNAIL, SHOWN)
     facts = {name: text for name, text in metadata.items() if name not in own}
-    return LearnedObject(tokens.float(), state, metadata[BASE], facts, _picture_of(metadata.get(THUMBNAIL, "")))
+    return LearnedObject(
+        tokens=tokens.float(),
+        null=null.float(),
+        patch=state,
+        base=metadata[BASE],
+        facts=facts,
+        thumbnail=_picture_of(metadata.get(THUMBNAIL, "")),
+        shown=shown,
+    )
 
 
 def check_strength(strength: float) -> None:
@@ -153,8 +183,8 @@ def _as_data_url(picture: Image.Image) -> str:
     small = picture.convert("RGB")
     small.thumbnail((SIDE, SIDE))
     buffer = BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    small.save(buffer, "WEBP", quality=75)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _picture_of(url: str) -> Image.Image | None:

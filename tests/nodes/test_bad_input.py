@@ -307,12 +307,11 @@ class Kit:
 
     def learned(self, **changes):
         """What Apply Object gives for an object of the playroom's, changed."""
-        learned = replace(learned_object.LearnedObject(torch.zeros(3, 128), {}, self.base()), **changes)
+        learned = replace(learned_object.LearnedObject(torch.zeros(3, 128), torch.zeros(1, 128), {}, self.base()), **changes)
         return self.apply(learned_object=learned)
 
     def apply(self, content=None, **changes):
-        model, _, _, encoder = self.painters
-        given = dict(model=model, exemplar_encoder=encoder, name="(connected)", strength=1.0)
+        given = dict(model=self.painters[0], name="(connected)", strength=1.0)
         if content is not None:
             file = self.comfy.base / "models" / "loras" / NAME
             file.parent.mkdir(exist_ok=True)

@@ -36,9 +36,10 @@ def random_changes(layers, rank=None, which="kv", size=0.02):
 
 
 def learned_of(layers, changes=None, tokens=3, **facts):
-    own = torch.randn(1 + tokens, WIDTH, generator=torch.Generator().manual_seed(4)).half().float()
+    own = torch.randn(tokens, WIDTH, generator=torch.Generator().manual_seed(4)).half().float()
+    null = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(5)).half().float()
     patch = {} if changes is None else changes.tensors()
-    return learned_object.LearnedObject(own, patch, learned_object.base_text(layers), facts)
+    return learned_object.LearnedObject(own, null, patch, learned_object.base_text(layers), facts)
 
 
 def predict(unet, context=None):
@@ -88,20 +89,19 @@ def test_strength_0_leaves_every_bit(unet, layers):
     plain = predict(unet)
     with random_changes(layers).attached(layers, 0.0):
         assert torch.equal(predict(unet), plain)
-    null = torch.randn(1, 1, WIDTH)
+    null = torch.randn(1, WIDTH)
     exemplar = torch.randn(1, 1, WIDTH)
-    context, beside = learned_of(layers).contexts(null, 0.0, exemplar)
-    assert torch.equal(context, exemplar) and torch.equal(beside, null)
+    context, beside = learned_of(layers).contexts(0.0, exemplar, null)
+    assert torch.equal(context, exemplar) and torch.equal(beside, null[None])
 
 
 def test_tokens_move_from_the_exemplar_to_what_was_learned(unet, layers):
     learned = learned_of(layers)
-    null = torch.randn(1, 1, WIDTH)
-    whole, nulls = learned.contexts(null)
-    half, _ = learned.contexts(null, 0.5)
-    little, _ = learned.contexts(null, 1e-6)
-    assert torch.allclose(whole[0], learned.tokens, atol=1e-6) and torch.equal(nulls, null.expand(1, 4, -1))
-    assert torch.allclose(half[0, 1:], (learned.tokens[1:] + learned.tokens[:1]) / 2, atol=1e-6)
+    whole, nulls = learned.contexts()
+    half, _ = learned.contexts(0.5)
+    little, _ = learned.contexts(1e-6)
+    assert torch.allclose(whole[0, 1:], learned.tokens, atol=1e-6) and torch.equal(nulls, learned.null.expand(1, 4, -1))
+    assert torch.allclose(half[0, 1:], (learned.tokens + learned.tokens[:1]) / 2, atol=1e-6)
     alone = predict(unet, learned.tokens[None, :1])
     assert parts.relative(predict(unet, little), alone) <= 1e-4, "near 0 is near the exemplar alone"
 
@@ -247,11 +247,12 @@ def test_files_at_the_size_of_stable_diffusion(tmp_path):
             layers[f"lora_unet_{number}_attn2_{leaf}"] = torch.nn.Linear(768, width, bias=False)
     assert sum(layer.weight.numel() for layer in layers.values()) == 19_169_280
     base = learned_object.base_text(layers)
-    tokens = torch.randn(5, 768)  # an exemplar, and four pictures
+    tokens = torch.randn(4, 768)  # of four pictures
+    null = torch.randn(1, 768)
     thumbnail = Image.linear_gradient("L").resize((300, 200))
     path = tmp_path / "sd15.safetensors"
     changes = random_changes(layers, 32)
-    learned_object.save(learned_object.LearnedObject(tokens, changes.tensors(), base, {}, thumbnail), path)
+    learned_object.save(learned_object.LearnedObject(tokens, null, changes.tensors(), base, {}, thumbnail), path)
     assert 3_000_000 < path.stat().st_size < 5_000_000
-    learned_object.save(learned_object.LearnedObject(tokens, {}, base, {"licence": "CC0"}, thumbnail), path)
+    learned_object.save(learned_object.LearnedObject(tokens, null, {}, base, {"licence": "CC0"}, thumbnail), path)
     assert path.stat().st_size < 10_000

@@ -17,6 +17,7 @@ from visual_insertion_pack.pipelines.__main__ import main
 from visual_insertion_pack.pipelines.commands import learn as learn_command
 from visual_insertion_pack.pipelines.object_representation import learned_object
 from visual_insertion_pack.pipelines.object_representation.training import learn as learning
+from visual_insertion_pack.pipelines.object_representation.training import memory
 from visual_insertion_pack.pipelines.object_representation.training.learn import LearningSettings, learn
 from visual_insertion_pack.pipelines.object_representation.training.learning_task import LearningTask
 from visual_insertion_pack.pipelines.object_representation.training.loss_curve import draw_curve
@@ -141,7 +142,7 @@ def test_the_same_seed_makes_the_same_file_to_the_bit(model, views, tmp_path):
 
 def test_one_picture_is_enough(model, views):
     learned = learn(model, views[:1], LearningSettings(train="tokens", **QUICK)).learned
-    assert learned.tokens.shape == (2, 128)
+    assert learned.tokens.shape == (1, 128)
 
 
 def test_others_are_half_of_a_batch_and_see_themselves(model, views):
@@ -172,7 +173,21 @@ def test_told_to_stop_the_best_so_far_is_the_result(model, views, step):
         progress=lambda step, total: done.append(step),
         stop=lambda: len(done) >= step,
     )
-    assert result.stopped and len(result.losses) == step and result.learned.tokens.shape == (4, 128)
+    assert result.stopped and len(result.losses) == step and result.learned.tokens.shape == (3, 128)
+
+
+def test_what_breaks_down_keeps_the_best_so_far(model, views, monkeypatch):
+    steps = learning.Trainer.step
+
+    def step(trainer):
+        if trainer.done == 2:
+            raise FloatingPointError("The gradients of step 3 are not finite")
+        return steps(trainer)
+
+    monkeypatch.setattr(learning.Trainer, "step", step)
+    result = learn(model, views, LearningSettings(steps=9, batch=2, examples=1, look_every=1))
+    assert result.stopped and result.diverged and len(result.losses) == 2
+    assert all(tensor.isfinite().all() for tensor in result.learned.patch.values())
 
 
 def test_ctrl_c_is_a_stop(model, views):
@@ -211,6 +226,25 @@ def test_no_memory_says_what_would_fit(model, views, monkeypatch):
     monkeypatch.setattr(learning.Trainer, "step", full)
     with pytest.raises(MemoryError, match=r"8 pictures of 128 px at once.*A batch of 4, or a size of 64 px"):
         learn(model, views, LearningSettings())
+
+
+def test_memory_is_counted_before_the_first_step(model, views, monkeypatch):
+    examples = learning.encode_examples(model, views, 2, torch.Generator().manual_seed(0), 128)
+    tokens = learning.Tokens(torch.randn(3, 128), trained=True)
+    task = LearningTask(model, examples, tokens, None, 6)
+    one, two, four = (memory.saved_bytes(task, count) for count in (1, 2, 4))
+    assert four - two == pytest.approx(2 * (two - one), rel=0.01), "each picture takes as much"
+    assert two - one > 128 * 128 * 64
+    free = 3.5 * memory.BACKWARD * (two - one)
+    monkeypatch.setattr(memory, "_free", lambda device: free)
+    monkeypatch.setattr(learning.Trainer, "step", None)
+    with pytest.raises(MemoryError, match=r"6 pictures of 128 px at once needs about .* GiB .* free: a batch of 3 fits"):
+        memory.check_memory(task, 128)
+    with pytest.raises(MemoryError, match="8 pictures of 128 px"):
+        learn(model, views, LearningSettings())
+    free = 1
+    with pytest.raises(MemoryError, match="not even one picture fits; a size of 64 px"):
+        memory.check_memory(task, 128)
 
 
 def test_noise_is_that_of_diffusers():

@@ -1,4 +1,4 @@
-"""Views of an object as training examples: latents of a part with a hole, and contexts of what was in the hole.
+"""Views of an object as training examples: latents of a part of a picture, what the UNet sees of it, and contexts.
 
 They are drawn and encoded once, before the training: the encoders are not learned.
 """
@@ -12,36 +12,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...paint_by_example.inpainting import CELL, latent_mask, masked_scene
+from ...paint_by_example.inpainting import CELL, latent_mask
 from ...paint_by_example.training.augmentation import Augmentation
 from ...paint_by_example.training.pictures import PictureSettings, draw_example
 from ...pictures.objects import crop_box
 from ...training.noise_levels import NoiseLevels
 from ...training.task import Batch
 from ..attention_changes import Layers
+from .beside_noise import Beside, Encode
 from .views import View
 
-Encode = Callable[[Tensor], Tensor]
 MARGIN = 10 / 512  # of the training's side, around an exemplar's box: 10 px as published
 JITTER = 5 / 512  # of the training's side, of a hole's outline
 
 
 @dataclass(frozen=True)
 class LearningModel:
-    """The parts of Paint by Example that learning asks for, whoever runs them. What they give is float32."""
+    """The parts of a model that learning asks for, whoever runs them. What they give is float32.
 
-    unet: Callable[..., Any]  # (inputs [B,9,h,w], timesteps [B], encoder_hidden_states=[B,N,C]) -> .sample
+    `shown`: an exemplar's token stands before the object's own (Paint by Example); else the object's own are all that
+    the UNet reads (an InstructPix2Pix UNet with an embedding optimizer).
+    """
+
+    unet: Callable[..., Any]  # (inputs [B,C+D,h,w], timesteps [B], encoder_hidden_states=[B,N,C]) -> .sample
     layers: Layers  # of its cross-attention
     base: str  # by what the UNet is known again, see learned_object.base_text
-    latents: Encode  # pictures [B,3,S,S] in 0..1 -> latents [B,4,s,s], times the VAE's factor
-    pictures: Encode  # the way back, for previews
-    contexts: Encode  # exemplars [B,3,E,E] in 0..1 -> [B,1,C]
-    null: Tensor  # [1,1,C]
+    latents: Encode  # pictures [B,3,S,S] in 0..1 -> latents [B,C,h,w], times the VAE's factor
+    beside: Beside  # what stands beside the noise
+    pictures: Encode  # latents [B,C,h,w] -> pictures, for previews
+    contexts: Encode  # exemplars [B,3,E,E] in 0..1 -> [B,Q,C]
+    null: Tensor  # [1,Q,C]
     noise_levels: NoiseLevels
     exemplar_size: int  # px
     size: int  # px, the side of the pictures that the UNet was trained on
     device: torch.device
-    channels: int = 4
+    shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,9 @@ class ObjectExamples:
     """E examples of views of an object, or of other things, on the CPU."""
 
     target: Tensor  # [E,C,h,w] latents
-    masked: Tensor  # [E,C,h,w] latents with a grey hole
+    beside: Tensor  # [E,D,h,w], what the UNet sees beside the noise
     hole: Tensor  # [E,1,h,w] bool
-    context: Tensor  # [E,1,D]: of an augmented exemplar out of the same picture
+    context: Tensor  # [E,Q,C]: of an augmented exemplar out of the same picture
 
     def __len__(self) -> int:
         return len(self.target)
@@ -64,7 +69,7 @@ class ObjectExamples:
     def fetch(self, share: Batch) -> Batch:
         """Latents and holes of `index` [B], and contexts of `exemplar` [B]."""
         index = share["index"]
-        own = {"target": self.target[index], "masked": self.masked[index], "hole": self.hole[index]}
+        own = {"target": self.target[index], "beside": self.beside[index], "hole": self.hole[index]}
         return own | {"context": self.context[share["exemplar"]]}
 
 
@@ -82,28 +87,27 @@ def encode_examples(
 ) -> ObjectExamples:
     """`count` examples of each view, drawn by chance by Paint by Example's own rules; size px a side."""
     settings = settings_for(size)
-    columns: dict[str, list[Tensor]] = {"target": [], "masked": [], "hole": [], "context": []}
+    columns: dict[str, list[Tensor]] = {"target": [], "beside": [], "hole": [], "context": []}
     for view in views:
         for _ in range(count):
             target, hole, exemplar = draw_example(
-                view.pixels, view.box, settings, model.exemplar_size, Augmentation(), generator
+                view.drawn(generator), view.box, settings, model.exemplar_size, Augmentation(), generator
             )
-            masked = masked_scene(target.movedim(0, -1)[None], hole[None].float()).movedim(-1, 1)
-            latents = model.latents(torch.cat([target[None], masked]))
-            columns["target"].append(latents[:1].cpu())
-            columns["masked"].append(latents[1:].cpu())
-            columns["hole"].append(latent_mask(hole[None].float()).bool().cpu())
+            holes = hole[None].float()
+            columns["target"].append(model.latents(target[None]).cpu())
+            columns["beside"].append(model.beside(target[None], holes).cpu())
+            columns["hole"].append(latent_mask(holes).bool().cpu())
             columns["context"].append(model.contexts(exemplar[None]).cpu())
     return ObjectExamples(**{name: torch.cat(values) for name, values in columns.items()})
 
 
 @torch.no_grad()
 def view_tokens(model: LearningModel, views: Sequence[View]) -> Tensor:
-    """The tokens [N,C] of N views as an exemplar shows them, cut to the object."""
+    """The contexts [N,Q,C] of N views as an exemplar shows them, cut to the object."""
     size = model.exemplar_size
     margins = [max(1, round(MARGIN * max(view.crop.shape[1:]))) for view in views]
     crops = [crop_box(view.pixels, view.box, size, margin) for view, margin in zip(views, margins, strict=True)]
-    return torch.cat([model.contexts(crop[None].float() / 255) for crop in crops])[:, 0].cpu()
+    return torch.cat([model.contexts(crop[None].float() / 255) for crop in crops]).cpu()
 
 
 class Tokens(nn.Module):

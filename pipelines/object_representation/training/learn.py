@@ -20,6 +20,7 @@ from ..attention_changes import AttentionChanges, chosen_layers
 from ..learned_object import LearnedObject
 from .examples import LearningModel, ObjectExamples, Tokens, encode_examples, view_tokens
 from .learning_task import LearningTask
+from .memory import check_memory
 from .views import View
 
 TRAINED = ("low-rank", "tokens", "kv", "attn2", "views")
@@ -85,6 +86,7 @@ class Learning:
     looks: list[tuple[int, float]]  # steps and losses of the looks
     seconds: float
     stopped: bool  # before all steps were made
+    diverged: bool = False  # because the gradients were not finite any more
 
 
 @dataclass
@@ -95,8 +97,6 @@ class _Run:
     settings: LearningSettings
     tokens: Tokens
     changes: AttentionChanges | None
-    front: Tensor  # [1,D]: the exemplar's token
-    base: str
     facts: dict[str, str]
     thumbnail: Image.Image
     losses: list[float] = field(default_factory=list)
@@ -104,9 +104,17 @@ class _Run:
 
     def learned(self) -> LearnedObject:
         """What the parameters are now."""
-        tokens = torch.cat([self.front, self.tokens.tokens.detach().cpu()])
+        tokens = self.tokens.tokens.detach().cpu().clone()
         patch = {} if self.changes is None else self.changes.tensors()
-        return LearnedObject(tokens, patch, self.base, self.facts, self.thumbnail)
+        return LearnedObject(
+            tokens=tokens,
+            null=self.model.null[0].detach().float().cpu(),
+            patch=patch,
+            base=self.model.base,
+            facts=self.facts,
+            thumbnail=self.thumbnail,
+            shown=self.model.shown,
+        )
 
 
 def learn(
@@ -123,9 +131,10 @@ def learn(
     """The object of some views, learned; `others` are pictures of the same kind of thing, as regularisation.
 
     `progress(done, total)` is called after each step, `look` when what is learned was measured. When `stop` says so,
-    or the time is over, the best so far is the result; KeyboardInterrupt counts as `stop`. On a CPU the same seed gives
-    the same result to the bit, but for a limit of time. Raises ValueError for too many views, a rank that is not
-    possible and a size that the model cannot have, MemoryError where the device has too little.
+    the time is over, or the gradients are not finite any more, the best so far is the result; KeyboardInterrupt counts
+    as `stop`. On a CPU the same seed gives the same result to the bit, but for a limit of time. Raises ValueError for
+    too many views, a rank that is not possible and a size that the model cannot have, MemoryError, before a step is
+    made, where the device has too little memory.
     """
     if not 1 <= len(views) <= MOST_VIEWS:
         raise ValueError(f"An object is learned from 1 to {MOST_VIEWS} pictures, not {len(views)}.")
@@ -134,13 +143,14 @@ def learn(
         run, trainer, held_out = _begin(model, views, settings, others, facts or {})
         best = run.learned()
         lowest = float("inf")
-        stopped = False
+        stopped = diverged = False
         if trainer is None or held_out is None:
             return Learning(best, [], [], time.monotonic() - started, False)
         attached = nullcontext()
         if run.changes is not None:
             attached = run.changes.attached(model.layers, detach_first=settings.detach_exemplar)
         with attached, torch.enable_grad(), _enough(run):
+            check_memory(cast(LearningTask, trainer.task), settings.size or model.size)
             try:
                 while True:
                     if trainer.done % settings.look_every == 0 or trainer.done == settings.steps:
@@ -159,11 +169,12 @@ def learn(
                     run.losses.append(float(trainer.step()["loss"]))
                     if progress:
                         progress(trainer.done, settings.steps)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, FloatingPointError) as error:
                 stopped = True
+                diverged = isinstance(error, FloatingPointError)
             finally:
                 trainer.close()
-    return Learning(best, run.losses, run.looks, time.monotonic() - started, stopped)
+    return Learning(best, run.losses, run.looks, time.monotonic() - started, stopped, diverged)
 
 
 def _begin(
@@ -171,7 +182,8 @@ def _begin(
 ) -> tuple[_Run, Trainer | None, ObjectExamples | None]:
     """The run, what steps it, and the examples that are held out; the last two only where something is trained."""
     generator = torch.Generator().manual_seed(settings.seed)
-    own = view_tokens(model, views)
+    shown_views = view_tokens(model, views)
+    own = shown_views[:, 0] if model.shown else shown_views.mean(0)
     trains_tokens = settings.train == "tokens" or settings.own_tokens
     tokens = Tokens(own, trains_tokens).to(model.device)
     changes = None
@@ -180,7 +192,7 @@ def _begin(
         rank = settings.rank if settings.train == "low-rank" else None
         changes = AttentionChanges.zero(layers, rank, generator).to(model.device)
     thumbnail = Image.fromarray(views[0].crop.movedim(0, -1).contiguous().numpy())
-    run = _Run(model, settings, tokens, changes, own[:1], model.base, facts, thumbnail)
+    run = _Run(model, settings, tokens, changes, facts, thumbnail)
     if settings.train == "views" or not settings.steps:
         return run, None, None
     size = settings.size or model.size

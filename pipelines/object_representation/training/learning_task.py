@@ -1,4 +1,4 @@
-"""Learning an object: Paint by Example's loss in the context of an exemplar and the object's own tokens."""
+"""Learning an object: the noise's error in the context of an exemplar and the object's own tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...paint_by_example.inpainting import nine_channels
 from ...training.denoising import DenoisingTask, Weighting, integers
 from ...training.task import Batch
 from ..attention_changes import AttentionChanges
@@ -26,9 +25,9 @@ class LearningTask(DenoisingTask):
         key       shape      range                                          from
         exemplar  [B]        the example whose exemplar is seen             drawn
         other     [B]        bool: of the other things; index is of theirs  drawn
-        masked    [B,C,h,w]  latents with a grey hole                       the data
+        beside    [B,D,h,w]  what the UNet sees beside the noise            the data
         hole      [B,1,h,w]  bool                                           the data
-        context   [B,1,D]    of the exemplar                                the data
+        context   [B,Q,D]    of the exemplar                                the data
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class LearningTask(DenoisingTask):
         self.tokens = tokens
         self.changes = changes
         self.others = others
+        self.shown = model.shown
 
     def modules(self) -> dict[str, nn.Module]:
         """What is learned alone: the UNet belongs to who runs it."""
@@ -78,14 +78,17 @@ class LearningTask(DenoisingTask):
         return share | {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
 
     def unet_input(self, noisy: Tensor, batch: Batch) -> Tensor:
-        return nine_channels(noisy, batch["masked"], batch["hole"].float())
+        return torch.cat([noisy, batch["beside"]], 1)
 
     def conditioning(self, batch: Batch) -> Tensor:
-        """[B,1+N,D]: the exemplar's token and the object's own, or the exemplar's alone, as often."""
+        """[B,1+N,D]: the exemplar's token and the object's own; of other things the exemplar's alone, as often.
+
+        [B,Q,D] where no exemplar is shown: the object's own, or of other things the exemplar's.
+        """
         exemplar = batch["context"]
         own = self.tokens.tokens[None].expand(len(exemplar), -1, -1)
         own = torch.where(batch["other"][:, None, None], exemplar, own)
-        return torch.cat([exemplar, own], 1)
+        return torch.cat([exemplar, own], 1) if self.shown else own
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         context = self.conditioning(batch)

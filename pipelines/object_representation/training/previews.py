@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...paint_by_example.inpainting import guided, latent_mask, masked_scene, nine_channels
+from ...paint_by_example.inpainting import guided
 from ...pictures.masks import box_mask
 from ...training.noise_levels import NoiseLevels
 from ..learned_object import LearnedObject
@@ -20,16 +20,17 @@ GUIDANCE = 3.0
 
 @dataclass(frozen=True)
 class PreviewScene:
-    """A scene with a hole, encoded."""
+    """A scene and where the object is to be, as the UNet sees them beside the noise."""
 
-    masked: Tensor  # [1,C,h,w] latents
-    cells: Tensor  # [1,1,h,w]
+    beside: Tensor  # [1,D,h,w]
+    shape: tuple[int, ...]  # [1,C,h,w] of the noise
 
     @classmethod
     @torch.no_grad()
     def of(cls, model: LearningModel, scene: Tensor, mask: Tensor) -> PreviewScene:
         """Of a scene [1,H,W,3] in 0..1, sides multiples of 8, and a binary mask [1,H,W]."""
-        return cls(model.latents(masked_scene(scene, mask).movedim(-1, 1)).cpu(), latent_mask(mask, "touched"))
+        pictures = scene.movedim(-1, 1)
+        return cls(model.beside(pictures, mask).cpu(), tuple(model.latents(pictures).shape))
 
     @classmethod
     def of_view(cls, model: LearningModel, view: View) -> PreviewScene:
@@ -47,15 +48,14 @@ class PreviewScene:
 def preview(model: LearningModel, learned: LearnedObject, scene: PreviewScene, *, seed: int = 0) -> Tensor:
     """The scene [1,H,W,3] in 0..1 with the object, by a few steps of DDIM; its changes have to be attached."""
     device = model.device
-    masked = scene.masked.to(device)
-    cells = scene.cells.to(device)
-    context, null = learned.contexts(model.null.cpu())
+    beside = scene.beside.to(device)
+    context, null = learned.contexts()
     contexts = torch.cat([null, context]).to(device)
-    noise = torch.randn(masked.shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    noise = torch.randn(scene.shape, generator=torch.Generator().manual_seed(seed)).to(device)
     levels: NoiseLevels = model.noise_levels
 
     def predict(latents: Tensor, time: Tensor) -> Tensor:
-        inputs = torch.cat([nine_channels(latents, masked, cells)] * 2)
+        inputs = torch.cat([torch.cat([latents, beside], 1)] * 2)
         predicted = model.unet(inputs, time.repeat(2), encoder_hidden_states=contexts).sample.float()
         return guided(*predicted.chunk(2), scale=GUIDANCE)
 

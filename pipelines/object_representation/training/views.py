@@ -15,15 +15,29 @@ from ...pictures.objects import MIN_PIXELS, check_object, check_object_mask, tur
 
 ROOM = 0.7  # of a box's longer side, that a picture has around it at least: with less, holes are filled with object
 FAR = 1.5  # and at most: a small object is looked at closely
-GREY = 0.5  # what is seen behind a cut-out, and around a picture that is all object
+GREY = 0.5  # what is seen behind a cut-out in its crop, and around a picture that is all object
+PATCHES = 3  # a side, of random colours behind a cut-out
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture [3,H,W] uint8 of an object that fills a box of it."""
+    """A picture [3,H,W] uint8 of an object that fills a box of it.
+
+    `opacity` [H,W] in 0..1 is that of a cut-out, whose background is any: None for a picture with a room around.
+    """
 
     pixels: Tensor
     box: Box
+    opacity: Tensor | None = None
+
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """The picture, a cut-out on random soft colours: on a grey of its own it would be learned with a grey halo."""
+        if self.opacity is None:
+            return self.pixels
+        patches = torch.rand(1, 3, PATCHES, PATCHES, generator=generator)
+        colours = F.interpolate(patches, self.pixels.shape[1:], mode="bicubic", align_corners=True)[0]
+        colours = (255 * colours).clamp(0, 255)
+        return torch.lerp(colours, self.pixels.float(), self.opacity).round().byte()
 
     @property
     def crop(self) -> Tensor:
@@ -35,8 +49,8 @@ class View:
 def make_view(picture: Tensor, mask: Tensor | None = None, box: Box | None = None, name: str = "picture") -> View:
     """A view of a picture [1,H,W,C] in 0..1, whose object is where the box is, or else the mask [1,H,W] or the alpha.
 
-    Without any of them the picture is all object. A cut-out is laid on grey, and a picture with no room around its
-    object gets some. Raises ValueError, naming the picture, for no object there, and what `check_object` refuses.
+    Without any of them the picture is all object. A picture with no room around its object gets some, of grey, or is
+    cut out where a mask says what is the object. Raises ValueError, naming the picture, for no object there, and what `check_object` refuses.
     """
     try:
         picture = check_object(picture)
@@ -62,7 +76,10 @@ def make_view(picture: Tensor, mask: Tensor | None = None, box: Box | None = Non
     if opacity is not None:
         colours = torch.lerp(torch.full_like(colours, GREY), colours, opacity[..., None])
     pixels = (colours.movedim(-1, 0) * 255).round().clamp(0, 255).byte()
-    return _with_room(pixels, box)
+    close = _margins(box, height, width) != (0, 0, 0, 0)
+    if opacity is None and mask is not None and close:
+        opacity = mask[0].float()
+    return _with_room(pixels, box, opacity)
 
 
 def make_views(
@@ -86,20 +103,24 @@ def _box_of(mask: Tensor | None, whole: Box, name: str) -> Box:
     return box
 
 
-def _with_room(pixels: Tensor, box: Box) -> View:
+def _margins(box: Box, height: int, width: int) -> tuple[int, int, int, int]:
+    """What a picture lacks of ROOM around a box: (left, right, top, bottom) px."""
+    x0, y0, x1, y1 = box
+    room = round(ROOM * max(x1 - x0, y1 - y0))
+    return (max(0, room - x0), max(0, room - (width - x1)), max(0, room - y0), max(0, room - (height - y1)))
+
+
+def _with_room(pixels: Tensor, box: Box, opacity: Tensor | None) -> View:
     """The picture around a box: cut off at FAR of the box's longer side, with a grey margin where ROOM lacks."""
     x0, y0, x1, y1 = box
     longer = max(x1 - x0, y1 - y0)
     far = round(FAR * longer)
     first_row = max(0, y0 - far)
     first_column = max(0, x0 - far)
-    pixels = pixels[:, first_row : y1 + far, first_column : x1 + far]
-    x0, y0, x1, y1 = moved(box, -first_column, -first_row)
-    height, width = pixels.shape[1:]
-    room = round(ROOM * longer)
-    left = max(0, room - x0)
-    top = max(0, room - y0)
-    right = max(0, room - (width - x1))
-    bottom = max(0, room - (height - y1))
-    padded = F.pad(pixels, (left, right, top, bottom), value=round(255 * GREY))
-    return View(padded, (x0 + left, y0 + top, x1 + left, y1 + top))
+    near = (slice(first_row, y1 + far), slice(first_column, x1 + far))
+    pixels = pixels[(slice(None), *near)]
+    box = moved(box, -first_column, -first_row)
+    margins = _margins(box, *pixels.shape[1:])
+    left, _, top, _ = margins
+    padded = F.pad(pixels, margins, value=round(255 * GREY))
+    return View(padded, moved(box, left, top), None if opacity is None else F.pad(opacity[near], margins))

@@ -95,3 +95,12 @@ def to_bounding_boxes(boxes: Boxes) -> dict[str, int] | list[list[dict[str, int]
     """The boxes of each picture as the host's BOUNDING_BOX: a single one as its table, otherwise a list per picture."""
     tables = [[dict(zip(SIDES, (x0, y0, x1 - x0, y1 - y0), strict=True)) for x0, y0, x1, y1 in one] for one in boxes]
     return tables[0][0] if [len(one) for one in tables] == [1] else tables
+
+
+def square_around(box: Box) -> tuple[float, float, float, float]:
+    """The square of a box's longer side with the same middle; it may reach out of the picture."""
+    x0, y0, x1, y1 = box
+    half = max(x1 - x0, y1 - y0) / 2
+    x = (x0 + x1) / 2
+    y = (y0 + y1) / 2
+    return (x - half, y - half, x + half, y + half)

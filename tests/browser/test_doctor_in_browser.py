@@ -3,15 +3,8 @@
 
 def test_the_report_is_read_on_the_node(front_end, artifacts):
     page = front_end.page
-    node = page.evaluate(
-        """() => {
-            app.rootGraph.clear()
-            const node = LiteGraph.createNode("VisualInsertionDoctor")
-            node.pos = [100, 100]
-            app.rootGraph.add(node)
-            return node.id
-        }"""
-    )
+    front_end.show_graph({"1": {"class_type": "VisualInsertionDoctor", "inputs": {}}}, "doctor")
+    node = page.evaluate("() => app.rootGraph.nodes[0].id")
     front_end.run()
     front_end.shows_images(node)
     page.locator("textarea").wait_for()

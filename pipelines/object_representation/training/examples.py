@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from ...paint_by_example.inpainting import CELL, latent_mask
 from ...paint_by_example.training.augmentation import Augmentation
 from ...paint_by_example.training.pictures import PictureSettings, draw_example
+from ...pictures.boxes import square_around
+from ...pictures.objects import MARGIN as FRAME
 from ...pictures.objects import crop_box
 from ...training.noise_levels import NoiseLevels
 from ...training.task import Batch
@@ -103,10 +105,15 @@ def encode_examples(
 
 @torch.no_grad()
 def view_tokens(model: LearningModel, views: Sequence[View]) -> Tensor:
-    """The contexts [N,Q,C] of N views as an exemplar shows them, cut to the object."""
+    """The contexts [N,Q,C] of N views, cut to the object as the encoder's pictures were in its training."""
     size = model.exemplar_size
-    margins = [max(1, round(MARGIN * max(view.crop.shape[1:]))) for view in views]
-    crops = [crop_box(view.pixels, view.box, size, margin) for view, margin in zip(views, margins, strict=True)]
+    crops = []
+    for view in views:
+        longer = max(view.crop.shape[1:])
+        if model.shown:
+            crops.append(crop_box(view.pixels, view.box, size, max(1, round(MARGIN * longer))))
+        else:
+            crops.append(crop_box(view.pixels, square_around(view.box), size, FRAME * longer))
     return torch.cat([model.contexts(crop[None].float() / 255) for crop in crops]).cpu()
 
 

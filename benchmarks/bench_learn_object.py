@@ -1,185 +1,160 @@
 """Learning an object from a few pictures against showing it, on held-out toys of the playroom.
 
-Each toy is pictured in four rooms, with its box, and then painted into rooms where it never stood. Arms: one picture
-(plain), four averaged or side by side (nothing is learned), and what `visual-insertion learn` trains. What was done is
-kept in --output and not done again. Figures go to docs/figures/learn_object.json.
+With --model paint toys are painted under a mask (Paint by Example), with --model insert the flagship finds the place.
+Arms: one picture (plain), four averaged or side by side (nothing is learned), and what `visual-insertion learn` trains;
+all are trained for as many seconds of a CPU as the default. What was done is kept in --output and not done again:
+several processes may each do a --part, and a run over all of them writes docs/figures/learn_object.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from ..pipelines.encoders.views import join_views, null_beside
 from ..pipelines.object_representation import learned_object
 from ..pipelines.object_representation.learned_object import LearnedObject
-from ..pipelines.object_representation.training.examples import LearningModel, view_tokens
 from ..pipelines.object_representation.training.learn import LearningSettings, learn
-from ..pipelines.object_representation.training.of_pipeline import learning_model
-from ..pipelines.object_representation.training.views import View
-from ..pipelines.paint_by_example.pipeline import PaintByExamplePipeline
-from ..pipelines.paint_by_example.training.exemplar_task import preview
-from ..pipelines.playroom.judging.judge import load_judge
-from ..pipelines.playroom.models import ShippedNetworks, noise_schedule
-from ..pipelines.playroom.paint_by_example.encoded_exemplars import enclosing_box
-from ..pipelines.playroom.paint_by_example.painting import GUIDANCE, PaintingCases, sheet
-from ..pipelines.playroom.pictures import decode_latents, restored_pictures, to_pictures
-from ..pipelines.playroom.world import dataset
-from ..pipelines.playroom.world.toys import Toy, random_toy
 from ..pipelines.whole_files import write_text
-from .bench_paint_by_example import score
 from .figures import ROOT, record
+from .learning_toys import COLUMNS, JOINED, WORKSHOPS, Rows, ToyCase, Workshop
 
-COMMAND = "python dev.py bench learn_object"
-MODELS = ROOT / "playroom_models"
-VIEWS = 4
-TOYS = dataset.HELD_OUT_SEED + 5000  # seeds of the toys, of the rooms they are pictured in, and of those to paint into
-PICTURED = dataset.HELD_OUT_SEED + 10_000
-PAINTED = dataset.HELD_OUT_SEED + 20_000
-Tables = dict[str, dict[str, list[float]]]  # by arm and column
-SHOWN = {"plain": "separate", "average": "average", "concatenate": "concatenate"}
+TOLD = "python dev.py bench learn_object"
+DEFAULT = LearningSettings().train
 LEARNED: dict[str, LearningSettings] = {
     "tokens": LearningSettings("tokens"),
     "low-rank": LearningSettings("low-rank"),
+    "low-rank 2": LearningSettings("low-rank", rank=2),
+    "low-rank 32": LearningSettings("low-rank", rank=32),
     "low-rank + tokens": LearningSettings("low-rank", own_tokens=True),
+    "low-rank + others": LearningSettings("low-rank"),
     "kv": LearningSettings("kv"),
+    "kv at rank 32": LearningSettings("kv"),
     "attn2": LearningSettings("attn2"),
 }
+OTHERS = 8  # pictures of other toys, as regularisation
+STRANGERS = 1000  # from here on are toys that no arm learns
+TIMED = 6  # steps
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """The networks, and what judges."""
-
-    shipped: ShippedNetworks
-    model: LearningModel
-    judge: Any
-
-    @classmethod
-    def load(cls) -> Workshop:
-        pipeline = PaintByExamplePipeline.from_folder(MODELS / "paint_by_example")
-        return cls(ShippedNetworks.load(MODELS), learning_model(pipeline), load_judge(MODELS / "judge.safetensors"))
-
-    @torch.no_grad()
-    def paint(self, cases: PaintingCases, context: Tensor, null: Tensor, seed: int) -> np.ndarray:
-        """uint8 pictures [N,H,W,3] of one object, its contexts [1,T,D], in all cases."""
-        latents = preview(
-            self.model.unet,
-            context.expand(len(cases), -1, -1),
-            null,
-            cases.masked,
-            cases.cells,
-            noise_schedule(),
-            scale=GUIDANCE,
-            seed=seed,
-        )
-        return to_pictures(decode_latents(self.shipped.vae, latents))
+def file_name(arm: str) -> str:
+    """Of an arm."""
+    return arm.replace(" ", "")
 
 
-@dataclass(frozen=True)
-class ToyCase:
-    """A toy, its pictures, and the rooms to paint it into."""
-
-    toy: Toy
-    views: list[View]
-    truth: dataset.Arrays
-    cases: PaintingCases
-    restored: np.ndarray
-
-    @classmethod
-    def of(cls, index: int, scenes: int, shipped: ShippedNetworks) -> ToyCase:
-        toy = random_toy(np.random.default_rng(TOYS + index))
-        pictured = dataset.render_arrays(range(PICTURED + 10 * index, PICTURED + 10 * index + VIEWS), 1, toy)
-        views = [
-            View(torch.from_numpy(picture).movedim(-1, 0), enclosing_box(box))
-            for picture, box in zip(pictured["target"], pictured["box"], strict=True)
-        ]
-        truth = dataset.render_arrays(range(PAINTED + 100 * index, PAINTED + 100 * index + scenes), 1, toy)
-        return cls(toy, views, truth, PaintingCases.of(truth, shipped), restored_pictures(shipped.vae, truth["scene"]))
+def equal_steps(workshop: Workshop, options: argparse.Namespace) -> dict[str, int]:
+    """Steps of each arm that take as long on a CPU as the default's, measured once."""
+    path = options.output / "steps.json"
+    steps: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    missing = [arm for arm in options.arms if arm in LEARNED and arm not in steps]
+    if missing:
+        case = ToyCase.of(STRANGERS, 1, workshop.shipped)
+        base = seconds_of_steps(workshop, case, DEFAULT)
+        for arm in missing:
+            ratio = 1.0 if LEARNED[arm].train == DEFAULT else base / seconds_of_steps(workshop, case, arm)
+            steps[arm] = round(options.steps * ratio)
+        write_text(path, json.dumps(steps) + "\n")
+    return steps
 
 
-def rows(workshop: Workshop, case: ToyCase, pictures: np.ndarray) -> dict[str, list[float]]:
-    """What the oracle says of painted pictures."""
-    table = score(pictures, case.restored, case.truth, holes=case.cases.hole.numpy(), judge=workshop.judge)
-    names = ("identity", "shape", "pattern", "colour", "inside")
-    return {name: np.nan_to_num(table[name].astype(float), nan=-1).tolist() for name in names}
+def seconds_of_steps(workshop: Workshop, case: ToyCase, arm: str) -> float:
+    """CPU seconds of one step."""
+    times: list[float] = []
+    settings = replace(LEARNED[arm], steps=TIMED, look_every=TIMED, examples=1)
+    learn(workshop.model, case.views, settings, progress=lambda done, total: times.append(time.process_time()))
+    return float(np.median(np.diff(times)))
 
 
-def contexts(workshop: Workshop, case: ToyCase, arm: str, learned: LearnedObject | None) -> tuple[Tensor, Tensor]:
-    """(object, null) contexts of an arm."""
-    null = workshop.model.null
-    if learned is not None:
-        return learned.contexts(null=null[0])
-    tokens = view_tokens(workshop.model, case.views[:1] if arm == "plain" else case.views)[:, None]
-    context = join_views(tokens, SHOWN[arm])
-    return context, null_beside(context, null[0])
-
-
-def learn_once(workshop: Workshop, case: ToyCase, settings: LearningSettings, path: Path) -> dict[str, float]:
-    """Learn into a file that is not there yet; returns how long that took."""
+def learned_of(
+    workshop: Workshop, case: ToyCase, arm: str, index: int, options: argparse.Namespace
+) -> tuple[LearnedObject, float]:
+    """An arm's learned object, from its file where it is there already, and the CPU seconds that it took."""
+    if arm == "kv at rank 32":
+        whole, seconds = learned_of(workshop, case, "kv", index, options)
+        return learned_object.of_rank(whole, workshop.model.layers, 32)[0], seconds
+    path = options.output / f"{file_name(arm)}-{index:02}.safetensors"
     told = path.with_suffix(".json")
     if not path.is_file() or not told.is_file():
-        learning = learn(workshop.model, case.views, settings)
+        settings = replace(LEARNED[arm], steps=options.equal[arm])
+        others = []
+        if arm.endswith("others"):
+            strangers = [ToyCase.of(STRANGERS + 10 * index + n, 1, workshop.shipped) for n in range(OTHERS // 4)]
+            others = [view for stranger in strangers for view in stranger.views]
+        started = time.process_time()
+        learning = learn(workshop.model, case.views, settings, others=others)
         learned_object.save(learning.learned, path)
-        write_text(told, json.dumps({"seconds": learning.seconds, "looks": learning.looks}) + "\n")
-    return json.loads(told.read_text(encoding="utf-8"))
+        seconds = time.process_time() - started
+        write_text(told, json.dumps({"seconds": seconds, "looks": learning.looks, **asdict(settings)}) + "\n")
+    return learned_object.load(path), json.loads(told.read_text(encoding="utf-8"))["seconds"]
 
 
-def measure(workshop: Workshop, options: argparse.Namespace) -> Tables:
-    """Rows by arm, of all toys, scenes and seeds."""
-    tables: Tables = {}
-    for index in tqdm(range(options.toys), desc="toys"):
-        case = ToyCase.of(index, options.scenes, workshop.shipped)
+def measure(workshop: Workshop, options: argparse.Namespace) -> dict[str, Rows]:
+    """Rows by arm, of all toys, rooms and seeds of this part."""
+    tables: dict[str, Rows] = {}
+    part, parts = options.part
+    for index in tqdm(range(part, options.toys, parts), desc="toys"):
+        case = ToyCase.of(index, options.rooms, workshop.shipped)
         for arm in options.arms:
             for seed in range(options.seeds):
-                name = f"{arm.replace(' ', '')}-{index:02}-{options.scenes}-{seed}"
-                path = options.output / f"{name}.rows.json"
-                learned = None
-                seconds = 0.0
-                if arm in LEARNED:
-                    settings = LearningSettings(**{**asdict(LEARNED[arm]), **options.change, "seed": seed})
-                    file = options.output / f"{arm.replace(' ', '')}-{index:02}-{seed}.safetensors"
-                    seconds = learn_once(workshop, case, settings, file)["seconds"]
-                    learned = learned_object.load(file)
+                path = options.output / f"{file_name(arm)}-{index:02}-{options.rooms}-{seed}.rows.json"
                 if not path.is_file():
-                    context, null = contexts(workshop, case, arm, learned)
-                    pictures = _painted(workshop, case.cases, learned, context, null, seed)
-                    own = rows(workshop, case, pictures) | {"seconds": [seconds] * len(pictures)}
-                    own["toy"] = [index] * len(pictures)
-                    if learned is not None and learned.patch:
-                        own["other"] = _others(workshop, index, options.scenes, learned, seed)
-                    write_text(path, json.dumps(own) + "\n")
-                    if index == 0 and seed == 0:
-                        sheet(case.cases, pictures).save(options.output / f"{name}.png")
+                    write_text(path, json.dumps(rows_of(workshop, case, arm, index, seed, options)) + "\n")
                 for column, values in json.loads(path.read_text(encoding="utf-8")).items():
                     tables.setdefault(arm, {}).setdefault(column, []).extend(values)
         show(tables)
     return tables
 
 
-def _painted(workshop, cases, learned, context, null, seed) -> np.ndarray:
-    if learned is None or not learned.patch:
-        return workshop.paint(cases, context, null, seed)
-    with learned.changes(workshop.model.layers).attached(workshop.model.layers):
-        return workshop.paint(cases, context, null, seed)
+def rows_of(workshop: Workshop, case: ToyCase, arm: str, index: int, seed: int, options: argparse.Namespace) -> Rows:
+    """The rows of an arm for a toy and a seed."""
+    learned = []
+    seconds = 0.0
+    if arm in LEARNED:
+        one, seconds = learned_of(workshop, case, arm, index, options)
+        learned = [one]
+        context, null = one.contexts(null=workshop.model.null[0])
+    else:
+        context, null = workshop.shown(case, arm)
+    pictures = workshop.with_objects(case, learned, context, null, seed)
+    rows = workshop.rows(case, pictures)
+    rows |= {"seconds": [seconds] * len(pictures), "toy": [index] * len(pictures)}
+    if learned and learned[0].patch and not seed:
+        rows["other"] = changes_of_others(workshop, index, learned[0], options)
+        if arm == DEFAULT:
+            rows |= of_two(workshop, case, index, learned[0], rows, options)
+    if index == 0 and seed == 0:
+        workshop.sheet(case, pictures).save(options.output / f"{file_name(arm)}.png")
+    return rows
 
 
-def _others(workshop: Workshop, index: int, scenes: int, learned: LearnedObject, seed: int) -> list[float]:
+def changes_of_others(workshop: Workshop, index: int, learned: LearnedObject, options) -> list[float]:
     """By how much another toy's identity, shown in one picture, changes under the patch of this one."""
-    case = ToyCase.of(index + 1000, min(scenes, 4), workshop.shipped)
-    context, null = contexts(workshop, case, "plain", None)
-    before = rows(workshop, case, workshop.paint(case.cases, context, null, seed))["identity"]
-    after = rows(workshop, case, _painted(workshop, case.cases, learned, context, null, seed))["identity"]
-    return [b - a for a, b in zip(before, after, strict=True)]
+    case = ToyCase.of(STRANGERS + index, min(options.rooms, 8), workshop.shipped)
+    context, null = workshop.shown(case, "plain")
+    before, after = (
+        np.array(workshop.rows(case, workshop.with_objects(case, objects, context, null, 0))["identity"])
+        for objects in ([], [learned])
+    )
+    return (after - before).tolist()
+
+
+def of_two(workshop: Workshop, case: ToyCase, index: int, learned: LearnedObject, alone: Rows, options) -> Rows:
+    """Changes by another learned object beside: of identity, and of the distance to the own colours (0..255)."""
+    neighbour = (index + 1) % options.toys
+    beside = ToyCase.of(neighbour, 1, workshop.shipped)
+    other, _ = learned_of(workshop, beside, DEFAULT, neighbour, options)
+    context, null = learned.contexts(null=workshop.model.null[0])
+    both = workshop.rows(case, workshop.with_objects(case, [learned, other], context, null, 0))
+    found = np.array(both["inserted"]) * np.array(alone["inserted"]) > 0
+    change = {column: np.array(both[column]) - np.array(alone[column]) for column in ("identity", "colour")}
+    return {"beside_identity": change["identity"].tolist(), "beside_colour": change["colour"][found].tolist()}
 
 
 def reduction(plain: Sequence[float], arm: Sequence[float], toys: Sequence[float]) -> tuple[float, float, float]:
@@ -195,7 +170,7 @@ def reduction(plain: Sequence[float], arm: Sequence[float], toys: Sequence[float
     return float(1 - whole[1] / whole[0]), float(low), float(high)
 
 
-def show(tables: Tables) -> None:
+def show(tables: dict[str, Rows]) -> None:
     """Print what is known so far: errors against the plain arm on the cases that both have."""
     lines = []
     for arm, table in tables.items():
@@ -203,12 +178,14 @@ def show(tables: Tables) -> None:
         plain = tables.get("plain", table)["identity"][:count]
         fell, low, high = reduction(plain, table["identity"][:count], table["toy"][:count])
         other = f" others {np.mean(table['other']):+.3f}" if "other" in table else ""
-        known = f"identity {np.mean(table['identity']):.3f} error {-fell:+.0%} ({-high:+.0%} to {-low:+.0%})"
-        lines.append(f"{arm:18} n {len(table['identity']):4} {known}{other} {np.mean(table['seconds']):4.0f} s")
+        beside = f" beside {np.mean(table['beside_identity']):+.3f}" if "beside_identity" in table else ""
+        parts = " ".join(f"{name} {np.mean(table[name]):.2f}" for name in COLUMNS)
+        known = f"{parts} error {-fell:+.0%} ({-high:+.0%} to {-low:+.0%})"
+        lines.append(f"{arm:18} n {len(table['identity']):4} {known}{other}{beside} {np.mean(table['seconds']):4.0f} s")
     tqdm.write("\n".join(lines) + "\n")
 
 
-def figures(tables: Tables, default: str) -> dict[str, tuple[float, str]]:
+def figures(tables: dict[str, Rows], model: str) -> dict[str, tuple[float, str]]:
     """The figures of docs/figures/learn_object.json that these arms know."""
     values: dict[str, tuple[float, str]] = {}
     plain = tables["plain"]
@@ -222,34 +199,67 @@ def figures(tables: Tables, default: str) -> dict[str, tuple[float, str]]:
             values[f"{name}_low"] = (round(low, 4), f"lower end of its 95 % interval, {arm}")
             values[f"{name}_high"] = (round(high, 4), f"upper end of its 95 % interval, {arm}")
 
+    if model == "insert":
+        told("views_error_reduction_mask_free", "average")
+        told("error_reduction_mask_free", DEFAULT)
+        for arm in sorted(set(tables) & set(LEARNED) - {DEFAULT}):
+            told(f"error_reduction_mask_free_of_{column_name(arm)}", arm)
+        return values
     told("views_error_reduction", "concatenate")
-    told("error_reduction", default)
+    told("error_reduction", DEFAULT)
     for arm in tables:
-        told(f"error_reduction_of_{arm.replace(' ', '').replace('-', '_').replace('+', '_and_')}", arm)
-    if default in tables:
-        values["seconds"] = (round(float(np.mean(tables[default]["seconds"])), 1), f"of learning, {default}")
-    for arm in ("low-rank", "kv"):
-        if "other" in tables.get(arm, {}):
-            change = float(np.mean(tables[arm]["other"]))
-            values["others_identity_change"] = (round(change, 4), f"of another toy under the patch, {arm}")
-            break
+        if arm != "plain":
+            told(f"error_reduction_of_{column_name(arm)}", arm)
+        values[f"identity_of_{column_name(arm)}"] = (round(float(np.mean(tables[arm]["identity"])), 4), "0..1")
+    default = tables.get(DEFAULT, {})
+    if default:
+        values["seconds"] = (round(float(np.mean(default["seconds"])), 1), f"of one CPU core, learning, {DEFAULT}")
+    for column, name, unit in (
+        ("other", "others_identity_change", "of another toy shown in one picture, under the patch"),
+        ("beside_identity", "two_objects_identity_change", "of a learned toy, with a second one learned beside"),
+        ("beside_colour", "two_objects_colour_change", "RGB distance 0..255 to its own colours, a second one beside"),
+    ):
+        if column in default:
+            values[name] = (round(float(np.mean(default[column])), 4), f"{unit}, {DEFAULT}")
+    if {"kv", "kv at rank 32"} <= tables.keys():
+        lost = np.mean(tables["kv"]["identity"]) - np.mean(tables["kv at rank 32"]["identity"])
+        values["rank32_identity_loss"] = (round(float(lost), 4), "identity of the whole change's, of width 128")
     return values
+
+
+def column_name(arm: str) -> str:
+    """Of an arm, in a figure's name."""
+    return arm.replace(" + ", "_and_").replace("-", "_").replace(" ", "_")
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """K/N: toys K, K + N, and so on."""
+    part, parts = map(int, text.split("/"))
+    return part, parts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=tuple(WORKSHOPS), default="paint")
     parser.add_argument("--toys", type=int, default=24)
-    parser.add_argument("--scenes", type=int, default=16)
+    parser.add_argument("--rooms", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", default=[*SHOWN, *LEARNED], choices=[*SHOWN, *LEARNED])
-    parser.add_argument("--change", type=json.loads, default={}, help="settings of learning, as a JSON table")
+    parser.add_argument("--steps", type=int, default=LearningSettings().steps, help="of the default")
+    parser.add_argument("--arms", nargs="+", default=[*JOINED, *LEARNED], choices=[*JOINED, *LEARNED])
+    parser.add_argument("--part", type=part_of, default=(0, 1), metavar="K/N", help="toys K, K + N, ...; 0/1 is all")
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "bench" / "learn_object")
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file")
     options = parser.parse_args()
+    options.output = options.output / options.model
     options.output.mkdir(parents=True, exist_ok=True)
-    tables = measure(Workshop.load(), options)
+    torch.manual_seed(0)
+    workshop = WORKSHOPS[options.model]()
+    options.equal = equal_steps(workshop, options)
+    tables = measure(workshop, options)
     if not options.dry:
-        print(record("learn_object", figures(tables, LearningSettings().train), COMMAND))
+        arms = " ".join(f"'{arm}'" if " " in arm else arm for arm in options.arms)
+        command = f"{TOLD} --model {options.model} --toys {options.toys} --seeds {options.seeds} --arms {arms}"
+        print(record("learn_object", figures(tables, options.model), command))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ...pipelines.object_representation.training.views import View, make_views
 from ...pipelines.pictures.boxes import from_bounding_boxes
 from ...pipelines.pictures.files import picture_tensor, pil_pictures
 from .conditionings import EMBEDDING_OPTIMIZER, PAINT_BY_EXAMPLE, check_makers, made_by
-from .object_learning import Shown, base_weights, check_family, learning_model, shown_by_exemplar, shown_by_optimizer
+from .object_learning import Shown, base_weights, learning_model, shown_by_exemplar, shown_by_optimizer
 
 FOLDER = "learned_objects"  # below the first folder of LoRAs: stock loaders see the files as well
 SHOWN = 512  # px, the longer side of a preview
@@ -54,8 +54,8 @@ def what_shows(clip_vision, exemplar_encoder, embedding_optimizer) -> Shown:
     """What tells the model about the object: one of the two. Raises ValueError for none and for both."""
     if (exemplar_encoder is None) == (embedding_optimizer is None):
         raise ValueError(
-            "Connect either an exemplar encoder (Paint by Example, which paints under a mask) or an embedding optimizer "
-            "(an InstructPix2Pix model, which needs none): it says how the model is told about the object."
+            "Connect either an exemplar encoder (Paint by Example, which paints under a mask) or an embedding "
+            "optimizer (an InstructPix2Pix model, which needs none): it says how the model is told about the object."
         )
     if exemplar_encoder is not None:
         return shown_by_exemplar(clip_vision, exemplar_encoder)
@@ -159,8 +159,8 @@ def apply_object(
 ):
     """(MODEL, positive, negative) with a learned object, behind the tokens of `positive` or the stored exemplar's.
 
-    `negative` takes the place of the stored null. Patches are the host's own, as a LoRA's: they add to others. Raises ValueError for another base model, and for a
-    `positive` beside an object that takes none.
+    `negative` takes the place of the stored null. Patches are the host's own, as a LoRA's: they add to others. Raises
+    ValueError for another base model, and for a `positive` beside an object that takes none.
     """
     learned_object.check_strength(strength)
     maker = PAINT_BY_EXAMPLE if learned.shown else EMBEDDING_OPTIMIZER

@@ -30,8 +30,14 @@ def register(subparsers: Any) -> None:
     add("folder", type=Path, metavar="FOLDER", help=boxes)
     add("--output", type=Path, required=True, metavar="FILE", help=f"the learned object, {SUFFIX}")
     base = _scenes.PLAYROOM / "paint_by_example"
-    add("--base", type=Path, default=base, metavar="FOLDER", help="a diffusers folder: of Paint by Example, "
-        "which paints the object under a mask, or of an InstructPix2Pix model, which inserts it without one")
+    add(
+        "--base",
+        type=Path,
+        default=base,
+        metavar="FOLDER",
+        help="a diffusers folder: of Paint by Example, "
+        "which paints the object under a mask, or of an InstructPix2Pix model, which inserts it without one",
+    )
     add("--embedding-optimizer", type=Path, metavar="FILE", help="of an InstructPix2Pix base; default: the folder's")
     add(
         "--train",

@@ -66,7 +66,9 @@ class LearnedObject:
         null = self.null if null is None else null
         if not self.shown:
             if exemplar is not None:
-                raise ValueError("It is an object for insertion, with a context of its own: it takes no exemplar beside")
+                raise ValueError(
+                    "it is an object for insertion, with a context of its own, and takes no exemplar beside"
+                )
             context = self.tokens[None]
             return context, null_beside(context, null)
         front = self.tokens[None, :1] if exemplar is None else exemplar

@@ -307,7 +307,9 @@ class Kit:
 
     def learned(self, **changes):
         """What Apply Object gives for an object of the playroom's, changed."""
-        learned = replace(learned_object.LearnedObject(torch.zeros(3, 128), torch.zeros(1, 128), {}, self.base()), **changes)
+        learned = replace(
+            learned_object.LearnedObject(torch.zeros(3, 128), torch.zeros(1, 128), {}, self.base()), **changes
+        )
         return self.apply(learned_object=learned)
 
     def apply(self, content=None, **changes):

@@ -180,7 +180,15 @@ def test_the_node_paints_what_the_command_paints(models, strong, apply, sample):
     door = PaintByExamplePipeline.from_folder(PLAYROOM)
     one = Applied(strong, 0.8, Path("strong"))
     with applied(door.unet, [one]):
-        alone = door(SCENE, HOLE, contexts=contexts_of(one, door.exemplar_encoder.null[0]), steps=3, sampler="euler", similarity=3.0, seed=3)
+        alone = door(
+            SCENE,
+            HOLE,
+            contexts=contexts_of(one, door.exemplar_encoder.null[0]),
+            steps=3,
+            sampler="euler",
+            similarity=3.0,
+            seed=3,
+        )
     made = sample(*apply(strong, strength=0.8))
     assert parts.relative(made, alone.latents) <= 2e-3
 

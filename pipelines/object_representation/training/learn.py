@@ -10,7 +10,6 @@ from typing import cast
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ...training.one_process import OneProcess
 from ...training.precision import autocast

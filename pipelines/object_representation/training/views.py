@@ -50,7 +50,8 @@ def make_view(picture: Tensor, mask: Tensor | None = None, box: Box | None = Non
     """A view of a picture [1,H,W,C] in 0..1, whose object is where the box is, or else the mask [1,H,W] or the alpha.
 
     Without any of them the picture is all object. A picture with no room around its object gets some, of grey, or is
-    cut out where a mask says what is the object. Raises ValueError, naming the picture, for no object there, and what `check_object` refuses.
+    cut out where a mask says what is the object. Raises ValueError, naming the picture, for no object there, and what
+    `check_object` refuses.
     """
     try:
         picture = check_object(picture)

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import outcome
+from . import _scenes, outcome
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..weights.unets import UNetFiles
 
-RELEASED_NULLS = ("zeros", "blank-picture", "empty-prompt")  # spelt out, so that --help does not load torch
+# Spelt out, so that --help does not load torch; tests compare them with the rooms'.
+RELEASED_NULLS = ("zeros", "blank-picture", "empty-prompt")
+PRIOR_PIXELS = ("published", "normalised")
 
 
 def register(subparsers: Any) -> None:
@@ -27,6 +29,7 @@ def register(subparsers: Any) -> None:
     _add_unet_patch(actions)
     _add_diffusers_lora(actions)
     _add_optimizer(actions)
+    _add_learned_object(actions)
 
 
 def _add_unet_patch(actions: Any) -> None:
@@ -206,6 +209,69 @@ def optimizer(args: Namespace) -> None:
 
 def _hyphened(text: str) -> str:
     return text.replace(" ", "-")
+
+
+def _add_learned_object(actions: Any) -> None:
+    text = "a published object (delta_last.ckpt) as a learned object for `paint --learned` and Apply Object"
+    parser: ArgumentParser = actions.add_parser("learned-object", help=text, description=text)
+    parser.set_defaults(run=partial(outcome, learned_object))
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="the published weights; they are read as tensors, never run")
+    add("output", type=Path, metavar="OUTPUT.safetensors", help="the learned object")
+    base = "the Paint by Example that it was trained from: model.ckpt, or the diffusers folder"
+    add("--base", type=Path, required=True, metavar="PATH", help=base)
+    pictures = "the pictures that it was trained with, their boxes in NAME.txt, bbox/ or metadata.jsonl"
+    add("--pictures", type=Path, required=True, metavar="FOLDER", help=pictures)
+    reference = "the exemplar to paint, the published test.jpg (default: the first of the pictures, cut to its box)"
+    add("--reference", type=Path, metavar="FILE", help=reference)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--rank", type=_rank, metavar="N", help="a low rank, smaller and less exact (default: whole)")
+    form.add_argument("--set", action="store_true", help="whole weights in the place of differences from the base")
+    pixels = (
+        "what the vision encoder is shown for the prior: 0 to 255 and transposed, as published (default), or as it "
+    )
+    add("--prior-pixels", choices=PRIOR_PIXELS, default=PRIOR_PIXELS[0], help=pixels + "was made for")
+    add("--licence", default="not stated", metavar="TEXT", help="kept in the file (default: %(default)s)")
+
+
+def learned_object(args: Namespace) -> None:
+    """Convert a published object. Raises ValueError or FileNotFoundError for files that do not belong together."""
+    _check_output(args.output)
+
+    from ..object_representation import learned_object as objects
+    from ..object_representation.published_conversion import Conversion, convert
+    from ..object_representation.published_files import open_published
+    from ..object_representation.training.facts import facts_of
+    from ..object_representation.training.views_folder import read_views
+    from ..paint_by_example.checkpoints import open_paint_by_example
+    from ..paint_by_example.exemplar_picture import exemplar_pictures
+    from ..pictures.files import picture_tensor
+    from ..whole_files import check_not_read
+
+    pictures = read_views(args.pictures, truncated=True)
+    sources = [*pictures.paths, *([args.reference] if args.reference else [])]
+    check_not_read([args.output], [args.file, args.base, *sources])
+    published = open_published(args.file)
+    base = open_paint_by_example(args.base)
+    reference = None
+    if args.reference:
+        picture, _ = _scenes.open_object(args.reference, None)
+        (reference,) = exemplar_pictures(picture_tensor(picture), None)
+    settings = Conversion(args.prior_pixels)
+    facts = facts_of(settings, [args.file, *sources], base_name=args.base.name, licence=args.licence)
+    converted = convert(published, base, pictures.views, reference, settings=settings, facts=facts)
+    learned = converted.learned
+    print(
+        f"{len(learned.tokens)} tokens; {len(learned.patch)} of {len(published.attention)} cross-attention tensors "
+        f"differ from the base, by {converted.share:.2%} of its size"
+    )
+    if args.rank:
+        learned, kept = objects.of_rank(learned, converted.layers, args.rank)
+        print(f"rank {args.rank} keeps {kept:.1%} of the change, by its norm")
+    elif args.set:
+        learned = objects.as_set(learned, converted.layers)
+    objects.save(learned, args.output)
+    print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")
 
 
 def _check_output(path: Path) -> None:

@@ -16,6 +16,8 @@ from ..pictures.objects import prepare_object
 from ..weights.configs import CONFIG, PIXELS, pixel_statistics, read_json
 from ..weights.pretrained import load_whole, present, reading
 
+CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))  # OpenAI's mean, spread
+
 
 @dataclass(frozen=True)
 class Encoder:

@@ -18,10 +18,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
+from ..encoders.vision import CLIP_STATISTICS
 from ..weights.pretrained import load_whole, reading
 from .cmmd import centre_square
 
-CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 GREY = (124, 116, 104)  # ImageNet's mean colour
 TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")  # of CLIP's weights

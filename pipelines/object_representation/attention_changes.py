@@ -165,10 +165,11 @@ ENDS = ("diff", "diff_b", "set_weight", "lora_up.weight", "lora_down.weight", "a
 
 def _change_of(own: Mapping[str, Tensor], layer: nn.Linear) -> dict[str, Tensor]:
     """The tensors of a `Change` from those of one layer in a file. Raises ValueError for an incomplete product."""
+    biases = {name: own[name] for name in ("diff_b",) if name in own}
     if "set_weight" in own:
-        return {"diff": own["set_weight"].float() - layer.weight.detach().float().cpu()}
+        return {"diff": own["set_weight"].float() - layer.weight.detach().float().cpu(), **biases}
     if "diff" in own:
-        return {name: own[name] for name in ("diff", "diff_b") if name in own}
+        return {"diff": own["diff"], **biases}
     if "lora_up.weight" not in own or "lora_down.weight" not in own:
         raise ValueError("one of its products has only one of its two matrices")
     up = own["lora_up.weight"].float()

@@ -34,7 +34,10 @@ THUMBNAIL = "modelspec.thumbnail"  # where model browsers look
 SIDE = 64  # px of a thumbnail
 LARGEST = 512  # tokens
 STRENGTHS = (0.0, 2.0)
-FOREIGN = "Needed is a file that `visual-insertion learn` or the node Learn Object wrote."
+FOREIGN = (
+    "Needed is a file that `visual-insertion learn` or the node Learn Object wrote; `visual-insertion convert "
+    "learned-object` makes one of a published delta_last.ckpt."
+)
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,9 @@ def of_rank(learned: LearnedObject, layers: Layers, rank: int) -> tuple[LearnedO
 def as_set(learned: LearnedObject, layers: Layers) -> LearnedObject:
     """The same object with whole weights in the place of differences, as LoRA loaders set them at any strength.
 
-    Raises what `LearnedObject.changes` does.
+    They have no place for a bias that is set: biases stay differences. Raises what `LearnedObject.changes` does.
     """
-    patch: StateDict = {}
+    patch = {name: tensor for name, tensor in learned.patch.items() if name.endswith(".diff_b")}
     for name, change in learned.changes(layers).changes.items():
         patch[f"{name}.set_weight"] = layers[name].weight.detach().float().cpu() + cast(Change, change).matrix()
     return replace(learned, patch=patch)
@@ -126,7 +129,11 @@ def save(learned: LearnedObject, path: Path) -> None:
     metadata = {**learned.facts, "format": FORMAT, "version": "1", BASE: learned.base, SHOWN: str(int(learned.shown))}
     if learned.thumbnail is not None:
         metadata[THUMBNAIL] = _as_data_url(learned.thumbnail)
-    save_tensors(path, {**learned.patch, TOKENS: learned.tokens.half(), NULL: learned.null.half()}, metadata)
+    whole = any(name.endswith((".diff", ".set_weight")) for name in learned.patch)  # these are in float32
+    contexts = {TOKENS: learned.tokens, NULL: learned.null}
+    if not whole:
+        contexts = {name: tensor.half() for name, tensor in contexts.items()}
+    save_tensors(path, {**learned.patch, **contexts}, metadata)
 
 
 def load(path: Path) -> LearnedObject:

@@ -19,7 +19,7 @@ from ..weights.configs import CONFIG, read_json
 from ..weights.layouts import kind_of
 from ..weights.reading import StateDict, check_dtypes
 from ..weights.tensors import FULL_FIRST, MappedPickle, TensorFile, first_file, open_folder, open_tensors
-from ..weights.unets import UNetFiles, first_channels, open_unet, unet_folder
+from ..weights.unets import CANDIDATES, UNetFiles, first_channels, open_unet, unet_folder
 from .exemplar_encoder import ExemplarEncoder, ExemplarSettings, from_state
 
 CHANNELS = 9  # of the UNet's input: noisy latent, latent of the masked scene, mask
@@ -176,10 +176,10 @@ class PaintByExampleFiles:
             raise ValueError(f"{self.encoder.path} lacks the vision encoder (vision_model...). {ADVICE}")
         return state
 
-    def unet(self) -> UNetFiles:
-        """The UNet. Raises what `open_unet` raises."""
+    def unet(self, candidates: Sequence[str] = CANDIDATES) -> UNetFiles:
+        """The UNet; of a folder the first of these files. Raises what `open_unet` raises."""
         if self.layout == "diffusers":
-            return open_unet(unet_folder(self.where))
+            return open_unet(unet_folder(self.where), candidates=candidates)
         if not isinstance(self.encoder, MappedPickle):
             return open_unet(self.where)
         entries = self.encoder.stored.items()
@@ -207,6 +207,17 @@ class PaintByExampleFiles:
 def open_first(folder: Path, candidates: Sequence[str]) -> TensorFile:
     """The first of these files that a folder has. Raises FileNotFoundError, or ValueError for a damaged one."""
     return open_tensors(first_file(folder, candidates))
+
+
+def part_of(folder: Path, name: str) -> Path:
+    """A file in a model's folder or, failing that, in the one above. Raises FileNotFoundError."""
+    for place in (folder, folder.resolve().parent):
+        if (place / name).is_file():
+            return place / name
+    raise FileNotFoundError(
+        f"{folder / name} is missing. Needed is a diffusers folder of Paint by Example (unet, vae, scheduler, "
+        "image_encoder, feature_extractor)."
+    )
 
 
 def model_folder(path: Path) -> Path:

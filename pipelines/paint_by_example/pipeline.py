@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionModel
 
 from ..encoders.vision import as_views, encoder_pixels
 from ..pictures.batches import paired
@@ -20,13 +20,13 @@ from ..pictures.scene import check_scene, crop_to
 from ..sampling.guidance import LARGEST_SCALE, check_scale
 from ..sampling.latents import Callback, Sampled, decode, encode, first_noise, step_generator
 from ..sampling.schedulers import check_steps, make_schedule, read_scheduler, training_levels
-from ..weights.configs import blueprint, check_counts_in, pixel_statistics, read_json
+from ..weights.configs import pixel_statistics, read_json
 from ..weights.pretrained import load_model, present
-from ..weights.reading import StateDict, describe_misfit, shapes_of
 from . import exemplar_encoder as exemplars
-from .checkpoints import ENCODER_FILES, check_channels, model_folder, open_first, open_paint_by_example
+from .checkpoints import ENCODER_FILES, check_channels, model_folder, open_first, open_paint_by_example, part_of
 from .exemplar_picture import exemplar_pictures
 from .inpainting import CELL, binary_mask, guided, latent_mask, masked_scene, nine_channels, pad_scene
+from .vision_tower import build_tower, statistics_file
 
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
 PLMS = dict(skip_prk_steps=True, set_alpha_to_one=False)
@@ -84,20 +84,20 @@ class PaintByExamplePipeline:
         folder = model_folder(Path(folder))
         own = folder / OWN
         config_file = folder / "unet" / "config.json"
-        vision_config = _part(folder, "image_encoder/config.json")
-        image_mean, image_std = pixel_statistics(_statistics(folder))
-        vae_folder = _part(folder, "vae/config.json").parent
-        schedule = read_scheduler(_part(folder, "scheduler/scheduler_config.json"))
+        vision_config = part_of(folder, "image_encoder/config.json")
+        image_mean, image_std = pixel_statistics(statistics_file(folder))
+        vae_folder = part_of(folder, "vae/config.json").parent
+        schedule = read_scheduler(part_of(folder, "scheduler/scheduler_config.json"))
         config = read_json(present(config_file, "a diffusers folder of Paint by Example"))
         check_channels(folder, config.get("in_channels", 0))  # before gigabytes are read
         if own.is_file():
             encoder = exemplars.load(own)
-            tower = _tower(vision_config.parent)
+            tower = open_first(vision_config.parent, ENCODER_FILES).read_below("")
         else:
             files = open_paint_by_example(folder)
             encoder = files.exemplar_encoder()
             tower = files.vision()
-        image_encoder: Any = _vision_model(vision_config, tower)
+        image_encoder: Any = build_tower(read_json(vision_config), vision_config, tower)
         return cls(
             load_model(UNet2DConditionModel, folder / "unet", dtype).to(device),
             load_model(AutoencoderKL, vae_folder, dtype).to(device),
@@ -257,41 +257,3 @@ class PaintByExamplePipeline:
             scheduler, steps, _ = make_schedule(sampler, euler.config, self.levels, steps)
         scheduler.set_timesteps(steps, device=self.unet.device)
         return scheduler
-
-
-def _part(folder: Path, name: str) -> Path:
-    """A file in the folder or, failing that, in the one above. Raises FileNotFoundError."""
-    for place in (folder, folder.resolve().parent):
-        if (place / name).is_file():
-            return place / name
-    raise FileNotFoundError(
-        f"{folder / name} is missing. Needed is a diffusers folder of Paint by Example (unet, vae, scheduler, "
-        "image_encoder, feature_extractor)."
-    )
-
-
-def _statistics(folder: Path) -> Path:
-    """The file with the mean and spread of an image encoder's pixels. Raises FileNotFoundError."""
-    beside = folder / "image_encoder" / "preprocessor_config.json"
-    return beside if beside.is_file() else _part(folder, "feature_extractor/preprocessor_config.json")
-
-
-def _tower(folder: Path) -> StateDict:
-    """The tensors of a plain vision encoder's folder."""
-    return open_first(folder, ENCODER_FILES).read_below("")
-
-
-def _vision_model(config_file: Path, state: StateDict) -> CLIPVisionModel:
-    """transformers' vision tower, frozen. Raises ValueError for tensors that do not fit the config in a file."""
-    config = read_json(config_file)
-    check_counts_in(config, config_file)
-    with blueprint(str(config_file), len(state)):
-        model = CLIPVisionModel(CLIPVisionConfig(**config))
-    inner: Any = getattr(model, "vision_model", model)  # in transformers 5 the tower itself is at the top
-    start = "vision_model."
-    tower = {name.removeprefix(start): tensor.float() for name, tensor in state.items() if name.startswith(start)}
-    if misfit := describe_misfit(shapes_of(inner.state_dict()), shapes_of(tower)):
-        raise ValueError(f"The weights in {config_file.parent} do not fit their own config: {misfit}.")
-    inner.load_state_dict(tower, assign=True)
-    inner.embeddings.position_ids = torch.arange(inner.embeddings.num_positions)[None]  # not among the weights
-    return model.requires_grad_(False).eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,14 @@ class UNetFiles(WeightFiles):
     layout: str  # "diffusers" or "LDM": as stored
 
 
-def open_unet(path: Path, averaged: bool = False) -> UNetFiles:
-    """The UNet in a file, or in the one or several files of a UNet's folder.
+def open_unet(path: Path, averaged: bool = False, *, candidates: Sequence[str] = CANDIDATES) -> UNetFiles:
+    """The UNet in a file, or in the one or several files of a UNet's folder, the first of `candidates` that is there.
 
     `averaged` takes the EMA copy that some LDM checkpoints carry beside the training weights. Raises
     FileNotFoundError for a file or a shard that is not there, and ValueError for what is corrupt or no UNet.
     """
     path = Path(path)
-    found = open_folder(path, CANDIDATES)
+    found = open_folder(path, candidates)
     names, layout = _unet_names(path, found.stored)
     if averaged:
         names = _averaged_names(path, layout, names, found.stored)

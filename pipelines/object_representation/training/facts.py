@@ -6,17 +6,25 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ...provenance import pack_version
 from ...weights.manifest import sha256_of
 from ..learned_object import as_json
-from .learn import LearningSettings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def facts_of(
-    settings: LearningSettings, sources: Sequence[Path], *, base_name: str, licence: str, hashes: Sequence[str] = ()
+    settings: DataclassInstance,
+    sources: Sequence[Path],
+    *,
+    base_name: str,
+    licence: str,
+    hashes: Sequence[str] = (),
 ) -> dict[str, str]:
     """Plain texts for the metadata: settings, sha256 of the sources' files or of pixels, base model, licence.
 

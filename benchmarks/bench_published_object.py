@@ -1,10 +1,10 @@
 """A published object of the true size against the published code's arithmetic, and how large our files are.
 
-Random weights in the published layout: Paint by Example as one model.ckpt (UNet, CLIP ViT-L/14, exemplar encoder), and a
-delta_last.ckpt of 1.5 GB learned on it. `forward_rel`: relative error of what the UNet predicts, null and object, with
-the file that `visual-insertion convert learned-object` made and `paint --learned` applies, against the whole weights set
-in the UNet and tokens made in plain torch. `convert_peak_gb`: resident memory of the conversion. `patch_mb_rank32`: its
-keys and values at rank 32. `tokens_kb`: what `learn --train views` makes of four photographs, tokens alone.
+Random weights in the published layout: Paint by Example as one model.ckpt (UNet, CLIP ViT-L/14, exemplar encoder), and
+a delta_last.ckpt of 1.5 GB learned on it. `forward_rel`: relative error of what the UNet predicts, null and object,
+with the file that `visual-insertion convert learned-object` made and `paint --learned` applies, against the whole
+weights set in the UNet and tokens made in plain torch. `convert_peak_gb`: resident memory of the conversion.
+`patch_mb_rank32`: its keys and values at rank 32. `tokens_kb`: what `learn --train views` makes of four photographs.
 
 About 8 GB of disk and 16 GB of memory.
 """
@@ -12,12 +12,14 @@ About 8 GB of disk and 16 GB of memory.
 from __future__ import annotations
 
 import gc
-import resource
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -57,7 +59,8 @@ def full_unet(seed: int = 0):
     from diffusers import UNet2DConditionModel
 
     torch.manual_seed(seed)
-    return UNet2DConditionModel(in_channels=9, **sd15.UNET).eval().requires_grad_(False)
+    config: Any = sd15.UNET | {"in_channels": 9}
+    return UNet2DConditionModel(**config).eval().requires_grad_(False)
 
 
 def pipeline_of(unet, encoder) -> PaintByExamplePipeline:
@@ -80,8 +83,15 @@ def convert(folder: Path, data: Path, reference: Path) -> tuple[Path, float]:
     words = ["convert", "learned-object", folder / "delta_last.ckpt", output, "--base", folder / "model.ckpt"]
     words += ["--pictures", data, "--reference", reference]
     launcher = ROOT / "devtools" / "pack.py"
-    subprocess.run([sys.executable, launcher, "pipelines", *map(str, words)], check=True)
-    return output, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    peak = 0
+    with subprocess.Popen([sys.executable, launcher, "pipelines", *map(str, words)]) as process:
+        status = Path(f"/proc/{process.pid}/status")  # the child's rusage begins with what its parent had
+        while process.poll() is None:
+            highest = re.search(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))
+            peak = max(peak, int(highest[1]) if highest else 0)
+            time.sleep(0.1)
+    assert process.returncode == 0, "the conversion failed"
+    return output, peak * 1024 / 1e9
 
 
 def keys_and_values(learned: LearnedObject) -> LearnedObject:

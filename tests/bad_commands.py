@@ -8,6 +8,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "playroom_models"
+TOY_UNET = TOYS / "unet" / "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,16 @@ def manifest(change: str) -> Callable[[Path], list[object]]:
 
 def converted(content: bytes) -> Callable[[Path], list[object]]:
     return lambda folder: ["convert", "optimizer", written(folder / "emb_opt.pt", content), folder / "o.safetensors"]
+
+
+def published(made: Callable[[Path], Path]):
+    def arguments(folder: Path) -> list[object]:
+        (folder / "cup").mkdir()
+        picture(folder / "cup" / "0.png")
+        words = ["--base", TOYS, "--pictures", folder / "cup"]
+        return ["convert", "learned-object", made(folder), folder / "cup.safetensors", *words]
+
+    return arguments
 
 
 def layers(*more: object, result=(64, 64), output="layers.ora"):
@@ -262,6 +273,16 @@ REFUSED = [
     BadCommand("convert", "the file as the output", OVER,
                lambda folder: ["convert", "optimizer", written(folder / "o.safetensors"), folder / "o.safetensors"],
                "o.safetensors"),
+    BadCommand("convert", "a web page as a published object", "FILE is not a readable safetensors file",
+               published(lambda folder: written(folder / "delta_last.ckpt", PAGE)), "delta_last.ckpt"),
+    BadCommand("convert", "a UNet as a published object", "FILE holds no cross-attention of a UNet",
+               published(lambda folder: written(folder / "unet.safetensors", TOY_UNET.read_bytes())),
+               "unet.safetensors"),
+    BadCommand("convert", "a published object that is not there", "FILE does not exist",
+               published(lambda folder: folder / "delta_last.ckpt"), "delta_last.ckpt", code=2),
+    BadCommand("convert", "a published object without its pictures", "FOLDER has no picture of the object.",
+               published(lambda folder: (folder / "cup" / "0.png").unlink() or folder / "delta_last.ckpt"), "cup",
+               code=2),
     BadCommand("convert", "the base's own file as the output", OVER, unet_patch_over_the_base,
                "unet/diffusion_pytorch_model.safetensors"),
 ]  # fmt: skip

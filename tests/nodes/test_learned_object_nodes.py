@@ -211,6 +211,21 @@ def test_whole_weights_have_a_strength(models, strong, apply, sample):
         assert parts.relative(as_set, sample(*apply(strong, strength=strength))) <= 1e-3
 
 
+def test_weights_that_are_set_keep_their_biases(models, strong, apply, sample):
+    from dataclasses import replace
+
+    door = learning_model(PaintByExamplePipeline.from_folder(PLAYROOM))
+    generator = torch.Generator().manual_seed(1)
+    changes = AttentionChanges.zero(door.layers, None, generator)
+    for parameter in changes.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    of_all = replace(strong, patch=changes.tensors())
+    without = replace(of_all, patch={name: own for name, own in of_all.patch.items() if not name.endswith("diff_b")})
+    whole = sample(*apply(of_all))
+    as_set = sample(*apply(learned_object.as_set(of_all, door.layers)))
+    assert parts.relative(as_set, whole) <= 1e-3 < parts.relative(sample(*apply(without)), whole)
+
+
 def test_two_objects_chain_and_add_up(models, strong, apply, sample):
     once = apply(strong, strength=0.5)
     twice = apply(strong, model=once[0], strength=0.5)

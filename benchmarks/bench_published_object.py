@@ -134,9 +134,9 @@ def main() -> int:
         learned = learned_object.load(path)
         pipeline = pipeline_of(unet, encoder)
         one = Applied(learned, 1.0, path)
-        context, null = contexts_of(pipeline, one)
+        context, null = contexts_of(one, pipeline.exemplar_encoder.null[0])
         null = null[:, :1]
-        with applied(pipeline, [one]):
+        with applied(pipeline.unet, [one]):
             ours = published.forward(unet, context, null, SIDE)
 
         small = folder / "rank32.safetensors"

@@ -86,7 +86,8 @@ def _write_learned(folder: Path) -> None:
 
     generator = torch.Generator().manual_seed(1)
     patch = {f"lora_unet_x_attn2_to_k.{end}": torch.randn(4, 4, generator=generator) for end in ("diff", "set_weight")}
-    save(LearnedObject(torch.randn(3, 8, generator=generator), patch, "[0.5,-1.0]"), folder / "l.safetensors")
+    tokens, null = torch.randn(4, 8, generator=generator).split((3, 1))
+    save(LearnedObject(tokens, null, patch, "[0.5,-1.0]"), folder / "l.safetensors")
 
 
 def _read_learned(folder: Path) -> Any:

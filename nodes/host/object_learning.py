@@ -130,12 +130,17 @@ def learning_model(model, vae, shown: Shown, exemplar_size: int) -> Iterator[Lea
         clone.detach()
 
 
+def is_paint_by_example(model) -> bool:
+    """Whether a MODEL is Paint by Example's."""
+    channels = model.model.model_config.unet_config.get("in_channels")
+    return channels == CHANNELS and tuple(model.get_model_object("concat_keys")) == ORDER
+
+
 def check_family(model, hole: bool) -> None:
     """Raise ValueError for a MODEL that is none of Paint by Example's, or, without a `hole`, of InstructPix2Pix's."""
     channels = model.model.model_config.unet_config.get("in_channels")
-    paints = channels == CHANNELS and tuple(model.get_model_object("concat_keys")) == ORDER
     inserts = channels == 2 * model.model.latent_format.latent_channels
-    if hole and not paints:
+    if hole and not is_paint_by_example(model):
         raise ValueError(
             "An exemplar encoder goes with Paint by Example, and another model is connected. Use the one that Load "
             "Paint by Example gives, or the playroom's; with an InstructPix2Pix model connect an embedding optimizer."

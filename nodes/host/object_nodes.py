@@ -23,7 +23,7 @@ from ...pipelines.object_representation.training.views import View, make_views
 from ...pipelines.pictures.boxes import from_bounding_boxes
 from ...pipelines.pictures.files import picture_tensor, pil_pictures
 from .conditionings import EMBEDDING_OPTIMIZER, PAINT_BY_EXAMPLE, check_makers, made_by
-from .object_learning import Shown, base_weights, learning_model, shown_by_exemplar, shown_by_optimizer
+from .object_learning import Shown, base_weights, is_paint_by_example, learning_model, shown_by_exemplar, shown_by_optimizer
 
 FOLDER = "learned_objects"  # below the first folder of LoRAs: stock loaders see the files as well
 SHOWN = 512  # px, the longer side of a preview
@@ -163,7 +163,7 @@ def apply_object(
     ValueError for another base model, and for a `positive` beside an object that takes none.
     """
     learned_object.check_strength(strength)
-    maker = PAINT_BY_EXAMPLE if learned.shown else EMBEDDING_OPTIMIZER
+    maker = PAINT_BY_EXAMPLE if is_paint_by_example(model) else EMBEDDING_OPTIMIZER
     try:
         learned_object.check_width(learned, model.model.model_config.unet_config.get("context_dim"))
         learned.check_base(base_weights(model))

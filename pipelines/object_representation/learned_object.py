@@ -46,7 +46,7 @@ class LearnedObject:
     """What was learned of one object.
 
     `shown`: an exemplar's token stands before the object's own (Paint by Example), the first of them where no exemplar
-    is given; else they are the whole context.
+    is given; else they are the whole context (an embedding optimizer's, or a published object's).
     """
 
     tokens: Tensor  # [N,C] float32
@@ -71,7 +71,7 @@ class LearnedObject:
         if not self.shown:
             if exemplar is not None:
                 raise ValueError(
-                    "it is an object for insertion, with a context of its own, and takes no exemplar beside"
+                    "it brings the whole context that it was learned with, and takes no exemplar beside it"
                 )
             context = self.tokens[None]
             return context, null_beside(context, null)

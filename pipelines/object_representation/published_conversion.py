@@ -70,7 +70,15 @@ def convert(
     context = encoder(tokens[None])[0]
     layers = attention_of(unet)
     thumbnail = Image.fromarray(views[0].crop.movedim(0, -1).contiguous().numpy())
-    learned = LearnedObject(context, changes.tensors(), base_text(layers), facts, thumbnail)
+    learned = LearnedObject(
+        tokens=context,
+        null=encoder.null[0],
+        patch=changes.tensors(),
+        base=base_text(layers),
+        facts=facts,
+        thumbnail=thumbnail,
+        shown=False,
+    )
     return Converted(learned, layers, share)
 
 

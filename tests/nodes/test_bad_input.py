@@ -846,7 +846,7 @@ REFUSED = [
     Case(APPLY, "an object with layers that the model lacks", "(connected): 1 of its 1 layers are none of this model's",
          lambda k: k.learned(patch={"lora_unet_gone_attn2_to_k.diff": torch.zeros(3, 3)})),
     Case(APPLY, "the tokens of an embedding optimizer", "'positive' comes from Embedding Optimizer, whose tokens mean",
-         lambda k: k.apply(learned_object=learned_object.LearnedObject(torch.zeros(3, 128), {}, k.base()),
+         lambda k: k.apply(learned_object=learned_object.LearnedObject(torch.zeros(3, 128), torch.zeros(1, 128), {}, k.base()),
                            positive=k.condition()[0])),
     Case(CROP, "neither a mask nor a box", "Nothing says where the region is. Paint or connect a mask, connect a",
          lambda k: k.cut()),

@@ -57,8 +57,8 @@ def predicted(small, path, strength=1.0):
     """What `paint --learned` predicts with a file, null and object."""
     pipeline = PaintByExamplePipeline.from_folder(small[0])
     one = read_applied(f"{path}:{strength:g}")
-    context, null = contexts_of(pipeline, one)
-    with applied(pipeline, [one]):
+    context, null = contexts_of(one, pipeline.exemplar_encoder.null[0])
+    with applied(pipeline.unet, [one]):
         return published.forward(pipeline.unet, context, null[:, :1], 16), context
 
 

@@ -43,7 +43,6 @@ class Learner:
         model, positive, negative = self.workshop(
             "ApplyObject",
             model=self.model,
-            exemplar_encoder=self.encoder,
             name="(connected)",
             learned_object=self.learned[0],
             strength=strength,

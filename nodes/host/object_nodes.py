@@ -23,7 +23,14 @@ from ...pipelines.object_representation.training.views import View, make_views
 from ...pipelines.pictures.boxes import from_bounding_boxes
 from ...pipelines.pictures.files import picture_tensor, pil_pictures
 from .conditionings import EMBEDDING_OPTIMIZER, PAINT_BY_EXAMPLE, check_makers, made_by
-from .object_learning import Shown, base_weights, is_paint_by_example, learning_model, shown_by_exemplar, shown_by_optimizer
+from .object_learning import (
+    Shown,
+    base_weights,
+    is_paint_by_example,
+    learning_model,
+    shown_by_exemplar,
+    shown_by_optimizer,
+)
 
 FOLDER = "learned_objects"  # below the first folder of LoRAs: stock loaders see the files as well
 SHOWN = 512  # px, the longer side of a preview

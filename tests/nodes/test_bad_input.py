@@ -5,7 +5,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -305,12 +305,14 @@ class Kit:
 
         return learned_object.base_text(base_weights(self.painters[0]))
 
+    def toy(self, **changes):
+        """An object of the playroom's, changed."""
+        parts = dict(tokens=torch.zeros(3, 128), null=torch.zeros(1, 128), patch={}, base=self.base())
+        return learned_object.LearnedObject(**(parts | changes))
+
     def learned(self, **changes):
-        """What Apply Object gives for an object of the playroom's, changed."""
-        learned = replace(
-            learned_object.LearnedObject(torch.zeros(3, 128), torch.zeros(1, 128), {}, self.base()), **changes
-        )
-        return self.apply(learned_object=learned)
+        """What Apply Object gives for such an object."""
+        return self.apply(learned_object=self.toy(**changes))
 
     def apply(self, content=None, **changes):
         given = dict(model=self.painters[0], name="(connected)", strength=1.0)
@@ -815,8 +817,14 @@ REFUSED = [
          lambda k: k.paint(**dict(zip(("negative", "positive"), k.exemplar(), strict=True)))),
     Case(PAINT, "the VAE of another model", "The VAE gives latents of shape (1, 4, 32, 32); Paint by Example works on",
          lambda k: k.paint(vae=k.finer_vae())),
-    Case(LEARN, "another model than Paint by Example", "Objects are learned by Paint by Example, and another model is",
+    Case(LEARN, "another model than Paint by Example", "An exemplar encoder goes with Paint by Example, and another",
          lambda k: k.learn(model=k.model)),
+    Case(LEARN, "another model than an optimizer's", "An embedding optimizer goes with an InstructPix2Pix model, and",
+         lambda k: k.learn(exemplar_encoder=None, embedding_optimizer=k.optimizer)),
+    Case(LEARN, "nothing that tells the model of the object", "Connect either an exemplar encoder",
+         lambda k: k.learn(exemplar_encoder=None)),
+    Case(LEARN, "two things that tell it", "Connect either an exemplar encoder",
+         lambda k: k.learn(embedding_optimizer=k.optimizer)),
     Case(LEARN, "a model with a LoRA on it", "The model has LoRAs or other patches on it; an object is learned on the",
          lambda k: k.learn(model=patched(k.painters[0]))),
     Case(LEARN, "an empty batch", "There is no picture of the object. One is enough to begin with",
@@ -846,8 +854,10 @@ REFUSED = [
     Case(APPLY, "an object with layers that the model lacks", "(connected): 1 of its 1 layers are none of this model's",
          lambda k: k.learned(patch={"lora_unet_gone_attn2_to_k.diff": torch.zeros(3, 3)})),
     Case(APPLY, "the tokens of an embedding optimizer", "'positive' comes from Embedding Optimizer, whose tokens mean",
-         lambda k: k.apply(learned_object=learned_object.LearnedObject(torch.zeros(3, 128), torch.zeros(1, 128), {}, k.base()),
-                           positive=k.condition()[0])),
+         lambda k: k.apply(learned_object=k.toy(), positive=k.condition()[0])),
+    Case(APPLY, "an exemplar beside an object that has a whole context",
+         "(connected): it brings the whole context that it was learned with, and takes no exemplar beside it",
+         lambda k: k.apply(learned_object=k.toy(shown=False), positive=k.exemplar()[0])),
     Case(CROP, "neither a mask nor a box", "Nothing says where the region is. Paint or connect a mask, connect a",
          lambda k: k.cut()),
     Case(CROP, "an unpainted mask, which counts as none, and no box", "Nothing says where the region is. Paint or",

@@ -171,11 +171,11 @@ def apply_object(
     """
     learned_object.check_strength(strength)
     maker = PAINT_BY_EXAMPLE if is_paint_by_example(model) else EMBEDDING_OPTIMIZER
+    check_makers("this model", maker, positive=positive or [], negative=negative or [])
     try:
         learned_object.check_width(learned, model.model.model_config.unet_config.get("context_dim"))
         learned.check_base(base_weights(model))
         shown = [(None, {})] if positive is None else positive
-        check_makers("this model", maker, positive=positive or [], negative=negative or [])
         null = negative[0][0][0, :1] if negative else None
         contexts = [learned.contexts(strength, context, null) for context, _ in shown]
     except ValueError as error:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Spelt out again, so that --help loads nothing; a test compares them with the evaluation's.
 PLAYROOM = "playroom"
 TOLD_IN_WORDS = ("additing", "additing-affordance", "emuedit-add")
-BENCHMARKS = ("pipe", "magicbrush-add", "opa", "dreameditbench", "anyinsertion", *TOLD_IN_WORDS)
+BENCHMARKS = ("pipe", "magicbrush-add", "opa", "dreameditbench", "insert-set", "anyinsertion", *TOLD_IN_WORDS)
 IN_PARQUET = ("pipe", "dreameditbench", "anyinsertion", "emuedit-add")
 TRIVIAL = ("unchanged", "perfect_copy", "copy_paste", "placed_object", "shuffled_object")
 SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m", "plms")  # of all methods

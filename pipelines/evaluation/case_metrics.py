@@ -17,15 +17,16 @@ from .backbones import Backbones
 from .cases import Case, Place, object_box, to_size
 from .detection import Detect, new_boxes
 from .features import GREY, Clip, Features, padded_square
+from .masked_crops import masked_similarities
 from .measured import TRUTH, CaseStore, digest
 from .perceptual_distances import Lpips, PictureDistance
 
 MARGIN = 1 / 32  # of the shorter side, around every box of the common mask
 LPIPS_SIDE = 256  # px of a box that LPIPS compares
-FEATURES = (  # similarity to the target, to the object, and the backbone
-    ("clip_i", "identity_clip", "clip_b32"),
-    ("dino", "", "dino"),
-    ("", "identity_dinov2", "dinov2"),
+FEATURES = (  # similarity to the target, to the object, of the mask's contents to the reference, and the backbone
+    ("clip_i", "identity_clip", "masked_clip", "clip_b32"),
+    ("dino", "", "", "dino"),
+    ("", "identity_dinov2", "masked_dinov2", "dinov2"),
 )
 SAME_PLACE = 0.75  # overlap of two boxes that need not both be searched for the object picture
 IN_PLACE = 0.5  # of an object's area, from where on it lies in a marked place (Add-it, appendix A.4)
@@ -72,12 +73,14 @@ def measure_case(
         units.append(
             ("lpips background", lambda some: perceived_backgrounds(case, some, common, lpips), outside + nets["lpips"])
         )
-    for prefix, identity, name in FEATURES:
+    for prefix, identity, masked, name in FEATURES:
         features = getattr(backbones, name)
         if features and prefix:
             units.append((prefix, partial(similarities, prefix, features, case), nets[name]))
         if features and identity:
             units.append((identity, partial(identities, identity, features, case, boxes=boxes), nets[name]))
+        if features and masked:
+            units.append((masked, partial(masked_similarities, masked, features, case), nets[name]))
     if backbones.dreamsim:
         dreamsim = backbones.dreamsim
         units.append(("dreamsim", lambda some: dreamsim_identities(dreamsim, case, some, boxes), nets["dreamsim"]))

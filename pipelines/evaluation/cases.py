@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -40,6 +40,7 @@ class Case:
     subject: str = ""  # what is added, in the words that a detector looks for
     subject_count: int | None = None  # how many of it are looked for at most; None: all that are there
     places: tuple[Place, ...] = ()  # marked by people: boxes in px of the scene, in one of which the object belongs
+    reference: Image | None = None  # one more picture, nothing but the object: shown first, and compared with
 
     @property
     def truths(self) -> set[str]:
@@ -64,6 +65,13 @@ class Case:
             )
         return list(zip(self.objects, self.object_masks or (None,) * len(self.objects), strict=True))
 
+    def references(self) -> list[tuple[Image, np.ndarray | None]]:
+        """What a method is shown that takes one picture, or several in this order: `reference` before the views.
+
+        Raises ValueError for a case that has none.
+        """
+        return self.views() if self.reference is None else [(self.reference, None), *self.views()]
+
     @property
     def told(self) -> str:
         """What is to be done in words: the instruction, or the subject alone."""
@@ -71,6 +79,8 @@ class Case:
 
     def __post_init__(self):
         size = self.scene.size
+        if self.reference is not None and not self.objects:
+            raise ValueError(f"Case {self.name} has a reference picture, but no other picture of its object.")
         if not self.objects and not self.told:
             raise ValueError(f"Case {self.name} has no picture of its object, and no words for it.")
         if self.target is not None and self.target.size != size:
@@ -90,7 +100,9 @@ class Benchmark:
     """Cases that are read one at a time, and what is to be known about them.
 
     `judge(case, result, vae_scene)` gives the values of `judged`, metrics that only this benchmark can have; the last
-    picture is what a VAE alone makes of the scene, None where no VAE is given.
+    picture is what a VAE alone makes of the scene, None where no VAE is given. `others(case)` are pictures of the same
+    kind of thing as a case's object, each with the mask of that thing, for methods that learn; cases with the same
+    object pictures have the same ones.
     """
 
     name: str
@@ -99,6 +111,7 @@ class Benchmark:
     read: Callable[[int], Case]
     judged: tuple[Metric, ...] = ()
     judge: Callable[[Case, Image, Image | None], dict[str, float]] = lambda case, result, vae_scene: {}
+    others: Callable[[Case], Sequence[tuple[Image, np.ndarray]]] = lambda case: ()
 
     def __post_init__(self):
         wrong = [name for name in self.names if not FILE_SAFE.fullmatch(name)]
@@ -128,7 +141,7 @@ def fingerprint_of(benchmark: Benchmark) -> str:
         case = benchmark[index]
         digest.update(repr((case.instruction, case.caption)).encode())
         digest.update(f"{case.scene_caption}{case.subject}".encode())  # nothing where there are none
-        for picture in (case.scene, *case.objects, *([case.target] if case.target else [])):
+        for picture in filter(None, (case.scene, *case.objects, case.target, case.reference)):
             digest.update(repr(picture.size).encode() + picture.tobytes())
         for mask in (case.mask, *case.object_masks):
             digest.update(b"" if mask is None else mask.tobytes())

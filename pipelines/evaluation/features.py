@@ -59,6 +59,7 @@ class Features:
     network: nn.Module
     prepare: Any  # picture -> [3,H,W]
     exact: bool  # whether its config is the published network's; another's numbers compare with nobody's
+    side: int = 224  # px of the squares that it sees
 
     def vectors(self, pixels: Tensor) -> Any:
         """What the network makes of pixels [N,3,H,W]: [N,D], not yet of unit length."""
@@ -68,7 +69,11 @@ class Features:
     @torch.no_grad()
     def pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Unit vectors [N,D] on the CPU."""
-        pixels = torch.stack([self.prepare(picture.convert("RGB")) for picture in pictures])
+        return self.prepared(torch.stack([self.prepare(picture.convert("RGB")) for picture in pictures]))
+
+    @torch.no_grad()
+    def prepared(self, pixels: Tensor) -> Tensor:
+        """Unit vectors [N,D] on the CPU of pixels [N,3,H,W] that are normalised already."""
         return _unit(self.vectors(pixels.to(next(self.network.parameters()))))
 
 
@@ -145,7 +150,7 @@ def load_clip(folder: Path, device: str | torch.device = "cpu") -> Clip:
     vision = network.config.vision_config
     exact = is_published(vision, CLIP_B32) and network.config.projection_dim == 512
     side = vision.image_size
-    return Clip(network, preparation(side, side, CLIP_STATISTICS), exact, tokenizer)
+    return Clip(network, preparation(side, side, CLIP_STATISTICS), exact, side, tokenizer)
 
 
 def load_cmmd_clip(folder: Path, device: str | torch.device = "cpu") -> Features:

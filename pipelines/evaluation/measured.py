@@ -54,7 +54,7 @@ def case_digest(case: Case) -> str:
         pixels = np.asarray(picture)
         return digest(pixels.shape, pixels.tobytes())
 
-    pictures = [case.scene, case.target, case.mask, *case.objects, *case.object_masks]
+    pictures = [case.scene, case.target, case.mask, *case.objects, *case.object_masks, case.reference]
     words = (case.caption, case.scene_caption, case.subject, case.subject_count)
     return digest(case.name, len(case.objects), words, case.places, *map(of, pictures))
 

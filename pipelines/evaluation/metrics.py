@@ -3,7 +3,8 @@
 A metric whose backbone or ground truth is not there is missing, never replaced by another. CLIP-I, DINO and CLIP-T
 follow the MagicBrush script (OSU-NLP-Group/MagicBrush, evaluation/image_eval.py), which Paint by Inpaint's tables use;
 CMMD follows arXiv 2401.09603. CLIPdir, CLIPout and CLIPim are Emu Edit's (arXiv 2311.10089, section 6), inclusion by a
-detector and affordance are Add-it's (arXiv 2411.07232, section 4 and appendix A.4).
+detector and affordance are Add-it's (arXiv 2411.07232, section 4 and appendix A.4). The masked crops are those of
+InsertSet's scripts (dorianzhang7/TVCG-insertion at 1d89c17, eval_tool/clip_score); its paper is IEEE TVCG 10753453.
 """
 
 from __future__ import annotations
@@ -122,6 +123,20 @@ PER_CASE = (
         "lower",
         "dreamsim",
         truth=SHOWN,
+    ),
+    Metric(
+        "masked_clip",
+        "100 x cosine of CLIP ViT-B/32 features, what is in the mask on nothing and the reference (InsertSet)",
+        "higher",
+        "clip_b32",
+        truth=TRUE_PLACE,
+    ),
+    Metric(
+        "masked_dinov2",
+        "the same of DINOv2 features (InsertSet's are of ViT-g/14)",
+        "higher",
+        "dinov2",
+        truth=TRUE_PLACE,
     ),
     Metric(
         "copy_paste_score",

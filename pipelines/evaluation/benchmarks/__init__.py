@@ -11,6 +11,7 @@ from .additing_affordance import read_additing_affordance
 from .any_insertion import read_any_insertion
 from .dream_edit_bench import read_dream_edit_bench
 from .emu_edit import read_emu_edit_add
+from .insert_set import read_insert_set
 from .magicbrush import read_magicbrush_add
 from .opa import read_opa
 from .pipe import read_pipe
@@ -20,6 +21,7 @@ READERS: dict[str, Callable[[Path], Benchmark]] = {
     "magicbrush-add": read_magicbrush_add,
     "opa": read_opa,
     "dreameditbench": read_dream_edit_bench,
+    "insert-set": read_insert_set,
     "anyinsertion": read_any_insertion,
     "additing": read_additing,
     "additing-affordance": read_additing_affordance,

@@ -8,11 +8,11 @@ picture's alpha. Without any the picture is all object.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...pictures.box_files import Corners, read_corners, whole_box, with_area
 from ...pictures.boxes import Box
 from ...pictures.files import picture_tensor
 from ...pictures.folder import METADATA, read_metadata
@@ -20,7 +20,6 @@ from ...pictures.opening import open_picture
 from .views import View, make_view
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-Corners = tuple[float, float, float, float]  # x0, y0, x1, y1 in px, perhaps between pixels
 LAYOUT = "It says where the object is in a folder's pictures: one JSON object per line, with file_name and objects."
 
 
@@ -49,7 +48,7 @@ def read_views(folder: Path, *, truncated: bool = False) -> ViewsFolder:
     views = []
     for path in paths:
         corners = listed.get(path.name) or _written(path)
-        box = None if corners is None else _truncated(corners) if truncated else _outwards(corners)
+        box = None if corners is None else _truncated(corners) if truncated else whole_box(corners)
         views.append(make_view(picture_tensor(open_picture(path, deep=True)), None, box, str(path)))
     return ViewsFolder(paths, views)
 
@@ -59,7 +58,7 @@ def _listed(row: dict[str, Any]) -> tuple[str, Corners]:
     if not boxes:
         raise ValueError("it has no box")
     x, y, width, height = (float(side) for side in boxes[0])
-    return row["file_name"], _checked((x, y, x + width, y + height))
+    return row["file_name"], with_area((x, y, x + width, y + height))
 
 
 def _written(picture: Path) -> Corners | None:
@@ -71,22 +70,7 @@ def _written(picture: Path) -> Corners | None:
             break
     else:
         return None
-    try:
-        x0, y0, x1, y1 = (float(side) for side in path.read_text(encoding="utf-8").split())
-        return _checked((x0, y0, x1, y1))
-    except ValueError as error:
-        raise ValueError(f"{path} holds no box: it should be four numbers of pixels, x0 y0 x1 y1 ({error}).") from error
-
-
-def _checked(box: Corners) -> Corners:
-    if not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-        raise ValueError(f"the box {box} has no area")
-    return box
-
-
-def _outwards(box: Corners) -> Box:
-    x0, y0, x1, y1 = box
-    return (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
+    return read_corners(path)
 
 
 def _truncated(box: Corners) -> Box:

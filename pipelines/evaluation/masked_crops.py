@@ -46,7 +46,8 @@ def masked_similarities(
 
 def normalised(picture: Image.Image) -> Tensor:
     """A picture as [3,H,W] by CLIP's statistics."""
-    return V.normalize(V.to_tensor(picture.convert("RGB")), *CLIP_STATISTICS)
+    mean, std = map(list, CLIP_STATISTICS)
+    return V.normalize(V.to_tensor(picture.convert("RGB")), mean, std)
 
 
 def squashed(picture: Image.Image, mask: np.ndarray | None, side: int) -> Tensor:

@@ -31,7 +31,7 @@ class ToldInWords:
             if not case.instruction:
                 raise ValueError(
                     f"Case {case.name} of {benchmark.name} has no instruction, so that text says nothing. Benchmarks "
-                    "with instructions: all but dreameditbench and anyinsertion."
+                    "with instructions: all but dreameditbench, insert-set and anyinsertion."
                 )
             return case.instruction
 

@@ -11,7 +11,7 @@ from visual_insertion_pack.pipelines.evaluation.cases import fingerprint_of
 from visual_insertion_pack.pipelines.object_representation.training.views_folder import read_views
 from visual_insertion_pack.pipelines.pictures.masks import array_box
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
-from visual_insertion_pack.tests.insert_set_parts import FIRST, write_set
+from visual_insertion_pack.tests.insert_set_parts import seed_of, seed_of_scene, triplet_of, write_set
 
 read = READERS["insert-set"]
 
@@ -29,15 +29,15 @@ def test_every_object_goes_into_each_of_its_scenes(folder):
     benchmark = read(folder)
     assert benchmark.names == ("mug_0001", "mug_0002", "snow_man_0001", "snow_man_0002")
     case = benchmark[2]
-    toy = make_triplet(FIRST + 1, 4)
-    place = make_triplet(FIRST + 20, 1)
+    place = triplet_of(1, seed_of_scene(1))
     assert case.name == "snow_man_0001" and case.subject == case.told == "snow man"
     assert same(case.scene, place.scene) and np.array_equal(case.mask, place.object_mask) and case.target is None
-    assert len(case.objects) == 3 and same(case.reference, toy.objects[3])
+    assert len(case.objects) == 3 and same(case.reference, triplet_of(1, seed_of(1)).objects[0])
     for number in range(3):
-        assert same(case.objects[number], toy.objects[number])
-        x0, y0, x1, y1 = array_box(toy.objects_mask[number])
-        assert case.object_masks[number][y0:y1, x0:x1].all()
+        triplet = triplet_of(1, seed_of(1, number))
+        assert same(case.objects[number], triplet.target)
+        x0, y0, x1, y1 = box = array_box(case.object_masks[number])
+        assert box == (*np.floor(triplet.box[:2]), *np.ceil(triplet.box[2:]))
         assert case.object_masks[number].sum() == (x1 - x0) * (y1 - y0), "a box is all that is known"
     assert [picture is case.reference for picture, _ in case.references()] == [True, False, False, False]
 
@@ -45,7 +45,7 @@ def test_every_object_goes_into_each_of_its_scenes(folder):
 def test_pictures_of_the_same_category_are_read_when_they_are_asked_for(folder):
     benchmark = read(folder)
     pictures = benchmark.others(benchmark[0])
-    triplet = make_triplet(FIRST + 101, 1)
+    triplet = make_triplet(seed_of(0, 201), 1)
     assert len(pictures) == 2 and same(pictures[1][0], triplet.target)
     assert array_box(pictures[1][1]) == (*np.floor(triplet.box[:2]), *np.ceil(triplet.box[2:]))
     shutil.rmtree(folder / "id_image" / "mug" / "reg_data")
@@ -125,8 +125,8 @@ def listed(content):
         wrong("words", box("a b c d"), r"2.txt holds no box"),
         wrong("no area", box("5 5 5 9"), r"2.txt holds no box.*has no area"),
         wrong("not finite", box("0 0 nan 9"), r"2.txt holds no box.*has no area"),
-        wrong("a box outside", box("70 10 90 30"), r"2.txt has the box \(70, 10, 90, 30\), but 2.png is 64x64 px"),
-        wrong("a larger picture's box", box("10 10 120 90"), r"2.txt has the box .* made smaller. Write the box anew"),
+        wrong("a box outside", box("140 10 160 30"), r"2.txt has the box \(140, 10, 160, 30\), but 2.png is"),
+        wrong("a larger picture's box", box("10 10 240 190"), r"2.txt has the box .* made smaller. Write the box anew"),
         wrong("a negative box", box("-9 10 30 30"), r"2.txt has the box \(-9, 10, 30, 30\)"),
         wrong("no picture in a file", lambda folder: (folder / "id_image/mug/data/2.png").write_bytes(b"no"),
               "2.png is not a readable picture"),
@@ -155,6 +155,6 @@ def test_what_is_wrong_is_named(folder, change, said, error):
 
 
 def test_a_detectors_rounding_is_no_fault(folder):
-    (folder / "id_image" / "mug" / "bbox" / "2.txt").write_text("-0.3 4.2 64.4 64.9")
+    (folder / "id_image" / "mug" / "bbox" / "2.txt").write_text("-0.3 4.2 128.4 128.9")
     mask = read(folder)[0].object_masks[1]
-    assert array_box(mask) == (0, 4, 64, 64)
+    assert array_box(mask) == (0, 4, 128, 128)

@@ -509,7 +509,9 @@ def test_text_is_refused_where_a_benchmark_has_no_instructions(base):
     squares = evaluation_parts.squares()
     mute = replace(squares, read=lambda index: replace(squares.read(index), instruction=""))
     args = Namespace(base=base, models=None, device="cpu")
-    with pytest.raises(ValueError, match="disc0 of discs has no instruction.*all but dreameditbench, insert-set and anyinsertion"):
+    with pytest.raises(
+        ValueError, match="disc0 of discs has no instruction.*all but dreameditbench, insert-set and anyinsertion"
+    ):
         ToldInWords().inserter(args, mute)
 
 

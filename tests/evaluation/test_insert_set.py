@@ -83,6 +83,15 @@ def test_learn_reads_an_objects_folder_as_it_is(folder):
     ]
 
 
+def test_learn_takes_the_boxes_of_the_category_from_beside_it(folder):
+    home = folder / "id_image" / "mug"
+    (home / "bbox" / "0000.txt").write_text("0 0 9 9")  # of another folder's picture
+    benchmark = read(folder)
+    boxes = [array_box(mask) for _, mask in benchmark.others(benchmark[0])]
+    views = read_views(home / "reg_data").views
+    assert [view.crop.shape[1:] for view in views] == [(y1 - y0, x1 - x0) for x0, y0, x1, y1 in boxes]
+
+
 def wrong(name, change, said, error=ValueError):
     return pytest.param(change, said, error, id=name)
 

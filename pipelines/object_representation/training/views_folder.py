@@ -2,8 +2,8 @@
 
 Where the object is, says the first of these that there is for a picture: its line in a `metadata.jsonl` (its first
 `objects.bbox`, [x, y, width, height] in px, as in Hugging Face's image folders), a text file of its name beside it or
-in `bbox/` or, for a folder NAME, in NAME_bbox/ or `bbox/` beside it ("x0 y0 x1 y1" in px, as InsertSet has them), the
-picture's alpha. Without any the picture is all object.
+in `bbox/` or, for a folder NAME, in NAME_bbox/ or `bbox/` beside it, for `reg_data` in `reg_bbox` beside it ("x0 y0 x1
+y1" in px, as InsertSet has them), the picture's alpha. Without any the picture is all object.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ...pictures.opening import open_picture
 from .views import View, make_view
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+DATA = "data"  # ends the names of InsertSet's folders of pictures; those of their boxes end in bbox instead
 LAYOUT = "It says where the object is in a folder's pictures: one JSON object per line, with file_name and objects."
 
 
@@ -64,7 +65,8 @@ def _listed(row: dict[str, Any]) -> tuple[str, Corners]:
 def _written(picture: Path) -> Corners | None:
     """The box in the text file of a picture's name; None without one. Raises ValueError naming a bad one."""
     folder = picture.parent
-    for place in (folder, folder / "bbox", folder.parent / f"{folder.name}_bbox", folder.parent / "bbox"):
+    beside = f"{folder.name.removesuffix(DATA)}bbox" if folder.name.endswith(DATA) else "bbox"
+    for place in (folder, folder / "bbox", folder.parent / f"{folder.name}_bbox", folder.parent / beside):
         path = place / f"{picture.stem}.txt"
         if path.is_file():
             break

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..evaluation.cases import Benchmark
 
 # Spelt out again, so that --help loads nothing; a test compares them with the evaluation's.
-PLAYROOM = "playroom"
+PLAYROOMS = ("playroom", "playroom-objects")  # need no data
 TOLD_IN_WORDS = ("additing", "additing-affordance", "emuedit-add")
 BENCHMARKS = ("pipe", "magicbrush-add", "opa", "dreameditbench", "insert-set", "anyinsertion", *TOLD_IN_WORDS)
 IN_PARQUET = ("pipe", "dreameditbench", "anyinsertion", "emuedit-add")
@@ -33,8 +33,8 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=run)
     add = parser.add_argument
     told = f"{', '.join(TOLD_IN_WORDS)} show no object and have no target: what is added is told in words"
-    add("--benchmark", choices=(PLAYROOM, *BENCHMARKS), required=True, help=told)
-    add("--data", type=Path, metavar="FOLDER", help="the benchmark's data; the playroom needs none")
+    add("--benchmark", choices=(*PLAYROOMS, *BENCHMARKS), required=True, help=told)
+    add("--data", type=Path, metavar="FOLDER", help="the benchmark's data; the playroom's need none")
     methods = (*TRIVIAL, *methods_by_name())
     add("--method", nargs="+", action="extend", default=[], choices=methods, metavar="NAME", help=", ".join(methods))
     pictures = "pictures of any other method, one per case, named like it"
@@ -95,7 +95,7 @@ def missing_option(args: Namespace) -> str | None:
         return "Nothing to score: give --method NAME, --results NAME=FOLDER or --function NAME=FILE.py:FUNCTION."
     if twice := [name for name in args.method if args.method.count(name) > 1]:
         return f"--method has {twice[0]} twice; give each method once."
-    if args.benchmark != PLAYROOM and not args.data:
+    if args.benchmark not in PLAYROOMS and not args.data:
         return f"--data FOLDER is needed: where {args.benchmark} is on this machine."
     for name, method in methods_by_name().items():
         for option in method.options:
@@ -156,7 +156,7 @@ def evaluate(args: Namespace) -> None:
     every = _benchmark(args)
     benchmark = every.first(args.limit)
     backbones = load_backbones({name: getattr(args, name) for name in BACKBONES}, args.device)
-    vae = args.vae or (_scenes.PLAYROOM / "vae" if args.benchmark == PLAYROOM else None)
+    vae = args.vae or (_scenes.PLAYROOM / "vae" if args.benchmark in PLAYROOMS else None)
     round_trip = load_round_trip(vae, args.device) if vae else None
     for folder in others.values():
         find_results(benchmark, folder)
@@ -234,10 +234,10 @@ def evaluate(args: Namespace) -> None:
 
 def _benchmark(args: Namespace) -> Benchmark:
     from ..evaluation.benchmarks import READERS
-    from ..playroom.judging.benchmark import playroom
+    from ..playroom.judging.benchmarks import PLAYROOM_READERS
 
-    if args.benchmark == PLAYROOM:
-        return playroom(_scenes.PLAYROOM / "judge.safetensors")
+    if args.benchmark in PLAYROOMS:
+        return PLAYROOM_READERS[args.benchmark](_scenes.PLAYROOM / "judge.safetensors")
     return READERS[args.benchmark](args.data)
 
 

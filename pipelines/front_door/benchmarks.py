@@ -7,15 +7,14 @@ from pathlib import Path
 
 from ..evaluation.benchmarks import READERS
 from ..evaluation.cases import Benchmark
-from ..playroom.judging.benchmark import playroom
+from ..playroom.judging.benchmarks import PLAYROOM_READERS
 
-PLAYROOM = "playroom"  # needs no folder
-BENCHMARKS = (PLAYROOM, *READERS)
+BENCHMARKS = (*PLAYROOM_READERS, *READERS)
 JUDGE = Path(__file__).resolve().parents[2] / "playroom_models" / "judge.safetensors"
 
 
 def read_benchmark(name: str, folder: str | Path | None = None) -> Benchmark:
-    """A benchmark of `BENCHMARKS` from the folder with its data; the playroom needs none. Cases are read one at a time.
+    """A benchmark of `BENCHMARKS` from the folder with its data; the playroom's need none. One case is read at a time.
 
     Raises ValueError for a name that is none and a folder that is missing, and what the reader does.
 
@@ -28,8 +27,8 @@ def read_benchmark(name: str, folder: str | Path | None = None) -> Benchmark:
         near = get_close_matches(name, BENCHMARKS, 1)
         meant = f"{near[0]} is meant, perhaps; " if near else ""
         raise ValueError(f"There is no benchmark '{name}': {meant}known are {', '.join(BENCHMARKS)}.")
-    if name == PLAYROOM:
-        return playroom(JUDGE)
+    if name in PLAYROOM_READERS:
+        return PLAYROOM_READERS[name](JUDGE)
     if folder is None:
         raise ValueError(f"Where is {name}? Name the folder with its data; docs/evaluation.md says what is in it.")
     return READERS[name](Path(folder))

@@ -22,6 +22,7 @@ from visual_insertion_pack.pipelines.evaluation.benchmarks import READERS
 from visual_insertion_pack.pipelines.evaluation.trivial import TRIVIAL_METHODS
 from visual_insertion_pack.pipelines.paint_by_example.method import PaintByExample
 from visual_insertion_pack.pipelines.playroom.judging.benchmark import playroom
+from visual_insertion_pack.pipelines.playroom.judging.benchmarks import PLAYROOM_READERS
 from visual_insertion_pack.tests import evaluation_parts as parts
 
 RIM = 16  # px around the true mask: the pasted part's feather
@@ -284,4 +285,5 @@ def test_results_must_be_complete(run, tmp_path):
 
 def test_what_is_spelt_out_in_the_command_is_what_there_is():
     assert evaluate.BACKBONES == BACKBONES
+    assert evaluate.PLAYROOMS == tuple(PLAYROOM_READERS)
     assert set(evaluate.BENCHMARKS) == set(READERS) and set(evaluate.TRIVIAL) == set(TRIVIAL_METHODS)

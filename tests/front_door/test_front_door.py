@@ -194,7 +194,7 @@ def test_a_folder_that_is_not_there_is_not_downloaded():
 
 
 def test_benchmarks_are_read_by_name(tmp_path):
-    assert vi.BENCHMARKS == ("playroom", *READERS)
+    assert vi.BENCHMARKS == ("playroom", "playroom-objects", *READERS)
     with pytest.raises(ValueError, match="no benchmark 'pip': pipe is meant, perhaps"):
         vi.read_benchmark("pip")
     with pytest.raises(ValueError, match="Where is pipe"):

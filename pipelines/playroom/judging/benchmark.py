@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,9 @@ from ...evaluation.cases import Benchmark, Case
 from ...evaluation.metrics import Metric
 from ...evaluation.pixel_metrics import MOST_DECIBELS
 from ..world import words
-from ..world.dataset import TEST_SEEDS, render_arrays
+from ..world.dataset import TEST_SEEDS, Arrays, render_arrays
 from . import oracle
-from .judge import load_judge
+from .judge import Judge, load_judge
 
 ABOUT = (
     "Toys in rendered rooms that no shipped model was trained on. The object pictures show the toy from another side, "
@@ -48,9 +50,7 @@ def nearest(result: np.ndarray, scene: np.ndarray, vae_scene: np.ndarray) -> np.
 
 def playroom(judge_file: Path, seeds: range = TEST_SEEDS) -> Benchmark:
     """The triplets of these seeds. Raises FileNotFoundError where the trained judge is missing."""
-    if not judge_file.is_file():
-        raise FileNotFoundError(f"{judge_file} is missing: the judge of shapes and patterns, part of the pack.")
-    judge = load_judge(judge_file)
+    judge = open_judge(judge_file)
     names = tuple(str(seed) for seed in seeds)
 
     def read(index: int) -> Case:
@@ -66,17 +66,28 @@ def playroom(judge_file: Path, seeds: range = TEST_SEEDS) -> Benchmark:
             caption=f"{toy} in a room",
         )
 
-    def findings(case: Case, result: Image.Image, vae_scene: Image.Image | None) -> dict[str, float]:
-        truth = render_arrays(range(int(case.name), int(case.name) + 1), views=1)
-        pictures = np.asarray(result)[None]
-        scenes = np.asarray(case.scene)[None]
-        vae_scenes = np.asarray(vae_scene or case.scene)[None]
-        table = oracle.score(pictures, nearest(pictures, scenes, vae_scenes), truth, judge)
-        return {
-            "oracle_inserted": float(table["inserted"][0]),
-            "oracle_identity": float(oracle.identity(table)[0]),
-            "oracle_supported": float(table["supported"][0]),
-            "oracle_background": min(float(table["background"][0]), MOST_DECIBELS),
-        }
+    judged = partial(findings, judge, lambda name: render_arrays(range(int(name), int(name) + 1), views=1))
+    return Benchmark("playroom", ABOUT, names, read, judged=JUDGED, judge=judged)
 
-    return Benchmark("playroom", ABOUT, names, read, judged=JUDGED, judge=findings)
+
+def open_judge(judge_file: Path) -> Judge:
+    """The trained judge. Raises FileNotFoundError."""
+    if not judge_file.is_file():
+        raise FileNotFoundError(f"{judge_file} is missing: the judge of shapes and patterns, part of the pack.")
+    return load_judge(judge_file)
+
+
+def findings(
+    judge: Judge, truth_of: Callable[[str], Arrays], case: Case, result: Image.Image, vae_scene: Image.Image | None
+) -> dict[str, float]:
+    """The values of JUDGED; `truth_of` gives the rendering of a case by its name."""
+    pictures = np.asarray(result)[None]
+    scenes = np.asarray(case.scene)[None]
+    vae_scenes = np.asarray(vae_scene or case.scene)[None]
+    table = oracle.score(pictures, nearest(pictures, scenes, vae_scenes), truth_of(case.name), judge)
+    return {
+        "oracle_inserted": float(table["inserted"][0]),
+        "oracle_identity": float(oracle.identity(table)[0]),
+        "oracle_supported": float(table["supported"][0]),
+        "oracle_background": min(float(table["background"][0]), MOST_DECIBELS),
+    }

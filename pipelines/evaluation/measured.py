@@ -45,18 +45,19 @@ def measurer() -> str:
     return digest(*(path.read_bytes() for path in files), *(metadata.version(name) for name in LIBRARIES))
 
 
+def picture_digest(picture: Image.Image | np.ndarray | None) -> str:
+    """A hash of a picture or a mask; nothing for none."""
+    if picture is None:
+        return ""
+    pixels = np.asarray(picture)
+    return digest(pixels.shape, pixels.tobytes())
+
+
 def case_digest(case: Case) -> str:
     """A hash of all that a case is."""
-
-    def of(picture: Image.Image | np.ndarray | None) -> str:
-        if picture is None:
-            return ""
-        pixels = np.asarray(picture)
-        return digest(pixels.shape, pixels.tobytes())
-
     pictures = [case.scene, case.target, case.mask, *case.objects, *case.object_masks, case.reference]
     words = (case.caption, case.scene_caption, case.subject, case.subject_count)
-    return digest(case.name, len(case.objects), words, case.places, *map(of, pictures))
+    return digest(case.name, len(case.objects), words, case.places, *map(picture_digest, pictures))
 
 
 @dataclass

@@ -7,6 +7,7 @@ another case's object must score badly on it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ..pictures.masks import array_box
 from ..placement.place import place
 from .cases import Benchmark, Case, object_box
 from .inserters import Inserter
+from .measured import picture_digest
 
 
 def unchanged(case: Case) -> Image.Image:
@@ -67,12 +69,23 @@ def placed_object(case: Case) -> Image.Image:
 
 
 def shuffled_object(benchmark: Benchmark) -> Inserter:
-    """The next case's object at this case's true box."""
+    """The object of the next case that shows another one, at this case's true box.
+
+    Several cases may be of one object: it is told by its first picture. Raises ValueError where all cases are.
+    """
     places = {name: index for index, name in enumerate(benchmark.names)}
 
+    @cache
+    def first_picture(index: int) -> str:
+        return picture_digest(benchmark[index].views()[0][0])
+
     def insert(case: Case) -> Image.Image:
-        other = benchmark[(places[case.name] + 1) % len(benchmark)]
-        return paste(case, *other.views()[0])
+        own = picture_digest(case.views()[0][0])
+        for step in range(1, len(benchmark)):
+            index = (places[case.name] + step) % len(benchmark)
+            if first_picture(index) != own:
+                return paste(case, *benchmark[index].views()[0])
+        raise ValueError(f"All cases of {benchmark.name} show the same object: shuffled_object needs another one.")
 
     return insert
 

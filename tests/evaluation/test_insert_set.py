@@ -8,6 +8,7 @@ from PIL import Image
 
 from visual_insertion_pack.pipelines.evaluation.benchmarks import READERS
 from visual_insertion_pack.pipelines.evaluation.cases import fingerprint_of
+from visual_insertion_pack.pipelines.evaluation.trivial import TRIVIAL_METHODS, paste
 from visual_insertion_pack.pipelines.object_representation.training.views_folder import read_views
 from visual_insertion_pack.pipelines.pictures.masks import array_box
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
@@ -65,6 +66,18 @@ def test_what_the_layout_leaves_open_may_be_absent(tmp_path):
     (folder / "list").mkdir()
     (folder / "list" / "mug.txt").write_text("garden\n\n1 1\n")
     assert read(folder).names[:2] == ("mug_garden", "mug_0001"), "the scripts fill numbers with zeros"
+
+
+def test_the_shuffled_object_is_another_one(folder):
+    benchmark = read(folder)
+    insert = TRIVIAL_METHODS["shuffled_object"](benchmark)
+    cases = [benchmark[index] for index in range(4)]
+    for case, other in zip(cases, (cases[2], cases[2], cases[0], cases[0]), strict=True):
+        assert same(insert(case), np.asarray(paste(case, *other.views()[0])))
+    shutil.rmtree(folder / "id_image" / "snow_man")
+    alone = read(folder)
+    with pytest.raises(ValueError, match="All cases of insert-set show the same object"):
+        TRIVIAL_METHODS["shuffled_object"](alone)(alone[0])
 
 
 def test_the_reference_counts_among_what_a_case_is(folder):

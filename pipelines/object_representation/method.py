@@ -88,8 +88,8 @@ class LearnsObjects:
             exemplar = None
             if case.reference is not None:
                 exemplar, _ = pipeline.contexts(case.reference, None, settings["framing"], settings["background"])
-            with applied(pipeline, [one]):
-                return painted(pipeline, case, benchmark, contexts_of(pipeline, one, exemplar), settings)
+            with applied(pipeline.unet, [one]):
+                return painted(pipeline, case, benchmark, contexts_of(one, pipeline.exemplar_encoder.null[0], exemplar), settings)
 
         return paint, facts
 
@@ -105,6 +105,8 @@ def learned_for(objects: LearnedOnce, case: Case, benchmark: Benchmark, most: in
 
 def object_views(pictures: Sequence[tuple[Image.Image, np.ndarray | None]], whose: str) -> list[View]:
     """Pictures with their masks [h,w] as views. Raises ValueError, naming the picture, for what `make_view` refuses."""
+    import torch
+
     from ..pictures.files import picture_tensor
     from ..pictures.masks import array_box
     from .training.views import make_view
@@ -112,7 +114,8 @@ def object_views(pictures: Sequence[tuple[Image.Image, np.ndarray | None]], whos
     views = []
     for number, (picture, mask) in enumerate(pictures, 1):
         box = None if mask is None else array_box(mask)
-        views.append(make_view(picture_tensor(picture), None, box, f"picture {number} {whose}"))
+        own = None if mask is None else torch.from_numpy(mask)[None].float()
+        views.append(make_view(picture_tensor(picture), own, box, f"picture {number} {whose}"))
     return views
 
 

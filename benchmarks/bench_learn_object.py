@@ -2,7 +2,7 @@
 
 With --model paint toys are painted under a mask (Paint by Example), with --model insert the flagship finds the place.
 Arms: one picture (plain), four averaged or side by side (nothing is learned), and what `visual-insertion learn` trains;
-all are trained for as many seconds of a CPU as the default. What was done is kept in --output and not done again:
+all are trained for as many seconds of a CPU as --steps of low-rank take. What was done is kept in --output and not done again:
 several processes may each do a --part, and a run over all of them writes docs/figures/learn_object.json.
 """
 
@@ -42,6 +42,7 @@ LEARNED: dict[str, LearningSettings] = {
 OTHERS = 8  # pictures of other toys, as regularisation
 STRANGERS = 1000  # from here on are toys that no arm learns
 TIMED = 6  # steps
+BASE = "low-rank"  # the arm whose time the others get, and that is tried with a second object beside
 
 
 def file_name(arm: str) -> str:
@@ -50,15 +51,15 @@ def file_name(arm: str) -> str:
 
 
 def equal_steps(workshop: Workshop, options: argparse.Namespace) -> dict[str, int]:
-    """Steps of each arm that take as long on a CPU as the default's, measured once."""
+    """Steps of each arm that take as long on a CPU as those of BASE, measured once."""
     path = options.output / "steps.json"
     steps: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     missing = [arm for arm in options.arms if arm in LEARNED and arm not in steps]
     if missing:
         case = ToyCase.of(STRANGERS, 1, workshop.shipped)
-        base = seconds_of_steps(workshop, case, DEFAULT)
+        base = seconds_of_steps(workshop, case, BASE)
         for arm in missing:
-            ratio = 1.0 if LEARNED[arm].train == DEFAULT else base / seconds_of_steps(workshop, case, arm)
+            ratio = 1.0 if LEARNED[arm].train == BASE else base / seconds_of_steps(workshop, case, arm)
             steps[arm] = round(options.steps * ratio)
         write_text(path, json.dumps(steps) + "\n")
     return steps
@@ -127,7 +128,7 @@ def rows_of(workshop: Workshop, case: ToyCase, arm: str, index: int, seed: int, 
     rows |= {"seconds": [seconds] * len(pictures), "toy": [index] * len(pictures)}
     if learned and learned[0].patch and not seed:
         rows["other"] = changes_of_others(workshop, index, learned[0], options)
-        if arm == DEFAULT:
+        if arm == BASE:
             rows |= of_two(workshop, case, index, learned[0], rows, options)
     if index == 0 and seed == 0:
         workshop.sheet(case, pictures).save(options.output / f"{file_name(arm)}.png")
@@ -149,7 +150,7 @@ def of_two(workshop: Workshop, case: ToyCase, index: int, learned: LearnedObject
     """Changes by another learned object beside: of identity, and of the distance to the own colours (0..255)."""
     neighbour = (index + 1) % options.toys
     beside = ToyCase.of(neighbour, 1, workshop.shipped)
-    other, _ = learned_of(workshop, beside, DEFAULT, neighbour, options)
+    other, _ = learned_of(workshop, beside, BASE, neighbour, options)
     context, null = learned.contexts(null=workshop.model.null[0])
     both = workshop.rows(case, workshop.with_objects(case, [learned, other], context, null, 0))
     found = np.array(both["inserted"]) * np.array(alone["inserted"]) > 0
@@ -219,8 +220,8 @@ def figures(tables: dict[str, Rows], model: str) -> dict[str, tuple[float, str]]
         ("beside_identity", "two_objects_identity_change", "of a learned toy, with a second one learned beside"),
         ("beside_colour", "two_objects_colour_change", "RGB distance 0..255 to its own colours, a second one beside"),
     ):
-        if column in default:
-            values[name] = (round(float(np.mean(default[column])), 4), f"{unit}, {DEFAULT}")
+        if column in tables.get(BASE, {}):
+            values[name] = (round(float(np.mean(tables[BASE][column])), 4), f"{unit}, {BASE}")
     if {"kv", "kv at rank 32"} <= tables.keys():
         lost = np.mean(tables["kv"]["identity"]) - np.mean(tables["kv at rank 32"]["identity"])
         values["rank32_identity_loss"] = (round(float(lost), 4), "identity of the whole change's, of width 128")
@@ -244,7 +245,7 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=24)
     parser.add_argument("--rooms", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=LearningSettings().steps, help="of the default")
+    parser.add_argument("--steps", type=int, default=LearningSettings().steps, help=f"of {BASE}")
     parser.add_argument("--arms", nargs="+", default=[*JOINED, *LEARNED], choices=[*JOINED, *LEARNED])
     parser.add_argument("--part", type=part_of, default=(0, 1), metavar="K/N", help="toys K, K + N, ...; 0/1 is all")
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "bench" / "learn_object")

@@ -30,6 +30,7 @@ ALLOWED = {
     ("baselines", "visual_insertion"),
     ("baselines", "paint_by_example"),
     ("object_representation", "paint_by_example"),
+    ("object_representation", "visual_insertion"),  # the same learning without a mask
     ("playroom", "visual_insertion"),
     ("playroom/visual_insertion", "visual_insertion"),
     ("playroom/visual_insertion", "baselines"),  # the ablation

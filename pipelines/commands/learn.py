@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..visual_insertion.pipeline import VisualInsertionPipeline
 
 # Spelt out again, so that --help does not load torch; a test compares them with the room's.
-TRAINED = ("low-rank", "tokens", "kv", "attn2", "views")
+TRAINED = ("tokens", "low-rank", "kv", "attn2", "views")
 SUFFIX = ".safetensors"
 CHANNELS = 4  # of latents: an InstructPix2Pix UNet sees the scene's beside the noise
 
@@ -43,8 +43,8 @@ def register(subparsers: Any) -> None:
         "--train",
         choices=TRAINED,
         default=TRAINED[0],
-        help="what is learned beside the pictures as tokens: a low-rank change of attention's keys and values "
-        "(default), the tokens themselves, whole keys and values or attention as published, or nothing",
+        help="what is learned: the tokens that the pictures are shown as (default), or beside them a low-rank change of "
+        "attention's keys and values, whole keys and values or attention as published, or nothing",
     )
     add("--steps", type=int, metavar="N", help="of training (default: 150)")
     add("--rank", type=int, metavar="N", help="of low-rank (default: 8); of kv and attn2: what they are shrunk to")

@@ -22,7 +22,7 @@ from .learning_task import LearningTask
 from .memory import check_memory
 from .views import View
 
-TRAINED = ("low-rank", "tokens", "kv", "attn2", "views")
+TRAINED = ("tokens", "low-rank", "kv", "attn2", "views")
 MOST_VIEWS = 16
 TIMES = (150, 350, 550, 750, 950)  # of 1000, at which what is learned is looked at
 RATES = {"tokens": 1e-2, "low-rank": 2e-3, "kv": 4e-4, "attn2": 2e-4}  # at a batch of 8
@@ -37,7 +37,7 @@ class LearningSettings:
     nothing ("views"): the pictures as tokens.
     """
 
-    train: str = "low-rank"
+    train: str = TRAINED[0]
     steps: int = 150
     rank: int = 8
     seed: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from ..whole_files import whole
 NAME = "state.pt"
 BEFORE = "state.before.pt"  # the checkpoint before one of a run that broke down
 Facts = Mapping[str, str]  # what a run depends on, by the name of what decides it
+State = dict[str, Any]  # of what is trained, averaged and moved, by these names: `PARTS`
+PARTS = ("trained", "average", "optimizer")
 
 
 def trained_state(modules: nn.Module) -> dict[str, Tensor]:
@@ -36,15 +38,24 @@ def save(
     optimizer: torch.optim.Optimizer,
     *,
     keep_before: bool = False,
+    gather: Callable[[State], State | None] | None = None,
     **progress: Any,
 ) -> None:
     """Write the checkpoint, whole or not at all; `progress` comes back from `load`.
 
-    The one before stays until then, and if wished afterwards as well, as BEFORE.
+    The one before stays until then, and if wished afterwards as well, as BEFORE. Where processes have shares of the
+    tensors, `gather` makes them whole, and gives None to those that are not to write.
 
     Raises OSError when it cannot be written (a full disk).
     """
-    state = {"trained": trained_state(modules), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    parts: State = {
+        "trained": trained_state(modules),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    state = gather(parts) if gather else parts
+    if state is None:
+        return
     try:
         with whole(folder / NAME) as part:
             torch.save({**state, **progress}, part)
@@ -96,8 +107,11 @@ def load(
     *,
     device: torch.device,
     facts: Facts,
+    divide: Callable[[State], State] | None = None,
 ) -> dict[str, Any] | None:
     """Put a checkpoint back in place and return its progress; None where there is none.
+
+    Where processes have shares of the tensors, `divide` makes them of whole ones.
 
     Raises ValueError when it is damaged, of other networks, or of a run with other facts.
     """
@@ -109,12 +123,13 @@ def load(
     try:
         if _shapes(trained_state(modules)) != _shapes(state["trained"]):
             raise ValueError("it belongs to other networks, or other parts of them were trained")
-        modules.load_state_dict(state["trained"], strict=False)
-        average.load_state_dict(state["average"])
+        parts = divide(state) if divide else state
+        modules.load_state_dict(parts["trained"], strict=False)
+        average.load_state_dict(parts["average"])
         average.to(device)
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state_dict(parts["optimizer"])
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # what a damaged file holds fails in many ways
         raise _unusable(path, str(error)) from error
-    return {name: state[name] for name in state.keys() - {"trained", "average", "optimizer", "facts"}}
+    return {name: state[name] for name in state.keys() - {*PARTS, "facts"}}

@@ -86,8 +86,15 @@ class Run:
         self.report = report
         self.trainer = trainer = Trainer(task, settings)
         self.facts = facts
+        self.sharding = trainer.sharding
         progress = checkpoint.load(
-            folder, trainer.networks, trainer.average, trainer.optimizer, device=trainer.device, facts=self.facts
+            folder,
+            trainer.networks,
+            trainer.average,
+            trainer.optimizer,
+            device=trainer.device,
+            facts=self.facts,
+            divide=self.sharding.divided if self.sharding else None,
         )
         progress = progress or {}
         trainer.settle()
@@ -104,6 +111,7 @@ class Run:
                 f"The processes find different checkpoints. {folder} must be one folder that all of them share."
             )
         self.first = trainer.accelerator.is_main_process
+        self.takes_part = self.first or self.sharding is not None  # in what is made of whole networks
         history = progress.get("history", [])
         self.log = Log(folder if self.first else None, history, settings.trackers, settings.project)
         self.looked = progress.get("looked", 0)  # the step of the last look
@@ -148,10 +156,15 @@ class Run:
                 self.look()
             if settings.export_every and step % settings.export_every == 0:
                 self.export_now()
-            if time.monotonic() - self.saved > settings.save_every:
+            if self._is_time_to_save():
                 self.save()
         if self.looked < settings.steps:
             self.look()
+
+    def _is_time_to_save(self) -> bool:
+        """Whether the last checkpoint is old; where all processes are needed for one, the first one's clock says it."""
+        due = time.monotonic() - self.saved > self.settings.save_every
+        return self.sharding.first_says(due) if self.sharding else due
 
     def log_losses(self, means: dict[str, Tensor]) -> None:
         """Log this process's losses, averaged over all processes."""
@@ -165,20 +178,24 @@ class Run:
 
     def look(self) -> None:
         """Log and draw what the averaged networks do on what is held out."""
-        if self.first:
+        if self.takes_part:
             with self.trainer.averaged() as networks:
-                metrics = self.task.validate(networks)
-                picture = self.task.sheet(networks)
-                if self.export and self._is_best(metrics):
-                    export_folder(self.folder / BEST, self.export, networks, self.trainer.done)
-                    self.report(f"step {self.trainer.done} is the best so far, and in {self.folder / BEST}")
-            if metrics:
-                self.log.add({"step": self.trainer.done, **{f"validation_{k}": v for k, v in metrics.items()}})
-            if picture is not None:
-                picture.save(self.folder / "sheet.png")
-                self.log.picture(picture, self.trainer.done)
+                if self.first:
+                    self._look_at(networks)
         self.trainer.accelerator.wait_for_everyone()
         self.looked = self.trainer.done
+
+    def _look_at(self, networks: Modules) -> None:
+        metrics = self.task.validate(networks)
+        picture = self.task.sheet(networks)
+        if self.export and self._is_best(metrics):
+            export_folder(self.folder / BEST, self.export, networks, self.trainer.done)
+            self.report(f"step {self.trainer.done} is the best so far, and in {self.folder / BEST}")
+        if metrics:
+            self.log.add({"step": self.trainer.done, **{f"validation_{k}": v for k, v in metrics.items()}})
+        if picture is not None:
+            picture.save(self.folder / "sheet.png")
+            self.log.picture(picture, self.trainer.done)
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         """Whether no look before had as small an error, and this is to be known; one look alone is no choice."""
@@ -190,22 +207,24 @@ class Run:
 
     def export_now(self) -> None:
         """Write what the averaged networks are now, for use, and remove the exports that are too many."""
-        if self.first and self.export:
-            exports = self.folder / EXPORTS
+        if self.takes_part and self.export:
             with self.trainer.averaged() as networks:
-                export_folder(exports / f"step_{self.trainer.done:07d}", self.export, networks, self.trainer.done)
-            keep_last(exports, self.settings.keep_last, self.trainer.done)
+                if self.first:
+                    exports = self.folder / EXPORTS
+                    export_folder(exports / f"step_{self.trainer.done:07d}", self.export, networks, self.trainer.done)
+                    keep_last(exports, self.settings.keep_last, self.trainer.done)
         self.trainer.accelerator.wait_for_everyone()
 
     def save(self, keep_before: bool = False) -> None:
         """Write the checkpoint and the losses' plot."""
-        if self.first:
+        if self.takes_part:
             checkpoint.save(
                 self.folder,
                 self.trainer.networks,
                 self.trainer.average,
                 self.trainer.optimizer,
                 keep_before=keep_before,
+                gather=self.sharding.gathered if self.sharding else None,
                 step=self.trainer.done,
                 looked=self.looked,
                 history=self.log.history,
@@ -214,29 +233,36 @@ class Run:
                 scaler=self.trainer.scaler.state_dict(),
                 facts=self.facts,
             )
-            self.log.plot()
+        self.log.plot()
         self.saved = time.monotonic()
         self.saved_step = self.trainer.done
 
     def stop(self, error: BaseException) -> None:
         """Save what is whole, and say how to go on; a checkpoint from before a breakdown of the numbers stays as well.
 
+        Processes that have shares of the networks may be at different steps then: they go on from the last checkpoint.
         A second problem, such as the full disk that the first was, does not hide the first.
         """
         trainer = self.trainer
-        if not trainer.whole or not self.first:
+        if not trainer.whole or not self.takes_part:
             return
         broke_down = isinstance(error, FloatingPointError)
+        together = not self.sharding or broke_down  # all processes have the same gradients, and so end at the same step
         try:
-            if trainer.done != self.saved_step:
+            if trainer.done != self.saved_step and together:
                 self.save(keep_before=broke_down)
         except OSError as problem:
             self.report(str(problem))
             return
+        if not self.first:
+            return
         how = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        lost = f" from the checkpoint of step {self.saved_step}" if trainer.done != self.saved_step else ""
+        if lost and not (self.folder / checkpoint.NAME).exists():
+            lost = " from the beginning"
         kept = broke_down and (self.folder / checkpoint.BEFORE).exists()
         also = f"; the checkpoint before is {checkpoint.BEFORE}" if kept else ""
-        self.report(f"{how} at step {trainer.done}; run again to go on{also}")
+        self.report(f"{how} at step {trainer.done}; run again to go on{lost}{also}")
 
     def close(self) -> None:
         """Stop reading ahead, and close the log."""
@@ -247,6 +273,5 @@ class Run:
         """Save, and give the networks their averaged weights."""
         trainer = self.trainer
         self.save()
-        trainer.average.copy_to(trainer.parameters)
-        trainer.networks.eval()
+        trainer.finish()
         return Result(dict(trainer.networks.items()), self.log.history, self.seconds)

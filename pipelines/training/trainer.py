@@ -7,18 +7,19 @@ uninterrupted run would have drawn, and so does a run of several processes.
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..interruption import undivided
+from .fsdp_settings import sharding_plan
 from .log import PROJECT, Tracker
 from .one_process import LatestWeights, OneProcess
 from .optimizers import OptimizerKind, make_optimizer
@@ -29,7 +30,8 @@ from .task import Batch, Task
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-DIVIDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+    from .sharding import Sharding
+
 PATIENCE = timedelta(days=7)  # of processes that wait while the first one encodes or validates
 
 
@@ -58,25 +60,28 @@ class Settings:
     device: Literal["cpu", "cuda"] = "cpu"  # which of several GPUs, CUDA_VISIBLE_DEVICES and torchrun say
 
 
-def processes(device: str) -> PartialState:
+def processes(settings: Settings) -> PartialState:
     """The processes of this run: one, or those that torchrun or accelerate started.
 
-    Raises ValueError for a GPU that is not there, and where accelerate is set to divide the networks themselves.
+    Raises ValueError for a GPU that is not there, and for what cannot be done where networks are divided among them.
     """
-    for variable, name in DIVIDING.items():
-        if os.environ.get(variable, "false").lower() == "true":
-            raise ValueError(
-                f"accelerate is set to {name}, which divides the networks among processes; here every process has them "
-                "whole (unet.checkpointing=true and run.optimizer=adamw8bit save memory). Start with torchrun, or set "
-                "accelerate's configuration to MULTI_GPU."
-            )
+    device = settings.device
+    plan = sharding_plan()
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(
             f"The run is to use {device}, but this machine has no GPU that torch can use; set run.device=cpu."
         )
     from accelerate import PartialState
 
-    return PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    if plan and state.num_processes > 1:
+        for name, other in (("optimizer", "adamw8bit"), ("precision", "fp16")):
+            if getattr(settings, name) == other:
+                raise ValueError(
+                    f"run.{name} = {other} is not supported where FSDP divides the networks. Set "
+                    f"run.{name}={getattr(Settings, name)}, or start with torchrun, which leaves them whole."
+                )
+    return state
 
 
 def learning_rate(settings: Settings, step: int) -> float:
@@ -114,17 +119,27 @@ def _accelerator(settings: Settings) -> Any:
     """What divides the work among the processes of this run."""
     from accelerate import Accelerator
 
-    processes(settings.device)
+    processes(settings)
     return Accelerator(cpu=settings.device == "cpu", mixed_precision="no")  # that is `precision`
 
 
-def _average(parameters: list[nn.Parameter], decay: float, alone: bool) -> Any:
+def _sharding(loss: _Loss, accelerator: Any) -> Sharding | None:
+    """The division of what is trained among the processes, if accelerate is set to it; one has nothing to divide."""
+    plan = sharding_plan() if accelerator.num_processes > 1 else None
+    if plan is None:
+        return None
+    from .sharding import Sharding  # which not every torch has, as a host may bring it
+
+    return Sharding(loss, loss.networks, plan, accelerator.device)
+
+
+def _average(parameters: Sequence[Tensor], decay: float, alone: bool) -> Any:
     """The average of what is trained; alone and without a decay, the weights as they are."""
     if alone and not decay:
         return LatestWeights()
     from diffusers.training_utils import EMAModel
 
-    return EMAModel(parameters, decay=decay, foreach=True)
+    return EMAModel(cast(Any, parameters), decay=decay, foreach=True)
 
 
 class Trainer:
@@ -139,7 +154,8 @@ class Trainer:
         self.accelerator: Any = alone or _accelerator(settings)
         self.device = self.accelerator.device
         loss = _Loss(task, settings)
-        self.networks = loss.networks.to(self.device)
+        self.sharding = _sharding(loss, self.accelerator)
+        self.networks = loss.networks if self.sharding else loss.networks.to(self.device)
         self.parameters = [p for p in self.networks.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(
             settings.optimizer,
@@ -149,8 +165,8 @@ class Trainer:
             betas=settings.betas,
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.average = _average(self.parameters, settings.ema, alone is not None)
-        self.run: Any = self.accelerator.prepare_model(loss)
+        self.average = _average(self.own(), settings.ema, alone is not None)
+        self.run: Any = loss if self.sharding else self.accelerator.prepare_model(loss)
         self.done = 0
         self.whole = True  # no update is half made, and the weights are not the averaged ones
         self._reader = ThreadPoolExecutor(1, "fetch")
@@ -165,6 +181,14 @@ class Trainer:
         """Training mode for what is trained; a frozen network stays in evaluation mode."""
         for network in self.networks.children():
             network.train(any(p.requires_grad for p in network.parameters()))
+
+    def own(self) -> Sequence[Tensor]:
+        """What this process holds of what is trained: the parameters, or its shares of them."""
+        if not self.sharding:
+            return self.parameters
+        from .sharding import own_shares
+
+        return own_shares(self.parameters)
 
     def _groups(self) -> list[dict[str, Any]]:
         rates = self.task.rates()
@@ -217,14 +241,14 @@ class Trainer:
             torch.manual_seed(
                 (-1 - self._seed(self.done) * self._parts - part) % 2**62
             )  # for dropout, apart from what is drawn
-            with nullcontext() if part == self._mine[-1] else self.accelerator.no_sync(self.run):
+            with self._waiting(last=part == self._mine[-1]):
                 share = {name: values.to(self.device, non_blocking=True) for name, values in share.items()}
                 losses = self.run(share)
                 self.scaler.scale(losses["loss"] / len(shares)).backward()
             for name, value in losses.items():
                 sums[name] += value.detach().float() / len(shares)
         self.scaler.unscale_(self.optimizer)
-        norm: Any = self.accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
+        norm = self._cut_gradients()
         finite = bool(norm.isfinite())
         if not finite and self.scaler.get_scale() <= 1:
             raise FloatingPointError(
@@ -236,27 +260,58 @@ class Trainer:
             self.whole = False
             if finite:
                 self.scaler.step(self.optimizer)
-                self.average.step(self.parameters)
+                self.average.step(self.own())
             self.scaler.update(None if finite else self.scaler.get_scale() / 2)
             self.done += 1
             self.whole = True
         return sums
 
+    def _waiting(self, last: bool) -> Any:
+        """How a part's gradients go to the other processes: with the last one's, or at once where they are divided.
+
+        Whole gradients until the last part would take the memory that dividing them saves.
+        """
+        return nullcontext() if last or self.sharding else self.accelerator.no_sync(self.run)
+
+    def _cut_gradients(self) -> Tensor:
+        """Cut gradients to the length that the settings say; returns the length that they had."""
+        if not self.sharding:
+            return self.accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm: Any = nn.utils.get_total_norm(gradients)
+        norm = norm.full_tensor()
+        nn.utils.clip_grads_with_norm_(self.parameters, self.settings.gradient_norm, norm)
+        return norm
+
     @contextmanager
     def averaged(self):
-        """The networks by name, with the averaged weights and in evaluation mode while inside."""
-        self.average.store(self.parameters)
+        """The networks by name, with the averaged weights and in evaluation mode while inside.
+
+        Where they are divided all processes must go inside, and have them whole there.
+        """
+        self.average.store(self.own())
         self.whole = False
         try:
-            self.average.copy_to(self.parameters)
+            self.average.copy_to(self.own())
+            if self.sharding:
+                self.sharding.unite()
             self.networks.eval()
             with torch.no_grad():
                 yield dict(self.networks.items())
         finally:
             with undivided():
-                self.average.restore(self.parameters)
+                if self.sharding:
+                    self.sharding.divide()
+                self.average.restore(self.own())
                 self.train()
                 self.whole = True
+
+    def finish(self) -> None:
+        """Leave the networks whole, with the averaged weights and in evaluation mode."""
+        self.average.copy_to(self.own())
+        if self.sharding:
+            self.sharding.unite()
+        self.networks.eval()
 
     def close(self) -> None:
         self._reader.shutdown(cancel_futures=True)

@@ -122,7 +122,7 @@ class Recipe:
 
 def train(config: TrainingConfig, report: Report = print, progress: Progress | None = None) -> dict[str, Path]:
     """Run a configuration, going on where it was stopped, and return what it made."""
-    first = processes(config.run.device).is_main_process
+    first = processes(config.run).is_main_process
     with run_folder(config.folder, MODEL_FOLDER, first=first):
         recipe = Recipe(config)
         facts = recipe.facts()

@@ -186,7 +186,7 @@ class Recipe:
 
     def encode(self, report: Report, progress: Progress | None) -> list[EncodedTriplets]:
         """The triplets of the folders, encoded; several processes share the work."""
-        state = processes(self.config.run.device)
+        state = processes(self.config.run)
         encoded = []
         for preparation in self.preparations():
             preparation.run(self.cache, progress, state.process_index, state.num_processes)
@@ -268,7 +268,7 @@ class Recipe:
 
 def train(config: TrainingConfig, report: Report = print, progress: Progress | None = None) -> dict[str, Path]:
     """Run a configuration, going on where it was stopped, and return the files it made."""
-    first = processes(config.run.device).is_main_process
+    first = processes(config.run).is_main_process
     with run_folder(config.folder, OPTIMIZER_FILE, PATCH_FILE, first=first):
         recipe = Recipe(config)
         facts = recipe.facts()

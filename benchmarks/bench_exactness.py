@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import psutil
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
@@ -41,6 +42,10 @@ KILLED_STEPS = 48
 KILLS = 4
 NEVER = 1_000_000  # seconds
 CHANNELS = (64, 128, 128)  # the playroom's own
+SHARDED = (
+    *("-m", "accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2", "--main_process_port", "0"),
+    *("--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
+)  # without --cpu, with which accelerate starts one process
 STATE = ("step", "trained", "average", "optimizer")  # what must be equal in a checkpoint
 
 
@@ -77,13 +82,26 @@ def train(
 
 
 class Run:
-    """`train` in a process of its own, or in several under torchrun; what they print goes to `output.txt`."""
+    """`train` in a process of its own, or in several; what they print goes to `output.txt`.
 
-    def __init__(self, folder: Path, processes: int = 1, channels: Sequence[int] = CHANNELS, **options: int):
+    torchrun starts several, or accelerate where they are to divide the networks (`sharded`).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        processes: int = 1,
+        channels: Sequence[int] = CHANNELS,
+        *,
+        sharded: bool = False,
+        **options: int,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         command: list[Any] = [sys.executable]
-        if processes > 1:
+        if sharded:
+            command += [*SHARDED, "--num_processes", processes]
+        elif processes > 1:
             command += ["-m", "torch.distributed.run", "--standalone", "--local_addr", "127.0.0.1"]
             command += ["--nproc_per_node", processes]
         command += [ROOT / "devtools" / "pack.py", "benchmarks.bench_exactness", "--train", folder]
@@ -118,7 +136,10 @@ class Run:
             time.sleep(delay)
         finally:
             ended = self.process.poll() is not None
+            started = [] if ended else psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
+            for process in started:
+                process.kill()
             self.process.wait()
         if ended:
             raise self._failed(f"ended before it could be killed at step {step}")

@@ -34,7 +34,7 @@ class Estimate:
 
     trained: dict[str, tuple[int, int]]  # network: (tensors, parameters)
     frozen: int  # parameters
-    state_gb: float  # weights, gradients, moments and averages
+    state_gb: float  # weights, gradients, moments and averages, in each process
     peak_gb: float  # of the device, or of this process on a CPU
     steps: int
     batch: int
@@ -95,6 +95,8 @@ def measure(
     count = sum(parameters for _, parameters in trained.values())
     moments = 2 * MOMENT_BYTES[settings.optimizer]
     state = sum(p.numel() * p.element_size() for p in every) + count * (4 + moments + 4)  # gradients, average
+    if trainer.sharding:
+        state /= trainer.accelerator.num_processes
     return Estimate(
         trained=trained,
         frozen=sum(p.numel() for p in every) - count,

@@ -40,13 +40,13 @@ class Net(nn.Module):
 
 
 class Line(Task):
-    """Fits y = 2 x; `spoiled` is the step whose loss is not a number, `broken` one that the second process fails in."""
+    """Fits y = 2 x; `spoiled` is the step whose loss is not a number, `broken` one that the processes `fail` do not end."""
 
-    def __init__(self, spoiled=None, broken=None):
+    def __init__(self, spoiled=None, broken=None, fail="1"):
         torch.manual_seed(0)
         self.net = Net()
         self.seen = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)).requires_grad_(False).bfloat16().eval()
-        self.spoiled, self.broken = spoiled, broken
+        self.spoiled, self.broken, self.fail = spoiled, broken, fail
 
     def modules(self):
         return {"net": self.net, "seen": self.seen}
@@ -56,7 +56,7 @@ class Line(Task):
 
     def loss(self, batch):
         step = int(batch["step"][0])
-        if step == self.broken and os.environ.get("RANK") == "1":
+        if step == self.broken and os.environ.get("RANK", "0") in self.fail:
             raise OSError("triplet 7 cannot be read")
         seen = self.seen(batch["x"].bfloat16()).float()
         error = (self.net(batch["x"] + seen) + self.net.null - 2 * batch["x"]).square().mean()
@@ -120,10 +120,18 @@ def refuse(folder):
             print(f"refused: {error}", flush=True)
 
 
+def fail(folder):
+    """Let both processes fail in a step, as Ctrl-C would, and say what they say."""
+    try:
+        train(folder, 5, Line(broken=3, fail="01"))
+    except OSError as error:
+        print(f"failed: {error}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--do", choices=("train", "count", "refuse"), nargs="+", default=["train"])
+    parser.add_argument("--do", choices=("train", "count", "fail", "refuse"), nargs="+", default=["train"])
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--spoiled", type=int)
@@ -132,6 +140,8 @@ def main():
     options.folder.mkdir(parents=True, exist_ok=True)
     if "count" in options.do:
         count(options.folder)
+    if "fail" in options.do:
+        fail(options.folder / "failed")
     if "refuse" in options.do:
         refuse(options.folder)
     if "train" in options.do:

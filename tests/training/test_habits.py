@@ -161,15 +161,6 @@ def test_adam_with_8_bits_is_asked_of_its_package_and_missed_by_name(monkeypatch
         engine.fit(Line(), settings(), tmp_path, silent)
 
 
-@pytest.mark.parametrize(
-    ("variable", "name"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
-)
-def test_a_configuration_that_divides_the_networks_is_refused(monkeypatch, tmp_path, variable, name):
-    monkeypatch.setenv(variable, "true")
-    with pytest.raises(ValueError, match=f"accelerate is set to {name}.*MULTI_GPU"):
-        engine.fit(Line(), settings(), tmp_path, silent)
-
-
 def test_what_accelerate_is_set_to_does_not_scale_the_steps(monkeypatch):
     plain = engine.Trainer(Line(), settings())
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")

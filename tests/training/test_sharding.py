@@ -226,9 +226,12 @@ def test_one_process_has_nothing_to_divide(whole, monkeypatch, tmp_path):
     assert bench_exactness.same_state(whole[20], tmp_path)
 
 
-def test_settings_that_do_not_go_with_sharding_are_refused(tmp_path):
-    code, said = line(tmp_path, "--do", "refuse")
+def test_settings_that_do_not_go_with_sharding_are_refused_and_an_error_writes_no_checkpoint(tmp_path):
+    code, said = line(tmp_path, "--do", "fail", "refuse")
     assert code == 0, said
+    assert "stopped at step 3; run again to go on from the beginning" in said
+    assert said.count("failed: triplet 7 cannot be read") == 2
+    assert not (tmp_path / "failed" / "state.pt").exists()  # which both would have to be at the same step for
     for message in (
         "run.optimizer = adamw8bit is not supported where FSDP divides the networks. Set run.optimizer=adamw, or",
         "run.precision = fp16 is not supported where FSDP divides the networks. Set run.precision=bf16, or",

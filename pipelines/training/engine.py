@@ -18,7 +18,7 @@ from .exports import BEST, EXPORTS, Export, export_folder, keep_last
 from .log import Log, check_trackers
 from .precision import computes_in_bfloat16
 from .task import Modules, Task
-from .trainer import Settings, Trainer, learning_rate
+from .trainer import GradientsNotFiniteError, Settings, Trainer, learning_rate
 
 Report = Callable[[str], None]
 ERROR = "error"  # the metric of `Task.validate` that says which weights are the best: the less, the better
@@ -246,8 +246,8 @@ class Run:
         trainer = self.trainer
         if not trainer.whole or not self.takes_part:
             return
-        broke_down = isinstance(error, FloatingPointError)
-        together = not self.sharding or broke_down  # all processes have the same gradients, and so end at the same step
+        broke_down = isinstance(error, GradientsNotFiniteError)
+        together = broke_down or not self.sharding  # that all processes are here, at the same step
         try:
             if trainer.done != self.saved_step and together:
                 self.save(keep_before=broke_down)

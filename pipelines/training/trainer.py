@@ -100,6 +100,10 @@ def cut(batch: Batch, part: int, parts: int) -> Batch:
     return {name: values[part * size : (part + 1) * size] for name, values in batch.items()}
 
 
+class GradientsNotFiniteError(FloatingPointError):
+    """A step that would spoil the weights; all processes have the same gradients, and so raise it in the same step."""
+
+
 class _Loss(nn.Module):
     """The task's loss as the forward pass of all its networks, which is what can be run in several processes."""
 
@@ -229,7 +233,7 @@ class Trainer:
         """One update; returns the losses of this process's shares.
 
         In fp16 the gradients of a step may overflow: it changes nothing, and the scale of the next ones is halved.
-        Raises FloatingPointError, before anything is changed, when the gradients are not finite otherwise.
+        Raises GradientsNotFiniteError, before anything is changed, when the gradients are not finite otherwise.
         """
         rate = learning_rate(self.settings, self.done)
         for group in self.optimizer.param_groups:
@@ -251,7 +255,7 @@ class Trainer:
         norm = self._cut_gradients()
         finite = bool(norm.isfinite())
         if not finite and self.scaler.get_scale() <= 1:
-            raise FloatingPointError(
+            raise GradientsNotFiniteError(
                 f"The gradients of step {self.done + 1} are not finite, and would be again. Look at the log: a "
                 "lower run.learning_rate, a longer run.warmup or run.precision=fp32 usually help, and may be changed "
                 "in going on; broken data must be mended."

@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 
 class Line(Task):
-    """Fits y = 2 x; `spoiled` is the step whose loss is not a number, `broken` one that the processes `fail` do not end."""
+    """Fits y = 2 x; the loss of step `spoiled` is not a number, and the processes `fail` do not end step `broken`."""
 
     def __init__(self, spoiled=None, broken=None, fail="1"):
         torch.manual_seed(0)

@@ -52,12 +52,12 @@ def tensors_of(nest):
     return {f"{key}.{name}": tensor for key, value in items for name, tensor in tensors_of(value).items()}
 
 
-def close(one, other, atol=1e-6):
+def close(one, other):
     """Whether two files have the same tensors, whole and but for the order of sums."""
     files = [torch.load(path, weights_only=True) for path in (one, other)]
     a, b = map(tensors_of, files)
     assert a and a.keys() == b.keys()
-    return all(type(b[name]) is torch.Tensor and torch.allclose(a[name], b[name], rtol=1e-5, atol=atol) for name in a)
+    return all(type(b[name]) is torch.Tensor and torch.allclose(a[name], b[name], rtol=1e-5, atol=1e-6) for name in a)
 
 
 def same_run(one, other, exports):
@@ -139,19 +139,28 @@ def test_an_error_of_one_process_ends_all_and_says_where_they_go_on(whole, tmp_p
     assert (folder / "state.pt").read_bytes() == before
 
 
-def test_a_killed_sharded_run_ends_as_an_undisturbed_one_of_one_process(tmp_path):
-    bench_exactness.train(tmp_path / "whole", STEPS, channels=CHANNELS)
+def relative(one, other):
+    """The largest difference of two tables' tensors, each in parts of its length."""
+    assert one.keys() == other.keys()
+    return max(((one[name].float() - other[name].float()).norm() / one[name].float().norm()).item() for name in one)
+
+
+def test_a_sharded_unet_trains_as_one_process_does_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
+    bench_exactness.train(tmp_path / "one", STEPS, channels=CHANNELS)
+    options = dict(processes=2, channels=CHANNELS, steps=STEPS, sharded=True)
+    bench_exactness.Run(tmp_path / "whole", **options).finish(500)
+    assert bench_exactness.largest_difference(tmp_path / "one", tmp_path / "whole") <= 1e-5
+    states = [torch.load(tmp_path / run / "state.pt", weights_only=True)["trained"] for run in ("one", "whole")]
+    assert relative(*({name: x for name, x in state.items() if x.any()} for state in states)) <= 1e-3
     step = random.randint(1, STEPS // 2)
     print("killed at step", step)
-    options = dict(processes=2, channels=CHANNELS, steps=STEPS, save_every=0, sharded=True)
-    bench_exactness.Run(tmp_path / "killed", **options).kill(step)
+    bench_exactness.Run(tmp_path / "killed", save_every=0, **options).kill(step)
     saved = torch.load(tmp_path / "killed" / "state.pt", weights_only=True)["step"]
     assert step - 1 <= saved < STEPS
-    bench_exactness.Run(tmp_path / "killed", **options).finish(500)
+    bench_exactness.Run(tmp_path / "killed", save_every=0, **options).finish(500)
     assert f"resumed at step {saved} of {STEPS}" in (tmp_path / "killed" / "output.txt").read_text()
-    assert len(bench_exactness.losses(tmp_path / "killed")) == STEPS
-    assert bench_exactness.largest_difference(tmp_path / "whole", tmp_path / "killed") <= 1e-5
-    assert close(tmp_path / "whole" / "state.pt", tmp_path / "killed" / "state.pt", atol=2e-5)
+    assert bench_exactness.losses(tmp_path / "killed") == bench_exactness.losses(tmp_path / "whole")
+    assert bench_exactness.same_state(tmp_path / "whole", tmp_path / "killed")
 
 
 # the command
@@ -172,11 +181,14 @@ def test_the_command_trains_sharded_as_accelerates_configuration_says(tmp_path):
     program = ROOT / "pipelines" / "__main__.py"
     code, said = launch(program, *words, f"folder={(tmp_path / 'two').as_posix()}", start=start)
     assert code == 0, said
-    assert bench_exactness.largest_difference(tmp_path / "one", tmp_path / "two") <= 1e-4
+    logs = [bench_exactness.losses(tmp_path / run) for run in ("one", "two")]
+    assert [list(row) for row in logs[0]] == [list(row) for row in logs[1]] and len(logs[0]) == 6
+    for name, rel in (("loss", 1e-5), ("validation_error", 1e-2)):  # which is measured in bfloat16
+        one, two = ([row[name] for row in log if name in row] for log in logs)
+        assert two == pytest.approx(one, rel=rel)
     for name in ("embedding_optimizer.safetensors", "unet_attn2.safetensors", "best/unet_attn2.safetensors"):
         one, two = (load_file(tmp_path / run / name) for run in ("one", "two"))
-        assert one.keys() == two.keys()
-        assert all(torch.allclose(one[key].float(), two[key].float(), atol=2e-5) for key in one), name
+        assert relative(*({key: x for key, x in file.items() if x.any()} for file in (one, two))) <= 1e-3, name
 
 
 # what it is set to
@@ -236,7 +248,7 @@ def test_settings_that_do_not_go_with_sharding_are_refused_and_an_error_writes_n
         "run.optimizer = adamw8bit is not supported where FSDP divides the networks. Set run.optimizer=adamw, or",
         "run.precision = fp16 is not supported where FSDP divides the networks. Set run.precision=bf16, or",
         "A batch of 16 samples cannot be cut into 6 equal parts",
-        "fsdp_transformer_layer_cls_to_wrap names Wall, which no network here has",
+        "accelerate's fsdp_transformer_layer_cls_to_wrap names Wall, which no network here has",
     ):
         assert said.count(f"refused: {message}") == 2, said  # by both processes
     assert not (tmp_path / "refused" / "state.pt").exists()

@@ -140,9 +140,13 @@ def test_an_error_of_one_process_ends_all_and_says_where_they_go_on(whole, tmp_p
 
 
 def relative(one, other):
-    """The largest difference of two tables' tensors, each in parts of its length."""
+    """The difference of two tables of tensors, in parts of their length.
+
+    Of all of them: a bias before a norm has no gradient but rounding, which Adam makes steps of.
+    """
     assert one.keys() == other.keys()
-    return max(((one[name].float() - other[name].float()).norm() / one[name].float().norm()).item() for name in one)
+    one, other = (torch.cat([table[name].float().flatten() for name in one]) for table in (one, other))
+    return ((one - other).norm() / one.norm()).item()
 
 
 def test_a_sharded_unet_trains_as_one_process_does_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
@@ -151,7 +155,7 @@ def test_a_sharded_unet_trains_as_one_process_does_and_a_killed_run_ends_as_an_u
     bench_exactness.Run(tmp_path / "whole", **options).finish(500)
     assert bench_exactness.largest_difference(tmp_path / "one", tmp_path / "whole") <= 1e-5
     states = [torch.load(tmp_path / run / "state.pt", weights_only=True)["trained"] for run in ("one", "whole")]
-    assert relative(*({name: x for name, x in state.items() if x.any()} for state in states)) <= 1e-3
+    assert relative(*states) <= 2e-4
     step = random.randint(1, STEPS // 2)
     print("killed at step", step)
     bench_exactness.Run(tmp_path / "killed", save_every=0, **options).kill(step)
@@ -187,8 +191,7 @@ def test_the_command_trains_sharded_as_accelerates_configuration_says(tmp_path):
         one, two = ([row[name] for row in log if name in row] for log in logs)
         assert two == pytest.approx(one, rel=rel)
     for name in ("embedding_optimizer.safetensors", "unet_attn2.safetensors", "best/unet_attn2.safetensors"):
-        one, two = (load_file(tmp_path / run / name) for run in ("one", "two"))
-        assert relative(*({key: x for key, x in file.items() if x.any()} for file in (one, two))) <= 1e-3, name
+        assert relative(*(load_file(tmp_path / run / name) for run in ("one", "two"))) <= 1e-3, name
 
 
 # what it is set to

@@ -6,6 +6,7 @@ uninterrupted run would have drawn, and so does a run of several processes.
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..interruption import undivided
@@ -74,6 +76,8 @@ def processes(settings: Settings) -> PartialState:
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    atexit.unregister(_part)
+    atexit.register(_part)
     if plan and state.num_processes > 1:
         for name, other in (("optimizer", "adamw8bit"), ("precision", "fp16")):
             if getattr(settings, name) == other:
@@ -82,6 +86,12 @@ def processes(settings: Settings) -> PartialState:
                     f"run.{name}={getattr(Settings, name)}, or start with torchrun, which leaves them whole."
                 )
     return state
+
+
+def _part() -> None:
+    """End the talk among processes before Python ends: threads that still listen then abort the process."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def learning_rate(settings: Settings, step: int) -> float:

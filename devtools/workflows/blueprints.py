@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .graph import BLUE, GREEN, VIOLET, Node, Workflow
 from .insertion import Models, encode, sample_pix2pix
+from .learning import learn
 from .painting import PLAYROOM_SAMPLING, REAL_SAMPLING, REAL_WEIGHTS, paint
 from .stages import cut_out, load, pictures, put_back, restore
 from .subgraphs import Blueprint
@@ -103,10 +104,40 @@ def restore_scene() -> Blueprint:
     )
 
 
+def learn_an_object_toys() -> Blueprint:
+    workflow = Workflow("Learn an Object (toys)", note="")
+    workflow.group("Models", VIOLET)
+    loader = workflow.add("PaintByExamplePlayroomModels")
+    return learn_an_object(workflow, loader, "By the models that ship with the pack: nothing to download.")
+
+
+def learn_an_object_photographs() -> Blueprint:
+    workflow = Workflow("Learn an Object (photographs)", note="")
+    (loader,) = load(workflow, REAL_WEIGHTS)
+    return learn_an_object(workflow, loader, "For the published Paint by Example; wants a GPU.")
+
+
+def learn_an_object(workflow: Workflow, loader: Node, where: str) -> Blueprint:
+    (view,) = pictures(workflow, {"Pictures": "object"})
+    result = learn(workflow, loader, view[0], mask=view[1])
+    return Blueprint(
+        title=workflow.name,
+        description="Learns one object from three to five pictures of it, into a small file that Apply Object uses in "
+        f"any workflow. {where}",
+        aliases=("train object", "train lora", "dreambooth", "teach object", "visual insertion"),
+        workflow=workflow,
+        inputs=(("images", view[0]), ("mask", view[1])),
+        outputs=(("learned_object", result[0]), ("loss_curve", result[1]), ("preview", result[2])),
+        widgets=((result, "name"), (result, "train"), (result, "steps"), (result, "seed")),
+    )
+
+
 BLUEPRINTS = (
     insert_object_toys,
     insert_object_photographs,
     paint_object_here_toys,
     paint_object_here_photographs,
+    learn_an_object_toys,
+    learn_an_object_photographs,
     restore_scene,
 )

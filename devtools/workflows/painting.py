@@ -42,11 +42,24 @@ def paint(
     workflow: Workflow, loader: Node, *, scene: Node, exemplar: Node, mask: list, sampling: Mapping[str, str | float]
 ) -> Node:
     """The object in the mask, by the host's own sampler, and restored: outside of the mask all is the scene's."""
-    model = loader[0]
-    vae = loader[1]
     workflow.group("Object", GREEN)
     encoders = {"clip_vision": loader[2], "exemplar_encoder": loader[3]}
-    tokens = workflow.add("PaintByExampleEncode", **encoders, image=exemplar[0])
+    encoded = workflow.add("PaintByExampleEncode", **encoders, image=exemplar[0])
+    tokens = (encoded[0], encoded[1])
+    return paint_tokens(workflow, loader[0], loader[1], scene=scene, tokens=tokens, mask=mask, sampling=sampling)
+
+
+def paint_tokens(
+    workflow: Workflow,
+    model: list,
+    vae: list,
+    *,
+    scene: Node,
+    tokens: tuple[list, list],
+    mask: list,
+    sampling: Mapping[str, str | float],
+) -> Node:
+    """The same for a positive and a negative conditioning."""
     workflow.group("Scene with a hole", GREEN)
     conditions = {"positive": tokens[0], "negative": tokens[1], "vae": vae, "image": scene[0], "mask": mask}
     conditioned = workflow.add("PaintByExampleConditioning", **conditions)

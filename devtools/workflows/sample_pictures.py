@@ -18,6 +18,7 @@ OBJECT = 900_001_625
 SECOND_OBJECT = 900_001_605
 BALL = 900_001_608
 OTHER_VIEW = 0  # of the first object
+ROOMS = (900_002_001, 900_002_002, 900_002_003)  # that the second object is pictured in, to be learned
 DETAIL = (60, 90, 188, 218)  # of the first object's picture: left, upper, right, lower side in px
 
 ROOMS_PER_SIDE = 3  # of the dollhouse, with the sample scene in its middle
@@ -26,6 +27,7 @@ OBJECT_SIDE = 256  # px, of an object's picture
 
 # Where an object may go, px.
 ON_THE_TABLE = {"x": 40, "y": 30, "width": 50, "height": 50}  # of the scene
+TREE_ON_THE_TABLE = {"x": 40, "y": 32, "width": 40, "height": 48}
 BALL_ON_THE_TABLE = {"x": 40, "y": 40, "width": 40, "height": 40}
 IN_THE_MIDDLE_ROOM = {"x": 320, "y": 320, "width": 128, "height": 128}  # of the dollhouse
 ON_THE_TABLE_IN_THE_MIDDLE = {"x": 352, "y": 344, "width": 72, "height": 92}
@@ -51,6 +53,7 @@ def samples() -> dict[str, Image.Image]:
         "object_cutout": cut_out_object(OBJECT),
         "object2_cutout": cut_out_object(SECOND_OBJECT),
         "ball": draw_object(BALL, view=BALL),
+        **{f"object2_in_room{number}": draw_in_room(SECOND_OBJECT, room) for number, room in enumerate(ROOMS, 1)},
         "dollhouse": draw_dollhouse(),
     }
 
@@ -70,6 +73,12 @@ def draw_scene(seed: int) -> Image.Image:
 def draw_object(seed: int, view: int) -> Image.Image:
     toy = make_triplet(seed).toy
     return Image.fromarray(object_picture(np.random.default_rng(view), toy, size=OBJECT_SIDE))
+
+
+def draw_in_room(seed: int, room: int) -> Image.Image:
+    """The object in another room, transparent where it is: so the host's mask editor saves what is painted."""
+    pictured = make_triplet(room, only=make_triplet(seed).toy)
+    return Image.fromarray(np.dstack([pictured.target, np.where(pictured.object_mask, 0, 255).astype(np.uint8)]))
 
 
 def cut_out_object(seed: int) -> Image.Image:

@@ -12,6 +12,7 @@ from visual_insertion_pack.pipelines.object_representation.attention_changes imp
 from visual_insertion_pack.pipelines.object_representation.training.of_pipeline import learning_model
 from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
+from visual_insertion_pack.pipelines.sampling.guidance import Guidance
 from visual_insertion_pack.tests import paint_by_example_parts as parts
 
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models" / "paint_by_example"
@@ -113,7 +114,7 @@ def test_the_node_learns_what_the_command_learns(learn, models):
     from visual_insertion_pack.pipelines.object_representation.training.learn import LearningSettings
     from visual_insertion_pack.pipelines.object_representation.training.learn import learn as alone
 
-    settings = LearningSettings(steps=3, seed=1, batch=2)
+    settings = LearningSettings("low-rank", steps=3, seed=1, batch=2)
     theirs = alone(learning_model(PaintByExamplePipeline.from_folder(PLAYROOM)), views_of(VIEWS, MASKS, None), settings)
     ours = learn()[0]
     assert parts.relative(ours.tokens, theirs.learned.tokens) <= 1e-3
@@ -160,6 +161,42 @@ def test_a_box_goes_before_the_mask(learn):
     boxes = [[dict(x=8, y=8, width=40, height=48)], [dict(x=10, y=8, width=40, height=48)]]
     boxed = learn(train="views", bounding_box=boxes)[0]
     assert not torch.equal(boxed.tokens, learn(train="views")[0].tokens)
+
+
+@pytest.fixture
+def learn_insertion(comfy, folder):
+    def learn(**changes):
+        model, vae, vision, optimizer = comfy("PlayroomModels")
+        inputs = dict(images=VIEWS, mask=MASKS, name="inserted", train="tokens", steps=3, seed=1, batch_size=2)
+        networks = dict(model=model, vae=vae, clip_vision=vision, embedding_optimizer=optimizer)
+        return comfy("LearnObject", **(networks | inputs | changes))
+
+    return learn
+
+
+@pytest.mark.parametrize("train", ["tokens", "low-rank"])
+def test_an_object_is_learned_and_inserted_without_a_mask(comfy, learn_insertion, train):
+    from visual_insertion_pack.nodes.host.object_nodes import views_of
+    from visual_insertion_pack.pipelines.object_representation.training.learn import LearningSettings
+    from visual_insertion_pack.pipelines.object_representation.training.learn import learn as alone
+    from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+
+    learned, _, preview = learn_insertion(train=train)
+    assert not learned.shown and learned.tokens.shape == (16, 128) and preview.shape == (1, 128, 128, 3)
+    door = VisualInsertionPipeline.from_folder(PLAYROOM.parent)
+    settings = LearningSettings(train, steps=3, seed=1, batch=2)
+    theirs = alone(learning_model(door), views_of(VIEWS, MASKS, None), settings).learned
+    assert parts.relative(learned.tokens, theirs.tokens) <= 1e-3
+    model, vae, *_ = comfy("PlayroomModels")
+    model, positive, negative = comfy(
+        "ApplyObject", model=model, name="(connected)", strength=1.0, learned_object=learned
+    )
+    inputs = dict(model=model, vae=vae, scene=SCENE, positive=positive, negative=negative, seed=4, steps=3)
+    sampling = dict(sampler_name="euler", scheduler="normal", denoise=1.0)
+    latent, _ = comfy("ImageConditionedPix2PixSampler", **inputs, **sampling)
+    with learned.changes(learning_model(door).layers).attached(learning_model(door).layers):
+        made = door.sample(SCENE, *learned.contexts(), Guidance(), seed=4, steps=3, sampler="euler")
+    assert parts.relative(latent["samples"], made.latents) <= 2e-3
 
 
 # applying

@@ -25,8 +25,11 @@ from visual_insertion_pack.pipelines.object_representation.training.of_pipeline 
 from visual_insertion_pack.pipelines.object_representation.training.views import make_view, make_views
 from visual_insertion_pack.pipelines.object_representation.training.views_folder import read_views
 from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
+from visual_insertion_pack.pipelines.pictures.filling import filled
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
+from visual_insertion_pack.pipelines.provenance import PNG_TEXT
 from visual_insertion_pack.pipelines.training.noise_levels import NoiseLevels
+from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = make_triplet(900_001_234, views=3)
@@ -134,7 +137,8 @@ def test_the_same_seed_makes_the_same_file_to_the_bit(model, views, tmp_path):
     files = []
     for seed in (5, 5, 6):
         path = tmp_path / f"{len(files)}.safetensors"
-        learned_object.save(learn(model, views, LearningSettings(seed=seed, own_tokens=True, **QUICK)).learned, path)
+        settings = LearningSettings("low-rank", seed=seed, own_tokens=True, **QUICK)
+        learned_object.save(learn(model, views, settings).learned, path)
         torch.rand(3)  # what else draws in between does not matter
         files.append(path.read_bytes())
     assert files[0] == files[1] != files[2]
@@ -160,7 +164,7 @@ def test_others_are_half_of_a_batch_and_see_themselves(model, views):
         assert torch.equal(context[row, :1], data.context[batch["exemplar"][row]])
         own = context[row, :1].expand(3, -1) if batch["other"][row] else tokens.tokens
         assert torch.equal(context[row, 1:], own)
-    assert learn(model, views, LearningSettings(**QUICK), others=views[:1]).learned.patch
+    assert learn(model, views, LearningSettings("low-rank", **QUICK), others=views[:1]).learned.patch
 
 
 @pytest.mark.parametrize("step", [0, 1])
@@ -214,7 +218,7 @@ def test_settings_and_numbers_that_cannot_be_are_refused(model, views):
         with pytest.raises(ValueError, match=said):
             LearningSettings(**bad)
     with pytest.raises(ValueError, match="A rank of 999 is not possible"):
-        learn(model, views, LearningSettings(rank=999))
+        learn(model, views, LearningSettings("low-rank", rank=999))
     with pytest.raises(ValueError, match="from 1 to 16 pictures, not 0"):
         learn(model, [], LearningSettings())
 
@@ -278,6 +282,73 @@ def test_a_loss_curve_is_drawn(artifacts):
     picture.save(artifacts / "loss_curve.png")
     assert picture.size == (480, 240) and len(picture.getcolors(100_000)) > 5
     assert draw_curve([], []).size == (480, 240)
+
+
+# without a mask
+
+
+def test_holes_are_filled_from_around():
+    ramp = torch.linspace(0, 1, 40).expand(2, 3, 30, 40).clone()
+    holes = torch.zeros(2, 30, 40)
+    holes[0, 5:25, 12:29] = 1
+    spoilt = torch.where(holes[:, None] > 0, 7.0, ramp)
+    mended = filled(spoilt, holes)
+    assert torch.equal(mended[1], ramp[1]) and torch.equal(mended[0, :, :5], ramp[0, :, :5])
+    assert (mended[0] - ramp[0]).abs().max() < 0.2 and mended.min() >= 0 and mended.max() <= 1
+    assert torch.equal(filled(ramp, torch.ones(2, 30, 40)), torch.zeros_like(ramp)), "nothing is known"
+
+
+@pytest.fixture(scope="module")
+def insertion():
+    return learning_model(VisualInsertionPipeline.from_folder(ROOT / "playroom_models"))
+
+
+@pytest.mark.parametrize(("train", "patches"), [("tokens", False), ("low-rank", True), ("views", False)])
+def test_the_same_is_learned_for_insertion(insertion, views, train, patches):
+    settings = LearningSettings(train, steps=6, batch=2, examples=2, look_every=3)
+    result = learn(insertion, views, settings)
+    learned = result.learned
+    untrained = learning.view_tokens(insertion, views).mean(0)
+    assert not learned.shown and learned.tokens.shape == (16, 128) and bool(learned.patch) == patches
+    assert torch.equal(learned.tokens, untrained) == (train != "tokens")
+    if train != "views":
+        assert min(loss for _, loss in result.looks) < result.looks[0][1]
+    context, null = learned.contexts()
+    assert torch.equal(context[0], learned.tokens) and torch.equal(null[0], insertion.null[0])
+    with pytest.raises(ValueError, match="takes no exemplar beside it"):
+        learned.contexts(exemplar=context)
+
+
+def test_insert_takes_what_was_learned_for_it(folder, tmp_path, capsys):
+    base = ROOT / "playroom_models"
+    quick = ("--steps", 2, "--batch", 2, "--device", "cpu")
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("tokens", "low-rank")}
+    for name, path in files.items():
+        assert run("learn", folder, "--base", base, "--train", name, "--output", path, *quick) == commands.OK
+    Image.fromarray(TOY.scene).save(tmp_path / "scene.png")
+    insert = ("insert", "--scene", tmp_path / "scene.png", "--steps", 2, "--no-restore", "--device", "cpu")
+    pictures = {}
+    for name, file in {"tokens": files["tokens"], "patch": files["low-rank"], "off": f"{files['low-rank']}:0"}.items():
+        assert run(*insert, "--learned", file, "--output", tmp_path / f"{name}.png") == commands.OK
+        pictures[name] = Image.open(tmp_path / f"{name}.png").tobytes()
+    assert len(set(pictures.values())) == 3
+    record = json.loads(Image.open(tmp_path / "off.png").text[PNG_TEXT])
+    assert record["settings"]["learned_strength"] == 0 and "learned" in record["sha256"]
+    capsys.readouterr()
+    output = ("--output", tmp_path / "refused.png")
+    for more, said in (
+        ((), "Say what to insert by --object, or by an object that was --learned: one of both."),
+        (("--object", folder / "0.png", "--learned", files["tokens"]), "one of both"),
+    ):
+        assert run(*insert, *more, *output) != commands.OK
+        assert said in capsys.readouterr().err
+    paint = ("paint", "--scene", tmp_path / "scene.png", "--box", 30, 60, 40, 40, "--steps", 2, "--device", "cpu")
+    assert run(*paint, "--learned", files["tokens"], *output) != commands.OK
+    assert "learned on another base model" in capsys.readouterr().err
+    wrong = ("learn", folder, "--embedding-optimizer", base / "embedding_optimizer.safetensors", *quick)
+    assert run(*wrong, "--output", tmp_path / "no.safetensors") != commands.OK
+    assert "--embedding-optimizer goes with an InstructPix2Pix --base" in capsys.readouterr().err
+    assert not (tmp_path / "refused.png").exists() and not (tmp_path / "no.safetensors").exists()
 
 
 # the command

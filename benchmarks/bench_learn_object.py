@@ -2,8 +2,8 @@
 
 With --model paint toys are painted under a mask (Paint by Example), with --model insert the flagship finds the place.
 Arms: one picture (plain), four averaged or side by side (nothing is learned), and what `visual-insertion learn` trains;
-all are trained for as many seconds of a CPU as --steps of low-rank take. What was done is kept in --output and not done again:
-several processes may each do a --part, and a run over all of them writes docs/figures/learn_object.json.
+all are trained for as many seconds of a CPU as --steps of low-rank take. What was done is kept in --output and not done
+again: several processes may each do a --part, and a run over all of them writes docs/figures/learn_object.json.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ class LearnObject(io.ComfyNode):
                     options=list(TRAINED),
                     default=DEFAULT.train,
                     tooltip="tokens: what the pictures are shown as; the model stays as it is. low-rank: a small change "
-                    "of the model's attention, and the pictures as tokens. kv, attn2: whole matrices, as published for "
-                    "real and for drawn objects. views: the pictures as tokens, nothing is trained.",
+                    "of the model's attention, and the pictures as tokens. kv, attn2: whole matrices, as published "
+                    "for real and for drawn objects. views: the pictures as tokens, nothing is trained.",
                 ),
                 io.Int.Input(
                     "steps", default=DEFAULT.steps, min=0, max=10000, tooltip="Of training. More: closer, and slower."

@@ -43,8 +43,8 @@ def register(subparsers: Any) -> None:
         "--train",
         choices=TRAINED,
         default=TRAINED[0],
-        help="what is learned: the tokens that the pictures are shown as (default), or beside them a low-rank change of "
-        "attention's keys and values, whole keys and values or attention as published, or nothing",
+        help="what is learned: the tokens that the pictures are shown as (default), or beside them a low-rank change "
+        "of attention's keys and values, whole keys and values or attention as published, or nothing",
     )
     add("--steps", type=int, metavar="N", help="of training (default: 150)")
     add("--rank", type=int, metavar="N", help="of low-rank (default: 8); of kv and attn2: what they are shrunk to")

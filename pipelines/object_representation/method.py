@@ -88,8 +88,9 @@ class LearnsObjects:
             exemplar = None
             if case.reference is not None:
                 exemplar, _ = pipeline.contexts(case.reference, None, settings["framing"], settings["background"])
+            contexts = contexts_of(one, pipeline.exemplar_encoder.null[0], exemplar)
             with applied(pipeline.unet, [one]):
-                return painted(pipeline, case, benchmark, contexts_of(one, pipeline.exemplar_encoder.null[0], exemplar), settings)
+                return painted(pipeline, case, benchmark, contexts, settings)
 
         return paint, facts
 

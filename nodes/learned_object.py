@@ -58,9 +58,9 @@ class LearnObject(io.ComfyNode):
                     "train",
                     options=list(TRAINED),
                     default=DEFAULT.train,
-                    tooltip="tokens: what the pictures are shown as; the model stays as it is. low-rank: a small change "
-                    "of the model's attention, and the pictures as tokens. kv, attn2: whole matrices, as published "
-                    "for real and for drawn objects. views: the pictures as tokens, nothing is trained.",
+                    tooltip="tokens: what the pictures are shown as; the model stays as it is. low-rank: a small "
+                    "change of the model's attention, and the pictures as tokens. kv, attn2: whole matrices, as "
+                    "published for real and for drawn objects. views: the pictures as tokens, nothing is trained.",
                 ),
                 io.Int.Input(
                     "steps", default=DEFAULT.steps, min=0, max=10000, tooltip="Of training. More: closer, and slower."

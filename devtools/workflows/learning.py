@@ -7,7 +7,7 @@ from .painting import PLAYROOM_SAMPLING, paint_tokens, playroom
 from .sample_pictures import TREE_ON_THE_TABLE
 from .stages import SEED, finish, pictures, show_changes
 
-VIEWS = {f"Picture {number}": f"object2_in_room{number}" for number in (1, 2, 3)}
+VIEWS = {"Object": "object2_in_room1", "Second picture": "object2_in_room2", "Third picture": "object2_in_room3"}
 
 
 def learn(workflow: Workflow, loader: Node, images: list, **where: list) -> Node:

@@ -176,7 +176,7 @@ def apply_object(
         learned_object.check_width(learned, model.model.model_config.unet_config.get("context_dim"))
         learned.check_base(base_weights(model))
         shown = [(None, {})] if positive is None else positive
-        null = negative[0][0][0, :1] if negative else None
+        null = negative[0][0][0, : len(learned.null)] if negative else None
         contexts = [learned.contexts(strength, context, null) for context, _ in shown]
     except ValueError as error:
         raise ValueError(f"{name}: {error}.") from error

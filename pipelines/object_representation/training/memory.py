@@ -16,8 +16,8 @@ GIB = 2**30
 def check_memory(task: LearningTask, size: int) -> None:
     """Raise MemoryError, saying what would fit, where a step of pictures of `size` px finds too little memory."""
     device = task.tokens.tokens.device
-    free = _free(device)
     each = BACKWARD * (saved_bytes(task, 2) - saved_bytes(task, 1))  # without the parameters, which are there once
+    free = _free(device)  # now: to run, the host has put other models away
     if task.batch * each <= free:
         return
     fits = int(free / each)

@@ -30,6 +30,8 @@ TOLD = "python dev.py bench learn_object"
 DEFAULT = LearningSettings().train
 LEARNED: dict[str, LearningSettings] = {
     "tokens": LearningSettings("tokens"),
+    "tokens for a third": LearningSettings("tokens"),
+    "tokens for thrice": LearningSettings("tokens"),
     "low-rank": LearningSettings("low-rank"),
     "low-rank 2": LearningSettings("low-rank", rank=2),
     "low-rank 32": LearningSettings("low-rank", rank=32),
@@ -39,6 +41,7 @@ LEARNED: dict[str, LearningSettings] = {
     "kv at rank 32": LearningSettings("kv"),
     "attn2": LearningSettings("attn2"),
 }
+TIMES = {"tokens for a third": 1 / 3, "tokens for thrice": 3.0}  # of the time that all others have
 OTHERS = 8  # pictures of other toys, as regularisation
 STRANGERS = 1000  # from here on are toys that no arm learns
 TIMED = 6  # steps
@@ -60,7 +63,7 @@ def equal_steps(workshop: Workshop, options: argparse.Namespace) -> dict[str, in
         base = seconds_of_steps(workshop, case, BASE)
         for arm in missing:
             ratio = 1.0 if LEARNED[arm].train == BASE else base / seconds_of_steps(workshop, case, arm)
-            steps[arm] = round(options.steps * ratio)
+            steps[arm] = round(options.steps * ratio * TIMES.get(arm, 1.0))
         write_text(path, json.dumps(steps) + "\n")
     return steps
 

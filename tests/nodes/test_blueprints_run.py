@@ -25,8 +25,8 @@ SMALL = {
     "class_type": "ImageScale",
     "inputs": {"image": ["object", 0], "upscale_method": "area", "width": 40, "height": 40, "crop": "disabled"},
 }
-AROUND = {"scene": SCENE, "object": OBJECT, "mask": BOX, "small": SMALL, "edited": PASTED}
-SHIPPED = [title for title in TITLES if "photographs" not in title]
+AROUND = {"scene": SCENE, "object": OBJECT, "images": SCENE, "mask": BOX, "small": SMALL, "edited": PASTED}
+EDITING = [title for title in TITLES if not title.startswith("Learn") and "photographs" not in title]
 
 
 def read(title):
@@ -59,7 +59,11 @@ def flattened(subgraph):
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     for entry in subgraph["outputs"]:
         origin, slot = origins[entry["linkIds"][0]]
-        shows = {"image": ("PreviewImage", "images"), "changed": ("MaskPreview", "mask")}.get(entry["name"])
+        shows = {
+            "image": ("PreviewImage", "images"),
+            "preview": ("PreviewImage", "images"),
+            "changed": ("MaskPreview", "mask"),
+        }.get(entry["name"])
         if shows:
             kind, socket = shows
             graph[entry["name"]] = {"class_type": kind, "inputs": {socket: [str(origin), slot]}}
@@ -86,18 +90,34 @@ def test_nodes_and_sockets_exist_in_the_host(title, server):
         assert required.keys() <= node["inputs"].keys() <= required.keys() | optional.keys()
 
 
-@pytest.mark.parametrize("title", SHIPPED)
+def pixels_of(server, entry, number):
+    picture = Image.open(io.BytesIO(server.view(entry["outputs"][number]["images"][0])))
+    return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def sample(name):
+    return np.asarray(Image.open(ROOT / "playroom_models" / "samples" / name).convert("RGB")).astype(int)
+
+
+def test_what_was_learned_is_painted_into_its_own_picture(server):
+    (subgraph,) = read("Learn an Object (toys)")["definitions"]["subgraphs"]
+    graph = flattened(subgraph)
+    (learning,) = (node for node in graph.values() if node["class_type"] == "LearnObject")
+    learning["inputs"]["steps"] = 3
+    entry = server.run(graph)
+    changed = np.abs(pixels_of(server, entry, "preview") - sample("scene.png")).max(-1) > 24
+    box = np.zeros_like(changed)
+    box[30:80, 40:90] = True  # of BOX
+    assert 0.05 < changed[box].mean()
+    assert changed[~box].mean() < 0.05
+
+
+@pytest.mark.parametrize("title", EDITING)
 def test_it_changes_a_part_of_the_scene_and_no_bit_of_the_rest(title, server):
     (subgraph,) = read(title)["definitions"]["subgraphs"]
     entry = server.run(flattened(subgraph))
-
-    def pixels(number):
-        picture = Image.open(io.BytesIO(server.view(entry["outputs"][number]["images"][0])))
-        return np.asarray(picture.convert("RGB")).astype(int)
-
-    scene = np.asarray(Image.open(ROOT / "playroom_models" / "samples" / "scene.png").convert("RGB")).astype(int)
-    changed = np.abs(pixels("image") - scene).max(-1)
-    outside = pixels("changed").max(-1) == 0
+    changed = np.abs(pixels_of(server, entry, "image") - sample("scene.png")).max(-1)
+    outside = pixels_of(server, entry, "changed").max(-1) == 0
     assert 0.01 < (changed > 24).mean() < 0.3
     assert (changed[outside] > 1).sum() == 0  # an effect of less than half a step of the preview is black there
     assert 0.5 < outside.mean() < 0.99

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..pipelines.evaluation.case_metrics import pasted_score
+from ..pipelines.evaluation.case_pixels import pasted_score
 from ..pipelines.evaluation.cases import Case
 from ..pipelines.evaluation.placement import appeared
 from ..pipelines.evaluation.trivial import TRIVIAL_METHODS

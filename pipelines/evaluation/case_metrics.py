@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pictures.copies import FLAGGED, copy_paste_score
 from ..pictures.masks import Box, array_box
+from ..worker_processes import Call, called
 from . import pixel_metrics, placement
 from .backbones import Backbones
+from .case_pixels import Pictures, Rows, backgrounds, differences, found_places, in_a_place, insertions, true_box
 from .cases import Case, Place, object_box, to_size
 from .detection import Detect, new_boxes
 from .features import GREY, Clip, Features, padded_square
@@ -28,15 +29,9 @@ FEATURES = (  # similarity to the target, to the object, of the mask's contents 
     ("dino", "", "", "dino"),
     ("", "identity_dinov2", "masked_dinov2", "dinov2"),
 )
-SAME_PLACE = 0.75  # overlap of two boxes that need not both be searched for the object picture
-IN_PLACE = 0.5  # of an object's area, from where on it lies in a marked place (Add-it, appendix A.4)
 NO_CHANGE = 1e-5  # distance of two unit vectors in single precision that are one
 
-Row = dict[str, float]  # a metric that is not there is missing
-Rows = dict[str, Row]  # by method
-Pictures = Mapping[str, Image.Image]  # by method
 Boxes = Mapping[str, Box | None]  # of what appeared, by method
-Places = Mapping[str, placement.Appeared | None]  # the same, and of the object in it
 
 
 def measure_case(
@@ -45,27 +40,31 @@ def measure_case(
     backbones: Backbones,
     vae_scene: Image.Image | Callable[[], Image.Image | None] | None = None,
     store: CaseStore | None = None,
-) -> dict[str, Row]:
+    call: Call = called,
+) -> Rows:
     """Values by method and metric; `vae_scene` is what a VAE alone makes of the scene, or a call that gives it.
 
-    Results are RGB and of the scene's size. What `store` has is not measured again.
+    Results are RGB and of the scene's size. What `store` has is not measured again. What needs no network is measured
+    by `call`.
     """
     store = store or CaseStore()
     as_vae = vae_scene if callable(vae_scene) else lambda: vae_scene
     places = {
         method: None if not row else placement.Appeared(tuple(row["box"]), tuple(row["object_box"]))
-        for method, row in store.rows("place", results, lambda pending: found_places(case, pending, as_vae())).items()
+        for method, row in store.rows(
+            "place", results, lambda pending: call(found_places, case, pending, as_vae())
+        ).items()
     }
     boxes = {method: place and place.box for method, place in places.items()}
-    truth = store.rows("truth", {TRUTH: None}, lambda pending: {TRUTH: {"box": true_box(case, as_vae())}})
+    truth = store.rows("truth", {TRUTH: None}, lambda pending: {TRUTH: {"box": call(true_box, case, as_vae())}})
     expected = truth[TRUTH]["box"] and tuple(truth[TRUTH]["box"])
     common = common_mask(case, boxes, expected)
     outside = digest(np.packbits(common).tobytes())
     nets = backbones.fingerprints
     units: list[tuple[str, Callable[[Pictures], Rows], str]] = [
-        ("differences", lambda some: differences(case, some), ""),
-        ("insertions", lambda some: insertions(case, some, places, expected), ""),
-        ("backgrounds", lambda some: backgrounds(case, some, common), outside),
+        ("differences", lambda some: call(differences, case, some), ""),
+        ("insertions", lambda some: call(insertions, case, some, places, expected), ""),
+        ("backgrounds", lambda some: call(backgrounds, case, some, common), outside),
     ]
     if backbones.lpips:
         lpips = backbones.lpips
@@ -105,26 +104,6 @@ def measure_case(
     return rows
 
 
-def found_places(case: Case, results: Pictures, vae_scene: Image.Image | None) -> dict[str, dict[str, Box]]:
-    """The boxes of what appeared in each result, none where nothing did."""
-    rows: dict[str, dict[str, Box]] = {}
-    for method, picture in results.items():
-        place = placement.appeared(picture, case.scene, vae_scene)
-        rows[method] = place._asdict() if place else {}
-    return rows
-
-
-def true_box(case: Case, vae_scene: Image.Image | None) -> Box | None:
-    """The box of what appeared in the target, by the rule that results go through, so that shadows count in both.
-
-    The mask's box where there is no target, or nothing is found in it.
-    """
-    box = placement.inserted_box(case.target, case.scene, vae_scene) if case.target else None
-    if box is None and case.mask is not None:
-        return array_box(case.mask)
-    return box
-
-
 def common_mask(case: Case, boxes: Boxes, expected: Box | None) -> np.ndarray:
     """[H,W] bool: the boxes of the truth and of what appeared in any method's result, each with a margin.
 
@@ -158,23 +137,6 @@ def grey_inside(picture: Image.Image, mask: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def differences(case: Case, results: Pictures) -> Rows:
-    """Each result's pixels and the target's: everywhere, inside and outside the true mask."""
-    if case.target is None:
-        return {}
-    target = pixel_metrics.to_tensor(case.target)
-    rows: Rows = {}
-    for method, picture in results.items():
-        result = pixel_metrics.to_tensor(picture)
-        row = {"l1": pixel_metrics.l1(result, target), "l2": pixel_metrics.l2(result, target)}
-        if case.mask is not None:
-            for side, mask in (("inside", case.mask), ("outside", ~case.mask)):
-                row[f"l1_{side}"] = pixel_metrics.l1(result, target, mask)
-                row[f"l2_{side}"] = pixel_metrics.l2(result, target, mask)
-        rows[method] = row
-    return rows
-
-
 def perceived(case: Case, results: Pictures, lpips: Lpips) -> Rows:
     """LPIPS of each result and the target, everywhere and inside the true mask's box."""
     if case.target is None:
@@ -191,66 +153,6 @@ def perceived(case: Case, results: Pictures, lpips: Lpips) -> Rows:
 
 def _lpips_crop(picture: Image.Image, box: Box) -> Tensor:
     return pixel_metrics.to_tensor(to_size(picture.crop(box), (LPIPS_SIDE, LPIPS_SIDE)))
-
-
-def insertions(case: Case, results: Pictures, places: Places, expected: Box | None) -> Rows:
-    """Whether something appeared in each result, where, and whether it is the object picture's own pixels.
-
-    Where the true mask is known the object is compared with it, without its shadow; elsewhere all that appeared with
-    what appeared in the target, `expected`.
-    """
-    rows: Rows = {}
-    for method, picture in results.items():
-        place = places[method]
-        row = {"inclusion": float(place is not None)}
-        if case.objects:
-            row["copy_paste"] = 0.0
-            score = pasted_score(case, picture, place)
-            if score is not None:
-                row |= {"copy_paste_score": score, "copy_paste": float(score > FLAGGED)}
-        if place and case.places:
-            row["affordance_found"] = float(in_a_place(place.object_box, case))
-        if place and expected:
-            box, truth = (place.box, expected) if case.mask is None else (place.object_box, array_box(case.mask))
-            row |= {
-                "placement_iou": placement.iou(box, truth),
-                "placement_distance": placement.distance(box, truth, case.scene.size),
-                "placement_area": placement.area(box) / placement.area(truth),
-            }
-        rows[method] = row
-    return rows
-
-
-def pasted_score(case: Case, result: Image.Image, place: placement.Appeared | None) -> float | None:
-    """How well an object picture explains the object that appeared, or what is in the true mask if that is changed.
-
-    What was pasted over something alike is not seen to appear; where there is a mask, it is searched as well. None
-    where nothing appeared and nothing is changed there.
-    """
-    boxes = [place.object_box] if place else []
-    if case.mask is not None:
-        box = array_box(case.mask)
-        changed = result.crop(box).tobytes() != case.scene.crop(box).tobytes()
-        if changed and not any(placement.iou(box, other) > SAME_PLACE for other in boxes):
-            boxes.append(box)
-    scores = [copy_paste_score(result, box, view, mask) for box in boxes for view, mask in case.views()]
-    return max(scores, default=None)
-
-
-def backgrounds(case: Case, results: Pictures, common: np.ndarray) -> Rows:
-    """Each result's pixels and the scene's, outside the common mask [H,W]; nothing where that covers the picture."""
-    if common.all():
-        return {}
-    scene = pixel_metrics.to_tensor(case.scene)
-    rows: Rows = {}
-    for method, picture in results.items():
-        result = pixel_metrics.to_tensor(picture)
-        rows[method] = {
-            "background_l1": pixel_metrics.l1(result, scene, ~common),
-            "background_psnr": pixel_metrics.psnr(result, scene, ~common),
-            "background_ssim": pixel_metrics.ssim(result, scene, ~common),
-        }
-    return rows
 
 
 def perceived_backgrounds(case: Case, results: Pictures, common: np.ndarray, lpips: Lpips) -> Rows:
@@ -359,8 +261,3 @@ def detections(detect: Detect, case: Case, results: Pictures, before: Sequence[P
         if boxes and case.places:
             rows[method]["affordance"] = float(np.mean([in_a_place(box, case) for box in boxes]))
     return rows
-
-
-def in_a_place(box: Place, case: Case) -> bool:
-    """Whether at least half of a box's area lies in one of the places that people marked in the scene."""
-    return any(placement.share_inside(box, place) >= IN_PLACE for place in case.places)

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL.Image import Image
 from scipy import ndimage
-from torchvision.ops import box_iou
 
 from ..pictures.files import picture_tensor
 from ..pictures.masks import Box, array_box
 from ..pictures.parts import largest_part
-from ..restoration.restore import restore
+from ..restoration.restore import changed
 
 SMALLEST_OBJECT = 1 / 24  # of the shorter side
 LARGEST_OBJECT = 0.8  # of the picture
@@ -42,14 +40,14 @@ def appeared(result: Image, scene: Image, vae_scene: Image | None = None) -> App
         return None
     before, after = (picture_tensor(picture.convert("RGB")) for picture in (scene, result))
     round_trip = None if vae_scene is None else picture_tensor(vae_scene.convert("RGB"))
-    restoration = restore(before, after, round_trip=round_trip, align_geometry=False, feather=0)
-    part = largest_part(restoration.effect[0].numpy() >= 0.5)
+    effect, objects = changed(before[0], after[0], None if round_trip is None else round_trip[0])
+    part = largest_part(effect.numpy() >= 0.5)
     if part is None or part.mean() > LARGEST_OBJECT:
         return None
     side = max(1, round(SMALLEST_OBJECT * min(part.shape)))
     if not ndimage.binary_erosion(part, np.ones((side, side))).any():
         return None
-    solid = largest_part(part & (restoration.objects[0].numpy() >= 0.5))
+    solid = largest_part(part & (objects.numpy() >= 0.5))
     return Appeared(array_box(part), array_box(part if solid is None else solid))
 
 
@@ -60,9 +58,9 @@ def inserted_box(result: Image, scene: Image, vae_scene: Image | None = None) ->
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    boxes = torch.tensor([a, b], dtype=torch.float64)
-    return float(box_iou(boxes[:1], boxes[1:]))
+    """Intersection over union of two boxes, 0..1. torchvision's takes a second to import, in every worker process."""
+    shared = share_inside(a, b) * area(a)
+    return shared / (area(a) + area(b) - shared)
 
 
 def area(box: Box) -> int:

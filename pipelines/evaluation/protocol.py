@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,6 +20,7 @@ from ..pictures.files import picture_tensor, pil_pictures, save_picture
 from ..pictures.opening import open_picture
 from ..provenance import made_by
 from ..whole_files import write_text
+from ..worker_processes import Call, worker_processes
 from .backbones import Backbones
 from .case_metrics import measure_case
 from .cases import Benchmark, Case, picture_file, to_size
@@ -29,10 +30,12 @@ from .measured import TRUTH, CaseStore, case_digest, digest, measurer
 from .metrics import CMMD, PER_CASE, Metric
 from .vae_noise import RoundTrip
 
+AHEAD = 2  # cases read for each worker, so that none waits
 SETTINGS = "made_with.json"
 READ = ("clip_t", "clip_dir", "clip_out")  # metrics for which CLIP has to read
 NO_SETTINGS = (FILES, "command", "software")  # what it holds beside settings
 
+Kept = Mapping[str, Mapping[str, Any]]  # values of one case, by method
 Follow = Callable[[Iterable[int], str], Iterable[int]]  # a progress bar around indices, with a name
 
 
@@ -156,8 +159,9 @@ def measure(
     """Measure the methods' folders of pictures; `round_trip` is that of the VAE whose noise is no change.
 
     `store` is a folder that keeps what was measured, a file per case, and is gone by where it has it: of a run that was
-    stopped, or had other methods or backbones, nothing is measured again. `workers` is the number of threads, with
-    which no number changes. Raises FileNotFoundError for missing results, ValueError for broken ones.
+    stopped, or had other methods or backbones, nothing is measured again. Pixels are gone over by `workers` processes,
+    here where that is 1; no number changes with them. Raises FileNotFoundError for missing results, ValueError for
+    broken ones.
     """
     files = {method: find_results(benchmark, folder) for method, folder in results.items()}
     metrics = (*PER_CASE, *benchmark.judged)
@@ -167,7 +171,7 @@ def measure(
     target_embeddings: list[Tensor] = []
     reading = Lock()  # benchmarks and networks are read by one thread at a time
 
-    def one(index: int) -> tuple[set[str], Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]]:
+    def one(index: int, call: Call) -> tuple[set[str], Kept, Kept]:
         with reading:
             case = benchmark[index]
         paths = {method: of_cases[index] for method, of_cases in files.items()}
@@ -178,7 +182,7 @@ def measure(
         def vae_scene() -> Image.Image | None:
             return round_trip(case.scene) if round_trip else None
 
-        rows = measure_case(case, pictures, backbones, vae_scene, kept)
+        rows = measure_case(case, pictures, backbones, vae_scene, kept, call)
 
         def judge(some: Mapping[str, Image.Image]) -> dict[str, dict[str, float]]:
             with reading:
@@ -189,8 +193,10 @@ def measure(
         kept.save()
         return case.truths, {method: rows[method] | judged[method] for method in pictures}, vectors
 
-    with ThreadPoolExecutor(workers) as pool:
-        measured_cases = pool.map(one, range(len(benchmark))) if workers > 1 else map(one, range(len(benchmark)))
+    threads = AHEAD * workers if workers > 1 else 1
+    with worker_processes(workers) as call, ThreadPoolExecutor(threads) as pool:
+        every = partial(one, call=call)
+        measured_cases = (pool.map if workers > 1 else map)(every, range(len(benchmark)))
         for index, (known, rows, vectors) in zip(follow(range(len(benchmark)), "measure"), measured_cases, strict=True):
             truths |= known
             for method, row in rows.items():
@@ -231,7 +237,7 @@ def case_store(
 
 def embedded(
     case: Case, pictures: Mapping[str, Image.Image], backbones: Backbones, store: CaseStore
-) -> Mapping[str, Mapping[str, Any]]:
+) -> Kept:
     """CMMD's vectors of the results and, as TRUTH, of the target; nothing without its backbone or a target."""
     network = backbones.clip_l336
     if network is None or case.target is None:

@@ -15,6 +15,8 @@ from scipy import ndimage
 from scipy.stats import theilslopes
 
 from ..pictures.parts import labelled_parts
+from .channels import brightest, mean_light
+from .morphology import closed, dilated, disc, opened, part_of
 
 REFERENCE = 768  # px, longer side: lengths below are for pictures of this size
 SMALL = 0.5  # of the reference: noise is not finer in smaller pictures
@@ -60,8 +62,8 @@ def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
 
 def softened(scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, references: Sequence[np.ndarray]) -> np.ndarray:
     """The scene [H,W,3] as blurred as the edit is where nothing was edited, or what a VAE makes of it if nearer."""
-    lights = [gaussian(scene.mean(-1), sigma) for sigma in SOFTNESS] + [one.mean(-1) for one in references]
-    edited_light = edited.mean(-1)
+    lights = [gaussian(mean_light(scene), sigma) for sigma in SOFTNESS] + [mean_light(one) for one in references]
+    edited_light = mean_light(edited)
     costs = [float(np.mean(np.sqrt(np.abs(edited_light - light)[usable]))) for light in lights]
     nearest = int(np.argmin(costs))
     return references[nearest - len(SOFTNESS)] if nearest >= len(SOFTNESS) else gaussian(scene, SOFTNESS[nearest])
@@ -69,39 +71,45 @@ def softened(scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, referenc
 
 def texture(scene: np.ndarray, unit: float) -> np.ndarray:
     """How much of a scene [H,W,3] is lost in a little blur, [H,W]."""
-    fine = np.abs(scene - gaussian(scene, 1.5 * unit)).max(-1)
+    fine = brightest(np.abs(scene - gaussian(scene, 1.5 * unit)))
     return gaussian(np.asarray(ndimage.maximum_filter(fine, 3)), 1.5 * unit)
 
 
-def noise_level(difference: np.ndarray, fineness: np.ndarray, usable: np.ndarray, floor: float) -> np.ndarray:
-    """The spread [H,W] of differences [H,W] of pixels that were not edited, as a line over the texture there.
+class NoiseLevels:
+    """How much pixels differ that were not edited, by how much texture lies around them: `fineness` [H,W]."""
 
-    Medians in bins of equal number, so that an edit of less than half of each bin does not count.
-    """
-    values = difference[usable]
-    amounts = fineness[usable]
-    if len(values) < 16 * BINS:
-        return (2 * floor + 0.5 * fineness).astype(np.float32)
-    edges = np.quantile(amounts, np.linspace(0, 1, BINS + 1))
-    bins = np.clip(np.searchsorted(edges, amounts, side="right") - 1, 0, BINS - 1).astype(np.uint8)
-    medians, centres = (bin_medians(each, bins) for each in (values, amounts))
-    slope = max(0.0, np.asarray(theilslopes(medians, centres))[0]) if np.ptp(centres) else 0.0
-    offset = float(np.median(medians - slope * centres))
-    return np.maximum(floor, 1.2 * (min(offset, MOST_NOISE) + min(slope, 1.0) * fineness)).astype(np.float32)
+    def __init__(self, fineness: np.ndarray):
+        self.fineness = fineness
+        self.order = np.argsort(fineness, axis=None)  # once, for all differences
+
+    def of(self, difference: np.ndarray, usable: np.ndarray, floor: float) -> np.ndarray:
+        """The spread [H,W] of differences [H,W] of pixels that were not edited, as a line over the texture there.
+
+        Medians in bins of equal number, so that an edit of less than half of each bin does not count.
+        """
+        order = self.order[usable.ravel()[self.order]]
+        if len(order) < 16 * BINS:
+            return (2 * floor + 0.5 * self.fineness).astype(np.float32)
+        amounts = self.fineness.ravel()[order]
+        edges = np.quantile(amounts, np.linspace(0, 1, BINS + 1))
+        ends = np.searchsorted(amounts, edges[1:-1])
+        medians, centres = (bin_medians(each, ends) for each in (difference.ravel()[order], amounts))
+        slope = max(0.0, np.asarray(theilslopes(medians, centres))[0]) if np.ptp(centres) else 0.0
+        offset = float(np.median(medians - slope * centres))
+        noise = 1.2 * (min(offset, MOST_NOISE) + min(slope, 1.0) * self.fineness)
+        return np.maximum(floor, noise).astype(np.float32)
 
 
-def bin_medians(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
-    """The median of the values [N] in each of the bins [N] uint8 that has any; far faster than `ndimage.median`."""
-    ends = np.cumsum(np.bincount(bins))[:-1]
-    parts = np.split(values[np.argsort(bins, kind="stable")], ends)
-    return np.array([np.median(part) for part in parts if len(part)], np.float64)
+def bin_medians(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The median of each part of the values [N], cut at the ends, that is not empty."""
+    return np.array([np.median(part) for part in np.split(values, ends) if len(part)], np.float64)
 
 
 def smoothed(difference: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
     """The signed difference [H,W,3] averaged over the pixels of `weight` [H,W], in the largest channel [H,W]."""
-    share = gaussian(weight, sigma)
+    share = weight if weight.all() else gaussian(weight, sigma)
     total = gaussian(difference * weight[..., None], sigma)
-    mean = np.abs(total).max(-1) / np.maximum(share, 1e-3)
+    mean = brightest(np.abs(total)) / np.maximum(share, 1e-3)
     return np.where(share > 0.05, mean, 0)
 
 
@@ -117,31 +125,18 @@ def connected(faint: np.ndarray, clear: np.ndarray, smallest: float) -> np.ndarr
 
 def without_holes(mask: np.ndarray, times: np.ndarray, smallest: float, halo: float = CALM) -> np.ndarray:
     """A mask with its holes filled that are small, or not as calm as noise; a large one may be a halo's, too."""
-    holes = np.asarray(ndimage.binary_fill_holes(mask)) & ~mask
+    if not mask.any():
+        return mask
+    part = part_of(mask)
+    holes = np.asarray(ndimage.binary_fill_holes(mask[part])) & ~mask[part]
     labels = labelled_parts(holes, corners=False)
     sizes = np.maximum(np.bincount(labels.ravel()), 1)
-    mean = np.bincount(labels.ravel(), np.minimum(times, 10).ravel()) / sizes
+    mean = np.bincount(labels.ravel(), np.minimum(times[part], 10).ravel()) / sizes
     filled = (sizes < smallest**2) | (mean > np.where(sizes < LARGE_HOLE * smallest**2, CALM, halo))
     filled[0] = False
-    return mask | filled[labels]
-
-
-def disc(radius: float) -> np.ndarray:
-    """A disc as a structuring element, of one px at least."""
-    reach = max(1, round(radius))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    return x * x + y * y <= (reach + 0.3) ** 2
-
-
-def opened(mask: np.ndarray, radius: float) -> np.ndarray:
-    """A mask [H,W] bool without what a disc of this radius does not fit into."""
-    return np.asarray(ndimage.binary_opening(mask, disc(radius)), bool)
-
-
-def closed(mask: np.ndarray, radius: float) -> np.ndarray:
-    """A mask [H,W] bool with the gaps closed that such a disc does not fit into."""
-    margin = round(radius) + 1
-    return np.asarray(ndimage.binary_closing(np.pad(mask, margin), disc(radius)), bool)[margin:-margin, margin:-margin]
+    whole = mask.copy()
+    whole[part] |= filled[labels]
+    return whole
 
 
 def change_map(
@@ -163,19 +158,19 @@ def change_map(
     gain = sensitivity if relevance is None else sensitivity * (UNLIKELY + (LIKELY - UNLIKELY) * relevance)
     judged = shown if background is None else shown & background
     unit = max(SMALL, max(scene.shape[:2]) / REFERENCE)
-    shown = np.asarray(ndimage.binary_erosion(shown, disc(SEAM * unit), border_value=1))
+    if not shown.all():
+        shown = np.asarray(ndimage.binary_erosion(shown, disc(SEAM * unit), border_value=1))
     scene = softened(scene, edited, judged if judged.any() else shown, references)
     difference = edited - scene
-    fineness = texture(scene, unit)
+    levels = NoiseLevels(texture(scene, unit))
     reach = np.zeros(scene.shape[:2], bool)
     finest = np.zeros(scene.shape[:2], np.float32)
     for number, (scale, floor) in enumerate(zip(SCALES, FLOOR, strict=True)):
         sigma = scale * unit
-        around = np.asarray(ndimage.binary_dilation(reach, disc(unit)), bool)
-        rest = (shown & ~around).astype(np.float32)
+        rest = (shown & ~dilated(reach, unit)).astype(np.float32)
         size = smoothed(difference, rest, sigma)
         usable = rest > 0
-        noise = noise_level(size, fineness, usable & judged, floor)
+        noise = levels.of(size, usable & judged, floor)
         times = np.where(usable, gain * size / noise, 0)
         if not number:
             finest = times
@@ -183,15 +178,15 @@ def change_map(
         reach |= opened(found, scale * unit / 2)
     reach = closed(reach, 2 * unit)
     reach = without_holes(reach, finest, 4 * unit, CALM_HALO)
-    objects = objects_in(edited, scene, reach, fineness, judged, unit)
+    objects = objects_in(edited, scene, reach, levels, judged, unit)
     faint = smoothed(difference, (shown & ~objects).astype(np.float32), 3 * unit)
-    brightness = gaussian(scene.max(-1), 3 * unit)
+    brightness = gaussian(brightest(scene), 3 * unit)
     visibility = np.where(objects, 1, sensitivity * faint / np.maximum(VISIBLE * brightness, VISIBLE_LEAST)) * reach
     return ChangeMap(reach, objects, visibility)
 
 
 def objects_in(
-    edited: np.ndarray, scene: np.ndarray, reach: np.ndarray, fineness: np.ndarray, judged: np.ndarray, unit: float
+    edited: np.ndarray, scene: np.ndarray, reach: np.ndarray, levels: NoiseLevels, judged: np.ndarray, unit: float
 ) -> np.ndarray:
     """The part of an effect [H,W] bool that is not the scene darker or lighter.
 
@@ -199,14 +194,14 @@ def objects_in(
     otherwise is an object. A plain object of the colour of a plain scene is told by nothing.
     """
     factor = gaussian((edited * scene).sum(-1), 3 * unit) / (gaussian((scene * scene).sum(-1), 3 * unit) + 1e-4)
-    rest = gaussian(np.abs(edited - factor[..., None] * scene).max(-1), 1.2 * unit)
-    noise = noise_level(rest, fineness, ~reach & judged, 2.5 / 255)
+    rest = gaussian(brightest(np.abs(edited - factor[..., None] * scene)), 1.2 * unit)
+    noise = levels.of(rest, ~reach & judged, 2.5 / 255)
     likeness, telling = texture_likeness(edited, scene, unit)
     other = reach & ((rest > 3 * noise) | (factor > 1.2) | (factor < 0.3) | (telling & (likeness < UNLIKE)))
     other = opened(other, unit) & ~(telling & (likeness > SAME))
     other = opened(closed(other, 3 * unit) & reach, 1.5 * unit)
     other = without_holes(other, rest / noise, 6 * unit) & reach
-    other = trimmed(other, gaussian(np.abs(edited - scene).max(-1), 0.7 * unit), unit)
+    other = trimmed(other, gaussian(brightest(np.abs(edited - scene)), 0.7 * unit), unit)
     labels = labelled_parts(other)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
@@ -223,7 +218,7 @@ def trimmed(mask: np.ndarray, difference: np.ndarray, unit: float) -> np.ndarray
 
 def texture_likeness(edited: np.ndarray, scene: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
     """(correlation [H,W] of the fine structure of edit and scene, where [H,W] the scene has enough of it)."""
-    fine_edit, fine_scene = (light - gaussian(light, 3 * unit) for light in (edited.mean(-1), scene.mean(-1)))
+    fine_edit, fine_scene = (light - gaussian(light, 3 * unit) for light in (mean_light(edited), mean_light(scene)))
     power = gaussian(fine_scene**2, 4 * unit)
     products = gaussian(fine_edit * fine_scene, 4 * unit)
     likeness = products / np.sqrt(power * gaussian(fine_edit**2, 4 * unit) + 1e-9)

@@ -9,6 +9,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from .channels import brightest
+
 SAMPLES = 60_000  # px that the map is learnt from
 ROUNDS = 10  # of reweighting
 TUKEY = 4.685
@@ -59,19 +61,19 @@ def colour_map(
         return UNTOUCHED
     before = samples(edited, chosen)
     after = samples(scene, chosen)
-    unmapped = np.abs(after - before).max(-1)
+    unmapped = brightest(np.abs(after - before))
     drift = np.quantile(unmapped, UNEDITED)
     if round_trip is not None:
         trip = samples(round_trip, chosen)
-        left = np.quantile(np.abs(before - trip).max(-1), UNEDITED)
-        own = np.quantile(np.abs(after - trip).max(-1), UNEDITED)
+        left = np.quantile(brightest(np.abs(before - trip)), UNEDITED)
+        own = np.quantile(brightest(np.abs(after - trip)), UNEDITED)
         if left <= OWN_DRIFT * min(own, drift):
             return UNTOUCHED
     apart, _ = robust_fit(before, after, UNTOUCHED.matrix.astype(np.float64), APART)
     matrix, residual = robust_fit(before, after, apart, MIXED)
     range_end = np.minimum(before, 1 - before).min(-1) < LEAST_NOISE  # black stays black in a darker picture
     shifts = terms(before) @ matrix - before
-    moved = (np.abs(shifts).max(-1) > 3 * LEAST_NOISE) & ~range_end
+    moved = (brightest(np.abs(shifts)) > 3 * LEAST_NOISE) & ~range_end
     left_alone = moved.any() and np.mean(unmapped[moved] < LEAST_NOISE) > LEFT_ALONE
     explains = np.quantile(residual, UNEDITED) <= WORTH * drift
     if left_alone or not explains:
@@ -94,18 +96,18 @@ def robust_fit(
 
     It departs from a map `known` [7,3] as far as samples outweigh the `firmness` [7,3].
     """
-    columns = terms(before)
-    ridge = len(columns) * np.stack([np.diag(one) for one in firmness.T])
+    columns, wanted = np.ascontiguousarray(terms(before).T), np.ascontiguousarray(after.T)
+    both = np.vstack([columns, wanted])
+    ridge = len(before) * np.stack([np.diag(one) for one in firmness.T])
     kept = ridge @ known.T[..., None]
     # The first spread is taken around the median change, so that a tint of all is not taken for an edit.
-    residual = np.abs(after - before - np.median(after - before, 0)).max(-1)
+    residual = brightest(np.abs(after - before - np.median(after - before, 0)))
     matrix = known
     for _ in range(ROUNDS):
-        weight = np.clip(1 - (residual / (TUKEY * spread_of(residual))) ** 2, 0, None) ** 2
-        weighted = columns * weight[:, None]
-        sums = (weighted.T @ after).T[..., None]
-        matrix = np.linalg.solve(weighted.T @ columns + ridge, sums + kept)[..., 0].T
-        residual = np.abs(columns @ matrix - after).max(-1)
+        weight = np.maximum(1 - (residual / (TUKEY * spread_of(residual))) ** 2, 0) ** 2
+        sums = (columns * weight) @ both.T
+        matrix = np.linalg.solve(sums[:, :7] + ridge, sums[:, 7:].T[..., None] + kept)[..., 0].T
+        residual = np.abs(matrix.T @ columns - wanted).max(0)
     return matrix, residual
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from .alignment import Alignment, align, enlarged, unaligned
 from .change_map import ChangeMap, change_map
 from .colours import UNTOUCHED, ColourMap, clipped, colour_difference, colour_map, recoloured, unclipped
 from .geometry import Size, laid_over, seen_through, size_of, stretched
+from .morphology import part_of
 from .report import BLANK, EVERYTHING, NOTHING, UNMATCHED, Report, motion
 
 MASK_USES = ("limit", "force")
@@ -116,12 +118,22 @@ def restore(
         opacity, solid = _masks(found, size, settings, mask)
         effects[number] = opacity
         objects[number] = solid
+        reports.append(_report(found, size, size_of(edit), opacity))  # first: the scene may lie in what is written next
         _put_in(images[number], edit, found, opacity)
-        reports.append(_report(found, size, size_of(edit), opacity))
         if progress:
             progress(number + 1, count)
     boxes = [mask_box(one) or mask_box(effect, 1 / 255) for one, effect in zip(objects, effects, strict=True)]
     return Restoration(images, effects, objects, boxes, reports)
+
+
+def changed(scene: Tensor, edited: Tensor, round_trip: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(effect, objects), both [H,W] in 0..1, of an edit [H,W,3] of a scene [H,W,3]; by `round_trip` as in `restore`.
+
+    What `restore` finds without alignment and feather, where nothing is to be put into the scene.
+    """
+    settings = _Settings("limit", align_geometry=False, match_colour=True, sensitivity=1.0, feather=0)
+    found = _found(scene, edited, settings, relevance=None, round_trip=round_trip)
+    return _masks(found, size_of(scene), settings, None)
 
 
 def _check_settings(mask_use: str, sensitivity: float, feather: int | None) -> None:
@@ -145,8 +157,9 @@ class _Found(NamedTuple):
     alignment: Alignment
     colours: ColourMap
     changes: ChangeMap
-    shown: np.ndarray  # [h,w] bool
-    difference: float  # of colours, outside the effect
+    edited: Tensor  # [h,w,3], laid over the scene
+    scene: Tensor  # [h,w,3]
+    shown: np.ndarray  # [h,w] bool, where the edit lies over the scene
 
     def for_size(self, looked_at: Size, size: Size) -> _Found:
         """The same, for a scene of another size than the one that it was found out in, stretched to it."""
@@ -185,8 +198,7 @@ def _found(
         sensitivity=settings.sensitivity,
         relevance=None if relevance is None else resize_mask(relevance[None], working[1], working[0])[0].numpy(),
     )
-    outside = torch.from_numpy(shown & ~changes.reach)
-    return _Found(alignment, colours, changes, shown, colour_difference(raw[outside], small[outside]))
+    return _Found(alignment, colours, changes, raw, small, shown)
 
 
 def _masks(found: _Found, size: Size, settings: _Settings, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -214,13 +226,17 @@ def smoothstep(values: np.ndarray) -> np.ndarray:
 
 def rim(mask: np.ndarray, feather: float) -> np.ndarray:
     """The opacity [H,W] of a mask [H,W] bool with a soft edge of so many px, most of it outside."""
-    if not mask.any():
-        return np.zeros(mask.shape, np.float32)
-    outside = np.asarray(ndimage.distance_transform_edt(~mask)) - 0.5
-    inside = np.asarray(ndimage.distance_transform_edt(mask)) - 0.5
-    distance = np.where(mask, -inside, outside)
+    if not feather or not mask.any():
+        return mask.astype(np.float32)
+    part = part_of(mask, ceil(feather) + 1)
+    near = mask[part]
+    outside = np.asarray(ndimage.distance_transform_edt(~near)) - 0.5
+    inside = np.asarray(ndimage.distance_transform_edt(near)) - 0.5
+    distance = np.where(near, -inside, outside)
     start = -min(1.0, feather / 3)
-    return smoothstep((start + feather - distance) / max(feather, 1e-3)).astype(np.float32)
+    opacity = np.zeros(mask.shape, np.float32)
+    opacity[part] = smoothstep((start + feather - distance) / max(feather, 1e-3))
+    return opacity
 
 
 def _put_in(image: Tensor, edited: Tensor, found: _Found, opacity: Tensor) -> None:
@@ -258,6 +274,7 @@ def _report(found: _Found, size: Size, edited: Size, opacity: Tensor) -> Report:
         verdicts.append(NOTHING)
     elif changed > EVERYWHERE:
         verdicts.append(EVERYTHING)
+    outside = torch.from_numpy(found.shown & ~found.changes.reach)
     shift, zoom, turn = motion(alignment.matrix, size, unaligned(size, edited).matrix)
     return Report(
         identical=1 - changed,
@@ -266,6 +283,6 @@ def _report(found: _Found, size: Size, edited: Size, opacity: Tensor) -> Report:
         zoom=zoom,
         turn=turn,
         matched=alignment.matched,
-        colour_difference=found.difference,
+        colour_difference=colour_difference(found.edited[outside], found.scene[outside]),
         verdicts=tuple(verdicts),
     )

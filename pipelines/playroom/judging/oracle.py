@@ -74,7 +74,7 @@ def is_supported(finding: Finding, support: np.ndarray) -> bool:
 def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     """The PSNR of uint8 pictures [H,W,3] inside `mask` [H,W], in dB; NaN where that is empty.
 
-    Equal pictures have 108 dB. The evaluation's own PSNR, torchmetrics', stops at 100: figures of the two differ there.
+    Equal pictures have 108 dB. The evaluation's own PSNR stops at 100: figures of the two differ there.
     """
     if not mask.any():
         return float("nan")

@@ -235,9 +235,7 @@ def case_store(
     return CaseStore(folder / f"{case.name}.json", made_by, hashes)
 
 
-def embedded(
-    case: Case, pictures: Mapping[str, Image.Image], backbones: Backbones, store: CaseStore
-) -> Kept:
+def embedded(case: Case, pictures: Mapping[str, Image.Image], backbones: Backbones, store: CaseStore) -> Kept:
     """CMMD's vectors of the results and, as TRUTH, of the target; nothing without its backbone or a target."""
     network = backbones.clip_l336
     if network is None or case.target is None:

@@ -128,7 +128,7 @@ def main() -> None:
             apart,
             "largest difference of values with the same rule, the older SSIM in float64; dB / dB",
         ),
-        "measure_max_abs_float32": (single, "the same, the older SSIM in float32, as it was"),
+        "measure_max_abs_float32": (single, "the same, older SSIM in float32, as it was"),
     }
     print(figures)
     if not options.dry:

@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=[*JOINED, *LEARNED], choices=[*JOINED, *LEARNED])
     parser.add_argument("--part", type=part_of, default=(0, 1), metavar="K/N", help="toys K, K + N, ...; 0/1 is all")
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "bench" / "learn_object")
+    parser.add_argument("--prefix", default="", help="of the figures' names: a table of its own, on fewer toys")
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file")
     options = parser.parse_args()
     options.output = options.output / options.model
@@ -263,7 +264,8 @@ def main() -> None:
     if not options.dry:
         arms = " ".join(f"'{arm}'" if " " in arm else arm for arm in options.arms)
         command = f"{TOLD} --model {options.model} --toys {options.toys} --seeds {options.seeds} --arms {arms}"
-        print(record("learn_object", figures(tables, options.model), command))
+        named = {options.prefix + name: value for name, value in figures(tables, options.model).items()}
+        print(record("learn_object", named, command + (f" --prefix {options.prefix}" if options.prefix else "")))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def register(subparsers: Any) -> None:
     add("--function", nargs="+", action="extend", default=[], metavar="NAME=FILE.py:FUNCTION", help=function)
     add("--output", type=Path, required=True, metavar="FOLDER", help="gets the methods' pictures and the report")
     add("--limit", type=int, metavar="N", help="the first N cases only")
-    workers = "threads that measure (default: as many as the machine has processors, at most 8)"
+    workers = "processes that measure pixels (default: as many as the machine has processors, at most 8)"
     add("--workers", type=int, metavar="N", default=min(8, os.cpu_count() or 1), help=workers)
     add("--against", metavar="NAME", help="the method that the others are compared with (default: the first)")
     add("--sort-by", metavar="METRIC", help="what chooses the best, median and worst cases")

@@ -31,6 +31,7 @@ from .metrics import CMMD, PER_CASE, Metric
 from .vae_noise import RoundTrip
 
 AHEAD = 2  # cases read for each worker, so that none waits
+FEW = 16  # pictures: so many are measured before worker processes have started
 SETTINGS = "made_with.json"
 READ = ("clip_t", "clip_dir", "clip_out")  # metrics for which CLIP has to read
 NO_SETTINGS = (FILES, "command", "software")  # what it holds beside settings
@@ -160,7 +161,7 @@ def measure(
 
     `store` is a folder that keeps what was measured, a file per case, and is gone by where it has it: of a run that was
     stopped, or had other methods or backbones, nothing is measured again. Pixels are gone over by `workers` processes,
-    here where that is 1; no number changes with them. Raises FileNotFoundError for missing results, ValueError for
+    here where that is 1 or there are few; no number changes with them. Raises FileNotFoundError for missing results, ValueError for
     broken ones.
     """
     files = {method: find_results(benchmark, folder) for method, folder in results.items()}
@@ -193,6 +194,7 @@ def measure(
         kept.save()
         return case.truths, {method: rows[method] | judged[method] for method in pictures}, vectors
 
+    workers = workers if len(benchmark) * len(files) >= FEW else 1
     threads = AHEAD * workers if workers > 1 else 1
     with worker_processes(workers) as call, ThreadPoolExecutor(threads) as pool:
         every = partial(one, call=call)

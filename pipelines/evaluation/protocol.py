@@ -161,8 +161,8 @@ def measure(
 
     `store` is a folder that keeps what was measured, a file per case, and is gone by where it has it: of a run that was
     stopped, or had other methods or backbones, nothing is measured again. Pixels are gone over by `workers` processes,
-    here where that is 1 or there are few; no number changes with them. Raises FileNotFoundError for missing results, ValueError for
-    broken ones.
+    here where that is 1 or there are few; no number changes with them. Raises FileNotFoundError for missing results,
+    ValueError for broken ones.
     """
     files = {method: find_results(benchmark, folder) for method, folder in results.items()}
     metrics = (*PER_CASE, *benchmark.judged)

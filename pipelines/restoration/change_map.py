@@ -66,7 +66,7 @@ def gaussian(picture: np.ndarray, sigma: float) -> np.ndarray:
 
 def transposed(plane: np.ndarray) -> np.ndarray:
     """A copy of a plane, rows and columns exchanged; torch goes over it in blocks, numpy does not."""
-    return torch.from_numpy(plane).t().contiguous().numpy()
+    return torch.from_numpy(np.ascontiguousarray(plane)).t().contiguous().numpy()
 
 
 def softened(scene: np.ndarray, edited: np.ndarray, usable: np.ndarray, references: Sequence[np.ndarray]) -> np.ndarray:

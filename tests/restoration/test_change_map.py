@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from visual_insertion_pack.pipelines.restoration.change_map import change_map
+from visual_insertion_pack.pipelines.restoration import morphology
+from visual_insertion_pack.pipelines.restoration.change_map import change_map, gaussian
 from visual_insertion_pack.tests.restoration_parts import cases, edit, photograph
 
 FAINT = 0.1  # of the light, a shadow that is hard to tell from a VAE's noise
@@ -120,3 +121,23 @@ def test_pictures_of_a_few_pixels_have_a_map(size):
     changes = change_map(1 - scene, scene, everywhere(scene))
     assert changes.reach.shape == changes.objects.shape == changes.visibility.shape == size
     assert np.isfinite(changes.visibility).all()
+
+
+@pytest.mark.parametrize("sigma", [0.5, 3.0])
+@pytest.mark.parametrize("shape", [(37, 64), (64, 37, 3), (5, 4, 3)])
+def test_smoothing_is_scipys_to_the_bit_however_a_picture_lies_in_memory(shape, sigma):
+    picture = np.random.default_rng(0).random(shape, np.float32)[::-1, ::-1]
+    sigmas = (sigma, sigma, 0)[: picture.ndim]
+    assert np.array_equal(gaussian(picture, sigma), ndimage.gaussian_filter(picture, sigmas, truncate=3.0))
+
+
+@pytest.mark.parametrize("radius", [1, 2.6, 5])
+def test_a_mask_is_changed_in_its_part_alone_as_in_the_whole_picture(radius):
+    mask = ndimage.gaussian_filter(np.random.default_rng(1).random((60, 80)), 3) > 0.51
+    mask[:, :30] = False
+    for part in (mask, np.roll(mask, -30, 1), np.zeros_like(mask), np.ones_like(mask)):
+        element = morphology.disc(radius)
+        whole = np.pad(part, 10)
+        assert np.array_equal(morphology.dilated(part, radius), ndimage.binary_dilation(part, element))
+        assert np.array_equal(morphology.opened(part, radius), ndimage.binary_opening(part, element))
+        assert np.array_equal(morphology.closed(part, radius), ndimage.binary_closing(whole, element)[10:-10, 10:-10])

@@ -46,7 +46,7 @@ def pictures_of(host: Host, name: str, graph: Graph) -> Image.Image:
 def page_of(rows: list[Image.Image]) -> Image.Image:
     """The rows in columns below each other."""
     width = max(row.width for row in rows)
-    page = Image.new("RGB", (width * COLUMNS, ROW * -(-len(rows) // COLUMNS)))
+    page = Image.new("RGB", (width * COLUMNS, ROW * -(-len(rows) // COLUMNS)), "white")
     for number, row in enumerate(rows):
         page.paste(row, (width * (number % COLUMNS), ROW * (number // COLUMNS)))
     return page

@@ -12,7 +12,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,23 @@ def data_name(folder: Path) -> str:
 def made_by(**facts: Any) -> dict[str, Any]:
     """The record of what this process makes: `facts`, such as settings and hashes, its command and its software."""
     return {**facts, "command": command(), "software": software()}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the records of all results of a long run have in common: weights by what they are, and the software.
+
+    Its command is left out: how many workers it asked for, and where it wrote, changes none of them.
+    """
+
+    sha256: Mapping[str, Mapping[str, str]]
+    software: Mapping[str, str]
+
+    def record(self, settings: Mapping[str, Any], sha256: Mapping[str, Any]) -> dict[str, Any]:
+        """That of one result, of its own settings and files."""
+        return {"settings": dict(settings), "sha256": {**self.sha256, **sha256}, "software": dict(self.software)}
+
+
+def origin_of(files: Mapping[str, Path | None]) -> Origin:
+    """That of a run with such weight files or folders. Raises OSError for what cannot be read."""
+    return Origin({name: sha256_of_models(path) for name, path in files.items() if path}, software())

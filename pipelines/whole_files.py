@@ -22,6 +22,11 @@ def check_not_read(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> No
             raise ValueError(f"{output} is a file that is read, and would be written over; name another one.")
 
 
+def part_of(path: Path, process: int | None) -> Path:
+    """Where a process writes a file that is not whole yet."""
+    return path.with_name(f"{path.name}.{process}{PARTS}")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Where to write a file: it takes its place at `path` when the block ends well, and else is gone.
@@ -30,7 +35,7 @@ def whole(path: Path) -> Iterator[Path]:
     wins. The file may be read by whom the user's umask lets, whatever the library that writes it makes of that.
     Raises OSError for what cannot be written; errors of the block are its own.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}{PARTS}")
+    part = part_of(path, os.getpid())
     try:
         with told(path, every=True), open(part, "wb"):
             mode = part.stat().st_mode

@@ -1,4 +1,7 @@
-"""Pure functions of this package in processes of their own, one thread each: threads would wait for Python's one lock.
+"""Functions of this package in processes of their own, one thread each: threads would wait for Python's one lock.
+
+`worker_processes` is a pool for pure functions. A `WorkerProcess` is one process that opens something heavy once, and
+whose owner learns what it was doing when it is killed.
 
 Processes are started anew everywhere, never forked: a copy of a process with threads or a GPU can hang. A new one does
 not know how this package was found (a host gives it a name, a checkout is loaded from its folder), so it is told.
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import runpy
 import signal
 import sys
@@ -15,11 +19,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+CONTEXT = multiprocessing.get_context("spawn")
 Call = Callable[..., Any]  # call(function, *arguments) gives function(*arguments)
 
 
@@ -38,11 +44,8 @@ def worker_processes(count: int) -> Iterator[Call]:
     if count == 1:
         yield called
         return
-    name = __package__.partition(".")[0]
-    folder = str(Path(sys.modules[name].__path__[0]))
-    package = {"PACKAGE": (name, folder)}
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=runpy.run_path, initargs=(__file__, package, STARTED))
+    start = {"PACKAGE": _package()}
+    pool = ProcessPoolExecutor(count, CONTEXT, initializer=runpy.run_path, initargs=(__file__, start, STARTED))
 
     def call(function: Callable, *arguments: Any) -> Any:
         try:
@@ -56,6 +59,54 @@ def worker_processes(count: int) -> Iterator[Call]:
         yield call
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class WorkerKilled(RuntimeError):
+    """A worker process ended without an answer."""
+
+
+class WorkerProcess:
+    """A process that calls `opening(*arguments)` once, and the function that this gives for each `send`.
+
+    The first answer is that of the opening, None where it went well. What is sent and answered is pickled; functions
+    are so by their names, and lie at the top of a module. The process ends with `close` or with this process.
+    """
+
+    def __init__(self, opening: Callable[..., Callable], *arguments: Any):
+        self.connection, theirs = CONTEXT.Pipe()
+        start = {"PACKAGE": _package(), "CONNECTION": theirs, "WORK": pickle.dumps((opening, arguments))}
+        self.process = CONTEXT.Process(target=runpy.run_path, args=(__file__, start, STARTED), daemon=True)
+        self.process.start()
+        theirs.close()  # or its end would not be heard here when the process dies
+
+    def send(self, *arguments: Any) -> None:
+        """Ask for an answer to these arguments; one that is dead is met at `answer`."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(arguments)
+
+    def answer(self) -> Any:
+        """Wait for the next answer, and raise what was raised there. Raises WorkerKilled."""
+        try:
+            value, error = self.connection.recv()
+        except (EOFError, OSError) as ending:  # the second where it was killed in the middle of its answer
+            raise WorkerKilled("A worker process was killed from outside, most often for want of memory.") from ending
+        if error is not None:
+            raise error
+        return value
+
+    def close(self, *, now: bool = False) -> None:
+        """Let the process end after what it does, or `now`."""
+        if now:
+            self.process.kill()
+        self.connection.close()
+        self.process.join()
+        self.process.close()
+
+
+def _package() -> tuple[str, str]:
+    """The name of this package here, and its folder."""
+    name = __name__.partition(".")[0]
+    return name, str(Path(sys.modules[name].__path__[0]))
 
 
 STARTED = "a worker process"  # the name under which a new process runs this file
@@ -81,5 +132,35 @@ def settle(name: str, folder: str) -> None:
         spec.loader.exec_module(package)
 
 
+def serve(connection: Connection, work: bytes) -> None:
+    """Be a `WorkerProcess`, until its owner closes the connection or is gone."""
+    opening, arguments = pickle.loads(work)
+    try:
+        function = opening(*arguments)
+        connection.send((None, None))
+    except Exception as error:
+        connection.send((None, portable(error)))
+        return
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            arguments = connection.recv()
+            try:
+                answer = (function(*arguments), None)
+            except Exception as error:
+                answer = (None, portable(error))
+            connection.send(answer)
+
+
+def portable(error: Exception) -> Exception:
+    """An error that another process can read: the error itself, or else a RuntimeError that says the same."""
+    try:
+        again = pickle.loads(pickle.dumps(error))
+        return error if str(again) == str(error) else RuntimeError(f"{type(error).__name__}: {error}")
+    except Exception:  # whatever a class of errors makes of being copied
+        return RuntimeError(f"{type(error).__name__}: {error}")
+
+
 if __name__ == STARTED:
     settle(*globals()["PACKAGE"])
+    if "WORK" in globals():
+        serve(globals()["CONNECTION"], globals()["WORK"])

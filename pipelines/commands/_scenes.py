@@ -5,11 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pictures.boxes import Box, corners
-from ..provenance import made_by, sha256_of_models
+from ..provenance import Origin, made_by, sha256_of_models
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +24,26 @@ LARGE = 4096  # px
 OUTPUT_HELP = "the result, of the scene's size: .png, .webp and .tiff to the last bit, .bmp without alpha, .jpg nearly"
 
 
-def add_scene(parser: ArgumentParser) -> None:
-    """Add --scene and --output."""
-    parser.add_argument("--scene", type=Path, required=True, metavar="FILE", help="a picture of any size")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=OUTPUT_HELP)
+@dataclass(frozen=True)
+class Result:
+    """A picture that is made and not written yet: pixels [1,H,W,3|4] in 0..1, its scene, and what made it."""
+
+    images: torch.Tensor
+    scene: Image.Image
+    record: Mapping[str, Any] | None
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all; the file says of its colours what that of the scene does. Raises OSError."""
+        from ..pictures.files import pil_pictures, save_picture
+
+        save_picture(pil_pictures(self.images)[0], path, like=self.scene, record=self.record)
+
+
+def add_scene(parser: ArgumentParser, *, many: str = "") -> None:
+    """Add --scene and --output; `many` says what these are in a run over many pairs, where the command has one."""
+    parser.add_argument("--scene", type=Path, required=not many, metavar="FILE", help="a picture of any size")
+    help_of_output = f"{OUTPUT_HELP}; {many}" if many else OUTPUT_HELP
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=help_of_output)
 
 
 def add_sampling(parser: ArgumentParser, steps: int | None, samplers: tuple[str, ...]) -> None:
@@ -64,17 +81,20 @@ def add_record(parser: ArgumentParser) -> None:
     parser.add_argument("--no-metadata", action="store_true", help=what)
 
 
-def start_record(args: Namespace, files: Mapping[str, Path | None], **settings: Any) -> Future[dict[str, Any] | None]:
+def start_record(
+    args: Namespace, files: Mapping[str, Path | None], origin: Origin | None = None, **settings: Any
+) -> Future[dict[str, Any] | None]:
     """The record of a result that is about to be made, from `files` by what they are; None in the end if not wanted.
 
-    Gigabytes of weights are hashed in a thread of their own, while the result is made.
+    Gigabytes of weights are hashed in a thread of their own, while the result is made; or once before, for all results
+    of an `origin`.
     """
 
     def record() -> dict[str, Any] | None:
         if args.no_metadata or args.output.suffix.lower() != ".png":
             return None
         hashes = {name: sha256_of_models(path) for name, path in files.items() if path}
-        return made_by(settings=settings, sha256=hashes)
+        return origin.record(settings, hashes) if origin else made_by(settings=settings, sha256=hashes)
 
     background = ThreadPoolExecutor(1, "record")
     future = background.submit(record)

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _scenes, outcome, say
+from ..bulk.tasks import Making, Task, making
+from ..provenance import Origin
+from . import MISSING, _many, _scenes, outcome, say
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
+
+    from ..pictures.boxes import Box
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m")
+OF_ONE = ("scene", "object", "object_mask", "learned", "mask", "box")  # options that say what one picture is made of
 
 
 def register(subparsers: Any) -> None:
     """Add `insert`."""
     text = "put a pictured object into a scene"
     parser: ArgumentParser = subparsers.add_parser("insert", help=text, description=text)
-    parser.set_defaults(run=partial(outcome, insert))
+    parser.set_defaults(run=insert_one_or_many)
     add = parser.add_argument
-    _scenes.add_scene(parser)
+    _scenes.add_scene(parser, many="with --pairs a folder, of .png")
+    _many.add_pairs(parser)
     add("--object", type=Path, metavar="FILE", help="the object, large in the frame")
     add("--object-mask", type=Path, metavar="FILE", help="white where the object is, of the picture's size")
     learned = "an object that `learn` learned on these models, in the place of --object; strength 0 to 2"
@@ -50,73 +56,137 @@ def register(subparsers: Any) -> None:
     _scenes.add_sampling(parser, 20, SAMPLERS)
 
 
+def insert_one_or_many(args: Namespace) -> int:
+    """Insert one or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
+    lack = _many.lack(args, OF_ONE, needed=("scene",))
+    if lack:
+        return say(lack, MISSING)
+    return outcome(insert_many if args.pairs else insert, args)
+
+
 def insert(args: Namespace) -> None:
     """Insert and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..pictures.files import mask_tensor, pil_pictures, save_picture
-    from ..pictures.masks import optional_mask
-    from ..pictures.opening import open_picture
-    from ..pictures.scene import with_alpha
+    from ..progress import ProgressBar
     from ..whole_files import check_not_read
 
     learned_file = Path(args.learned) if args.learned else None
     check_not_read([args.output], [args.scene, args.object, args.object_mask, args.mask, learned_file])
     if bool(args.object) == bool(args.learned):
         raise ValueError("Say what to insert by --object, or by an object that was --learned: one of both.")
+    given = open_given(args)  # before gigabytes are read
+    inserter = Inserter(args)
+    with ProgressBar("inserting", "step") as bar:
+        result = inserter(args, given, bar)
+    result.save(args.output)
+    print(args.output)
+
+
+def insert_many(args: Namespace) -> int:
+    """Insert each pair's object into its scene; 1 where some failed. Raises what `_many.make` does."""
+    from ..visual_insertion.trained_files import files_named
+
+    return _many.make(args, vars(files_named(args)), inserting)
+
+
+def inserting(args: Namespace, origin: Origin) -> Making:
+    """What a worker process does with the models that a command names."""
+    inserter = Inserter(args, origin)
+
+    def make(task: Task) -> _scenes.Result:
+        one = Namespace(**vars(args) | {name: getattr(task, name) for name in ("scene", "object", "seed", "output")})
+        return inserter(one, open_given(one))
+
+    return making(make)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one picture is made of: the scene and its pixels [1,H,W,C], the object and its mask, where it may appear."""
+
+    scene_picture: Image.Image
+    scene: Tensor
+    shown: tuple[Image.Image, Image.Image | None] | None
+    mask: Tensor | None
+    box: Box | None
+
+
+def open_given(args: Namespace) -> Given:
+    """The pictures that a command names. Raises ValueError or FileNotFoundError for what cannot be used."""
+    from ..pictures.files import mask_tensor
+    from ..pictures.masks import optional_mask
+    from ..pictures.opening import open_picture
+
     scene_picture, scene = _scenes.open_scene(args)
     shown = _scenes.open_object(args.object, args.object_mask) if args.object else None
     mask = mask_tensor(open_picture(args.mask)) if args.mask else None
-    mask = optional_mask(mask, *scene.shape[1:3])  # before gigabytes are read
+    mask = optional_mask(mask, *scene.shape[1:3])
     box = _scenes.box_of(args.box) if args.box else None
+    return Given(scene_picture, scene, shown, mask, box)
 
-    from transformers.utils.logging import disable_progress_bar
 
-    from ..evaluation.inserters import chosen_guidance, sampling_settings
-    from ..local_region.edit import edit_region
-    from ..object_representation.application import applied, contexts_of, read_applied
-    from ..progress import ProgressBar
-    from ..visual_insertion.pipeline import VisualInsertionPipeline
-    from ..visual_insertion.trained_files import files_named
+class Inserter:
+    """The models that a command names, and what they make of what is given."""
 
-    learned = [read_applied(args.learned)] if args.learned else []
-    disable_progress_bar()
-    device, dtype = _scenes.device_of(args)
-    files = files_named(args)
-    pipeline = VisualInsertionPipeline.from_files(files, device, dtype, warn=say)
-    guidance = chosen_guidance(args, pipeline.guidance)
-    bar = ProgressBar("inserting", "step")
-    pictures = {"scene": args.scene, "object": args.object, "object_mask": args.object_mask, "mask": args.mask}
-    pictures["learned"] = learned[0].path if learned else None
-    settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(guidance), "box": args.box}
+    def __init__(self, args: Namespace, origin: Origin | None = None):
+        """`origin` is that of a run of which this is a part. Raises what the pipeline and a learned object do."""
+        from transformers.utils.logging import disable_progress_bar
 
-    if shown:
-        contexts = pipeline.contexts(*shown, framing=args.framing, background=args.background)
-    else:
-        contexts = contexts_of(learned[0], pipeline.context_encoder.null)
-        settings["learned_strength"] = learned[0].strength
+        from ..evaluation.inserters import chosen_guidance
+        from ..object_representation.application import read_applied
+        from ..visual_insertion.pipeline import VisualInsertionPipeline
+        from ..visual_insertion.trained_files import files_named
 
-    def edit(part: Tensor, part_mask: Tensor | None) -> Tensor:
-        made = pipeline.sample(
-            part,
-            *contexts,
-            guidance,
-            steps=args.steps,
-            seed=args.seed,
-            sampler=args.sampler,
-            mask=None if mask is None else part_mask,  # a box alone only says where to cut
-            denoise=args.denoise,
-            callback=bar,
-        )
-        if args.no_restore:
-            return made.images
-        limit = None if mask is None else part_mask
-        return _scenes.restored(part, made.images, pipeline.pipeline.vae, mask=limit, relevance=made.relevance)
+        self.learned = [read_applied(args.learned)] if args.learned else []
+        disable_progress_bar()
+        device, dtype = _scenes.device_of(args)
+        files = files_named(args)
+        self.pipeline = VisualInsertionPipeline.from_files(files, device, dtype, warn=say)
+        self.guidance = chosen_guidance(args, self.pipeline.guidance)
+        self.origin = origin
+        self.files: dict[str, Path | None] = {} if origin else vars(files)
 
-    record = _scenes.start_record(args, vars(files) | pictures, **settings)
-    with bar, applied(pipeline.pipeline.unet, learned):
-        if box:
-            size = args.working_size or pipeline.native_size
-            images = edit_region(scene, edit, mask=mask, box=box, working_size=size, expansion=args.expansion)
+    def __call__(self, args: Namespace, given: Given, progress: Any = None) -> _scenes.Result:
+        """The picture of what is given, with the options' settings; `progress` is called after each step."""
+        from ..evaluation.inserters import sampling_settings
+        from ..local_region.edit import edit_region
+        from ..object_representation.application import applied, contexts_of
+        from ..pictures.scene import with_alpha
+
+        pipeline = self.pipeline
+        settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(self.guidance)}
+        settings["box"] = args.box
+        pictures = {"scene": args.scene, "object": args.object, "object_mask": args.object_mask, "mask": args.mask}
+        if given.shown:
+            contexts = pipeline.contexts(*given.shown, framing=args.framing, background=args.background)
         else:
-            images = with_alpha(edit(scene, mask), scene)
-    save_picture(pil_pictures(images)[0], args.output, like=scene_picture, record=record.result())
-    print(args.output)
+            contexts = contexts_of(self.learned[0], pipeline.context_encoder.null)
+            settings["learned_strength"] = self.learned[0].strength
+            pictures["learned"] = self.learned[0].path
+
+        def edit(part: Tensor, part_mask: Tensor | None) -> Tensor:
+            limit = None if given.mask is None else part_mask  # a box alone only says where to cut
+            made = pipeline.sample(
+                part,
+                *contexts,
+                self.guidance,
+                steps=args.steps,
+                seed=args.seed,
+                sampler=args.sampler,
+                mask=limit,
+                denoise=args.denoise,
+                callback=progress,
+            )
+            if args.no_restore:
+                return made.images
+            return _scenes.restored(part, made.images, pipeline.pipeline.vae, mask=limit, relevance=made.relevance)
+
+        record = _scenes.start_record(args, self.files | pictures, self.origin, **settings)
+        with applied(pipeline.pipeline.unet, self.learned):
+            if given.box:
+                size = args.working_size or pipeline.native_size
+                images = edit_region(
+                    given.scene, edit, mask=given.mask, box=given.box, working_size=size, expansion=args.expansion
+                )
+            else:
+                images = with_alpha(edit(given.scene, given.mask), given.scene)
+        return _scenes.Result(images, given.scene_picture, record.result())

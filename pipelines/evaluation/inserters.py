@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ..made_with import FILES
 from ..pictures.files import picture_tensor
 from ..provenance import sha256_of_models
 from ..sampling.guidance import Guidance
@@ -22,7 +23,6 @@ Inserter = Callable[[Case], Image.Image]
 
 STEPS = 20  # of an InstructPix2Pix UNet, where the user names none
 SAMPLER = "euler_ancestral"  # the same
-FILES = "files"  # among the facts of a method: what is no setting
 SCALES = ("object_scale", "scene_scale")
 SAMPLING = ("steps", "seed", "sampler", "framing", "background")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,25 +15,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..made_with import one_origin
 from ..pictures.files import picture_tensor, pil_pictures, save_picture
 from ..pictures.opening import open_picture
-from ..provenance import made_by
-from ..whole_files import write_text
 from ..worker_processes import Call, worker_processes
 from .backbones import Backbones
 from .case_metrics import measure_case
 from .cases import Benchmark, Case, picture_file, to_size
 from .cmmd import cmmd
-from .inserters import FILES, BatchInserter, Inserter
+from .inserters import BatchInserter, Inserter
 from .measured import TRUTH, CaseStore, case_digest, digest, measurer
 from .metrics import CMMD, PER_CASE, Metric
 from .vae_noise import RoundTrip
 
 AHEAD = 2  # cases read for each worker, so that none waits
 FEW = 16  # pictures: so many are measured before worker processes have started
-SETTINGS = "made_with.json"
 READ = ("clip_t", "clip_dir", "clip_out")  # metrics for which CLIP has to read
-NO_SETTINGS = (FILES, "command", "software")  # what it holds beside settings
 
 Kept = Mapping[str, Mapping[str, Any]]  # values of one case, by method
 Follow = Callable[[Iterable[int], str], Iterable[int]]  # a progress bar around indices, with a name
@@ -76,20 +72,10 @@ def make_results(
     nobody knows what.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / SETTINGS
     size = batch if isinstance(insert, BatchInserter) else 1
     made_with = {"benchmark": benchmark.name, "method": name, **({"batch": size} if size > 1 else {}), **settings}
-    made = made_by(**made_with)
-    if record.is_file() and _compared(_read(record)) != _compared(made_with):
-        raise ValueError(
-            f"The pictures in {folder} were made with other settings, see {record}. Give another output folder, or "
-            "delete this one."
-        )
-    if not record.is_file() and any((folder / f"{case}.png").is_file() for case in benchmark.names):
-        raise ValueError(f"{folder} has pictures of unknown origin: {SETTINGS} is missing. Give another output folder.")
-    if not record.is_file():
-        write_text(record, json.dumps(made, indent=2))
     paths = [folder / f"{case}.png" for case in benchmark.names]
+    made = one_origin(folder, made_with, paths)
     for index in follow(range(len(benchmark)), name):
         if index % size == 0:
             together = range(index, min(index + size, len(benchmark)))
@@ -106,19 +92,6 @@ def inserted(insert: Inserter, cases: Sequence[Case]) -> list[Image.Image]:
     if len(cases) > 1 and isinstance(insert, BatchInserter) and len({case.scene.size for case in cases}) == 1:
         return insert.several(cases)
     return [insert(case) for case in cases]
-
-
-def _read(record: Path) -> dict[str, Any]:
-    """What is noted about pictures; nothing where that is damaged."""
-    try:
-        return dict(json.loads(record.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        return {}
-
-
-def _compared(record: Mapping[str, Any]) -> Any:
-    """Of what is noted about pictures, what they depend on."""
-    return json.loads(json.dumps({name: value for name, value in record.items() if name not in NO_SETTINGS}))
 
 
 def find_results(benchmark: Benchmark, folder: Path) -> list[Path]:

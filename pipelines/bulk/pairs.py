@@ -1,0 +1,180 @@
+"""Lists of pairs: a scene and an object, and the name that the picture of both gets. Of any length, read as a stream.
+
+A list is a CSV file with a first line of column names, or JSON lines. `scene` and `object` are needed, `seed` and
+`name` are optional; JSON's null and an empty cell are the same as none.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+COLUMNS = ("scene", "object", "seed", "name")
+NEEDED = ("scene", "object")
+JSON_LINES = (".jsonl", ".ndjson")
+SEEDS = 2**64
+LONGEST = 200  # bytes of one part of a name: what is written is longer by ".png", a process's number and ".part"
+NOT_IN_NAMES = set('<>:"|?*\\')  # of no file on Windows
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One line of a list; `scene` and `object` are as they stand there, `name` is that of the picture."""
+
+    scene: str
+    object: str
+    seed: int | None
+    name: str
+    line: int
+
+    def seed_from(self, seed: int) -> int:
+        """Its own seed, or one that only the run's `seed` and its name decide."""
+        if self.seed is not None:
+            return self.seed
+        return int.from_bytes(sha256(f"{seed} {self.name}".encode()).digest()[:4], "big")
+
+
+def read_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs of a list, in order. Raises FileNotFoundError, or ValueError naming file and line for what is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file. Needed is a list of pairs, CSV or JSON lines.")
+    rows = _json_rows if path.suffix.lower() in JSON_LINES else _csv_rows
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            for line, row in rows(file, path):
+                try:
+                    yield _pair(row, line)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {line} is no pair: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}.") from error
+
+
+def _csv_rows(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, row) of a CSV file."""
+    reader = csv.DictReader(file, restkey="", strict=True)
+    try:
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        _check_columns(columns, path)
+        reader.fieldnames = columns
+        for row in reader:
+            if "" in row:
+                raise ValueError(f"{path}, line {reader.line_num} has more cells than the first line has columns.")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num} is no CSV: {error}.") from error
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    known = f"A list of pairs has {', '.join(NEEDED)}, and may have seed and name"
+    if not columns:
+        raise ValueError(f"{path} is empty. {known}.")
+    for name in columns:
+        if name not in COLUMNS:
+            raise ValueError(f"{path} has a column '{name}' in its first line. {known}.")
+        if columns.count(name) > 1:
+            raise ValueError(f"{path} has two columns '{name}' in its first line.")
+    for name in NEEDED:
+        if name not in columns:
+            raise ValueError(f"{path} has no column '{name}' in its first line. {known}.")
+
+
+def _json_rows(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, row) of a file of JSON lines; empty ones are left out."""
+    for line, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {line} is no JSON: {error}.") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {line} is no pair: it is no JSON object.")
+        yield line, row
+
+
+def _pair(row: dict[str, Any], line: int) -> Pair:
+    """The pair of a row. Raises ValueError."""
+    row = {name: None if value == "" else value for name, value in row.items()}
+    for name in row:
+        if name not in COLUMNS:
+            raise ValueError(f"'{name}' is not known; it may have {', '.join(COLUMNS)}")
+    for name in NEEDED:
+        if not isinstance(row.get(name), str):
+            raise ValueError(f"'{name}' must be the name of a file")
+    seed = _seed(row.get("seed"))
+    name = row.get("name")
+    if name is None:
+        name = f"{Path(row['scene']).stem}__{Path(row['object']).stem}"
+        name += "" if seed is None else f"__{seed}"
+    return Pair(scene=row["scene"], object=row["object"], seed=seed, name=checked_name(name), line=line)
+
+
+def _seed(value: Any) -> int | None:
+    try:
+        seed = int(value) if isinstance(value, str) else value
+    except ValueError:
+        seed = value
+    if seed is not None and (type(seed) is not int or not 0 <= seed < SEEDS):
+        raise ValueError(f"the seed must be a whole number from 0 to {SEEDS - 1}; it is {value}")
+    return seed
+
+
+def checked_name(name: Any) -> str:
+    """A picture's name below the output folder, without its .png; "/" is a folder of it. Raises ValueError."""
+    if not isinstance(name, str):
+        raise ValueError(f"'name' must be a text; it is {name}")
+    for part in name.split("/"):
+        if part in ("", ".", "..") or part != part.strip() or part.startswith("."):
+            raise ValueError(f"'{name}' leads out of the output folder, or is no plain name")
+        if NOT_IN_NAMES & set(part) or not part.isprintable():
+            raise ValueError(f"'{name}' has characters that not every system allows in the name of a file")
+        if len(part.encode()) > LONGEST:
+            raise ValueError(f"a name may have {LONGEST} bytes; '{part[:20]}...' has {len(part.encode())}")
+    return name
+
+
+def output_of(folder: Path, name: str) -> Path:
+    """Where the picture of that name lies."""
+    return folder / PurePosixPath(f"{name}.png")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How many pairs a list has, and the sha256 of what they say; `known` is that of its first ones."""
+
+    count: int
+    sha256: str
+    known: str | None
+
+
+def survey(path: Path, first: int = 0) -> Survey:
+    """Read a list once, in little memory, and count it; `known` is of its `first` pairs, None where it has fewer.
+
+    Raises ValueError for a list without a pair, for two pairs whose pictures would be one file on any system, and what
+    `read_pairs` raises.
+    """
+    digest = sha256()
+    known = digest.hexdigest() if first == 0 else None
+    lines: dict[bytes, int] = {}  # by a digest of the name: names themselves would take several times the memory
+    count = 0
+    for count, pair in enumerate(read_pairs(path), 1):
+        same = unicodedata.normalize("NFC", pair.name).casefold().encode()
+        before = lines.setdefault(blake2b(same, digest_size=16).digest(), pair.line)
+        if before != pair.line:
+            raise ValueError(
+                f"{path}, line {pair.line} would make the same file as line {before}: {pair.name}.png. Give one of "
+                "them a name, or a seed, of its own."
+            )
+        digest.update(json.dumps([pair.scene, pair.object, pair.seed, pair.name]).encode())
+        if count == first:
+            known = digest.hexdigest()
+    if not count:
+        raise ValueError(f"{path} holds no pair.")
+    return Survey(count, digest.hexdigest(), known)

@@ -68,7 +68,7 @@ def _csv_rows(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise ValueError(f"{path}, line {reader.line_num} has more cells than the first line has columns.")
             yield reader.line_num, row
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num} is no CSV: {error}.") from error
+        raise ValueError(f"{path} is no CSV near line {reader.line_num + 1}: {error}.") from error
 
 
 def _check_columns(columns: list[str], path: Path) -> None:

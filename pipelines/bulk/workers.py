@@ -12,9 +12,8 @@ from ..whole_files import part_of
 from ..worker_processes import WorkerKilled, WorkerProcess
 from .tasks import Making, Task
 
-KILLS = 2  # of the processes that had one task, after which it is given up
 OPENINGS = 3  # that are killed one after another, after which the run is
-ROW = 20  # processes that end in a row with no picture in between: the machine is at fault then, not a picture
+ROW = 20  # pairs in a row that end their process: the machine is at fault then, not they
 
 
 class Workers:
@@ -27,7 +26,8 @@ class Workers:
         self.opened: list[WorkerProcess] = []  # those without a task, ready for one
         self.beginning: set[WorkerProcess] = set()
         self.at_work: dict[WorkerProcess, Task] = {}
-        self.endings: dict[str, list[str]] = {}  # how the processes ended that had a task, by its name
+        self.again: deque[Task] = deque()  # the same, while they wait for another one
+        self.ended: set[str] = set()  # names of tasks whose process ended
         self.in_a_row = 0
         self.openings_killed = 0
 
@@ -50,7 +50,10 @@ class Workers:
         coming = iter(tasks)
         waiting: deque[Task] = deque()
         while True:
-            while len(waiting) < self.count and (task := next(coming, None)):
+            while len(waiting) < self.count:
+                task = next(coming, None) or (self.again.popleft() if self.again else None)
+                if task is None:
+                    break
                 waiting.append(task)
             self._hand_out(waiting)
             listening = [*self.beginning, *self.at_work]
@@ -59,7 +62,7 @@ class Workers:
             ready = wait([worker.connection for worker in listening])
             for worker in listening:
                 if worker.connection in ready:
-                    ended = self._hear(worker, waiting)
+                    ended = self._hear(worker)
                     if ended:
                         yield ended
 
@@ -72,7 +75,7 @@ class Workers:
         for _ in range(min(len(waiting) - len(self.beginning), self.count - len(self.beginning) - len(self.at_work))):
             self.beginning.add(WorkerProcess(self.opening, *self.arguments))
 
-    def _hear(self, worker: WorkerProcess, waiting: deque[Task]) -> tuple[Task, str] | None:
+    def _hear(self, worker: WorkerProcess) -> tuple[Task, str] | None:
         """What a process has to say: that it is ready, or how its task ended; None where that is to be done again."""
         if worker in self.beginning:
             self._hear_opening(worker)
@@ -84,10 +87,9 @@ class Workers:
             raise
         except Exception as error:  # it was killed, or is in a state that nobody knows
             self._end(worker)
-            return self._again(task, str(error) or type(error).__name__, waiting)
+            return self._again(task, str(error) or type(error).__name__)
         del self.at_work[worker]
         self.opened.append(worker)
-        self.endings.pop(task.name, None)
         self.in_a_row = 0
         return task, reason
 
@@ -107,18 +109,19 @@ class Workers:
         self.beginning.discard(worker)
         self.opened.append(worker)
 
-    def _again(self, task: Task, ending: str, waiting: deque[Task]) -> tuple[Task, str] | None:
-        """Let a task wait for another process, or give it up."""
+    def _again(self, task: Task, ending: str) -> tuple[Task, str] | None:
+        """Let a task wait until all others are done, by when others are more likely to be met by what kills processes.
+
+        The second time it is given up.
+        """
+        if task.name in self.ended:
+            return task, f"Its worker process ended twice: {ending}"
         self.in_a_row += 1
         if self.in_a_row == ROW:
             raise RuntimeError(f"{ROW} worker processes ended without a picture, the last one so: {ending}")
-        endings = self.endings.setdefault(task.name, [])
-        endings.append(ending)
-        if len(endings) < KILLS:
-            waiting.appendleft(task)
-            return None
-        del self.endings[task.name]
-        return task, f"Its worker process ended {KILLS} times: {ending}"
+        self.ended.add(task.name)
+        self.again.append(task)
+        return None
 
     def _end(self, worker: WorkerProcess) -> None:
         """End a process, and remove the half of a picture that it may leave."""

@@ -23,19 +23,20 @@ def one_origin(folder: Path, made_with: Mapping[str, Any], pictures: Iterable[Pa
     """
     record = folder / SETTINGS
     made = made_by(**made_with)
-    if record.is_file():
-        before = settings_of(read_record(record))
-        now = settings_of(made_with)
-        if before != now:
-            raise ValueError(
-                f"The pictures in {folder} were made with other settings ({difference(before, now)}), see {record}. "
-                "Give another output folder, or delete this one."
-            )
+    noted = record.is_file()
+    before = settings_of(read_record(record)) if noted else {}
+    now = settings_of(made_with)
+    if noted and before == now:
         return made
-    if any(path.is_file() for path in pictures):
+    if not any(path.is_file() for path in pictures):  # nothing is mixed, whatever was tried before
+        write_text(record, json.dumps(made, indent=2))
+        return made
+    if not noted:
         raise ValueError(f"{folder} has pictures of unknown origin: {SETTINGS} is missing. Give another output folder.")
-    write_text(record, json.dumps(made, indent=2))
-    return made
+    raise ValueError(
+        f"The pictures in {folder} were made with other settings ({difference(before, now)}), see {record}. Give "
+        "another output folder, or delete this one."
+    )
 
 
 def read_record(record: Path) -> dict[str, Any]:

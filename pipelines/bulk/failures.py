@@ -31,7 +31,7 @@ class Failures:
 
     def add(self, task: Task, reason: str) -> None:
         """Note one. Raises OSError where the file cannot be written."""
-        row = {"name": task.name, "scene": task.given[0], "object": task.given[1], "reason": reason, "line": task.line}
+        row = {"name": task.name, **task.given, "reason": reason, "line": task.line}
         text = json.dumps(row, ensure_ascii=False) + "\n"
         with told(self.path, every=True), open(self.path, "ab") as file:
             file.write(text.encode("utf-8", "backslashreplace"))  # what is no text is JSON's own escape then

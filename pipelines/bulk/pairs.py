@@ -1,7 +1,7 @@
 """Lists of pairs: a scene and an object, and the name that the picture of both gets. Of any length, read as a stream.
 
-A list is a CSV file with a first line of column names, or JSON lines. `scene` and `object` are needed, `seed` and
-`name` are optional; JSON's null and an empty cell are the same as none.
+A list is a CSV file with a first line of column names, or JSON lines. What columns it has beside `name` depends on the
+method; JSON's null and an empty cell are the same as none.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import csv
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-COLUMNS = ("scene", "object", "seed", "name")
-NEEDED = ("scene", "object")
 JSON_LINES = (".jsonl", ".ndjson")
 SEEDS = 2**64
 LONGEST = 200  # bytes of one part of a name: what is written is longer by ".png", a process's number and ".part"
@@ -24,11 +22,29 @@ NOT_IN_NAMES = set('<>:"|?*\\')  # of no file on Windows
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One line of a list; `scene` and `object` are as they stand there, `name` is that of the picture."""
+class Columns:
+    """What columns a list has: files that each pair needs, files that it may have, and whether it may have a seed."""
 
-    scene: str
-    object: str
+    needed: tuple[str, ...] = ("scene", "object")
+    files: tuple[str, ...] = ()
+    seed: bool = True
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.needed, *self.files, *(("seed",) if self.seed else ()), "name")
+
+    def __str__(self) -> str:
+        *others, last = self.known[len(self.needed) :]
+        optional = f"{', '.join(others)} and {last}" if others else last
+        return f"A list of pairs has {', '.join(self.needed)}, and may have {optional}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One line of a list: files by their columns, as they stand there, and the name of their picture."""
+
+    files: Mapping[str, str]
     seed: int | None
     name: str
     line: int
@@ -40,29 +56,29 @@ class Pair:
         return int.from_bytes(sha256(f"{seed} {self.name}".encode()).digest()[:4], "big")
 
 
-def read_pairs(path: Path) -> Iterator[Pair]:
+def read_pairs(path: Path, columns: Columns) -> Iterator[Pair]:
     """The pairs of a list, in order. Raises FileNotFoundError, or ValueError naming file and line for what is none."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file. Needed is a list of pairs, CSV or JSON lines.")
     rows = _json_rows if path.suffix.lower() in JSON_LINES else _csv_rows
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            for line, row in rows(file, path):
+            for line, row in rows(file, path, columns):
                 try:
-                    yield _pair(row, line)
+                    yield _pair(row, columns, line)
                 except ValueError as error:
                     raise ValueError(f"{path}, line {line} is no pair: {error}.") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8: {error}.") from error
 
 
-def _csv_rows(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(file: Any, path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, row) of a CSV file."""
     reader = csv.DictReader(file, restkey="", strict=True)
     try:
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        _check_columns(columns, path)
-        reader.fieldnames = columns
+        names = [name.strip() for name in reader.fieldnames or ()]
+        _check_columns(names, columns, path)
+        reader.fieldnames = names
         for row in reader:
             if "" in row:
                 raise ValueError(f"{path}, line {reader.line_num} has more cells than the first line has columns.")
@@ -71,21 +87,20 @@ def _csv_rows(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise ValueError(f"{path} is no CSV near line {reader.line_num + 1}: {error}.") from error
 
 
-def _check_columns(columns: list[str], path: Path) -> None:
-    known = f"A list of pairs has {', '.join(NEEDED)}, and may have seed and name"
-    if not columns:
-        raise ValueError(f"{path} is empty. {known}.")
-    for name in columns:
-        if name not in COLUMNS:
-            raise ValueError(f"{path} has a column '{name}' in its first line. {known}.")
-        if columns.count(name) > 1:
+def _check_columns(names: list[str], columns: Columns, path: Path) -> None:
+    if not names:
+        raise ValueError(f"{path} is empty. {columns}.")
+    for name in names:
+        if name not in columns.known:
+            raise ValueError(f"{path} has a column '{name}' in its first line. {columns}.")
+        if names.count(name) > 1:
             raise ValueError(f"{path} has two columns '{name}' in its first line.")
-    for name in NEEDED:
-        if name not in columns:
-            raise ValueError(f"{path} has no column '{name}' in its first line. {known}.")
+    for name in columns.needed:
+        if name not in names:
+            raise ValueError(f"{path} has no column '{name}' in its first line. {columns}.")
 
 
-def _json_rows(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(file: Any, path: Path, _: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, row) of a file of JSON lines; empty ones are left out."""
     for line, text in enumerate(file, 1):
         if not text.strip():
@@ -99,21 +114,23 @@ def _json_rows(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, row
 
 
-def _pair(row: dict[str, Any], line: int) -> Pair:
+def _pair(row: dict[str, Any], columns: Columns, line: int) -> Pair:
     """The pair of a row. Raises ValueError."""
-    row = {name: None if value == "" else value for name, value in row.items()}
-    for name in row:
-        if name not in COLUMNS:
-            raise ValueError(f"'{name}' is not known; it may have {', '.join(COLUMNS)}")
-    for name in NEEDED:
-        if not isinstance(row.get(name), str):
+    cells = {name: value for name, value in row.items() if value not in ("", None)}
+    for name in cells:
+        if name not in columns.known:
+            raise ValueError(f"'{name}' is not known; it may have {', '.join(columns.known)}")
+    files: dict[str, str] = {}
+    for name in (*columns.needed, *columns.files):
+        file = cells.get(name)
+        if isinstance(file, str):
+            files[name] = file
+        elif name in cells or name in columns.needed:
             raise ValueError(f"'{name}' must be the name of a file")
-    seed = _seed(row.get("seed"))
-    name = row.get("name")
-    if name is None:
-        name = f"{Path(row['scene']).stem}__{Path(row['object']).stem}"
-        name += "" if seed is None else f"__{seed}"
-    return Pair(scene=row["scene"], object=row["object"], seed=seed, name=checked_name(name), line=line)
+    seed = _seed(cells.get("seed"))
+    stems = [Path(file).stem for file in files.values()]
+    name = cells.get("name", "__".join([*stems, *([] if seed is None else [str(seed)])]))
+    return Pair(files=files, seed=seed, name=checked_name(name), line=line)
 
 
 def _seed(value: Any) -> int | None:
@@ -154,7 +171,7 @@ class Survey:
     known: str | None
 
 
-def survey(path: Path, first: int = 0) -> Survey:
+def survey(path: Path, columns: Columns, first: int = 0) -> Survey:
     """Read a list once, in little memory, and count it; `known` is of its `first` pairs, None where it has fewer.
 
     Raises ValueError for a list without a pair, for two pairs whose pictures would be one file on any system, and what
@@ -164,7 +181,7 @@ def survey(path: Path, first: int = 0) -> Survey:
     known = digest.hexdigest() if first == 0 else None
     lines: dict[bytes, int] = {}  # by a digest of the name: names themselves would take several times the memory
     count = 0
-    for count, pair in enumerate(read_pairs(path), 1):
+    for count, pair in enumerate(read_pairs(path, columns), 1):
         same = unicodedata.normalize("NFC", pair.name).casefold().encode()
         before = lines.setdefault(blake2b(same, digest_size=16).digest(), pair.line)
         if before != pair.line:
@@ -172,7 +189,7 @@ def survey(path: Path, first: int = 0) -> Survey:
                 f"{path}, line {pair.line} would make the same file as line {before}: {pair.name}.png. Give one of "
                 "them a name, or a seed, of its own."
             )
-        digest.update(json.dumps([pair.scene, pair.object, pair.seed, pair.name]).encode())
+        digest.update(json.dumps([pair.files, pair.seed, pair.name]).encode())
         if count == first:
             known = digest.hexdigest()
     if not count:

@@ -12,7 +12,7 @@ from ..made_with import one_origin
 from ..output_folders import claim, locked
 from ..whole_files import remove_parts, write_text
 from .failures import FAILURES, Failures
-from .pairs import Survey, output_of, read_pairs, survey
+from .pairs import Columns, Survey, output_of, read_pairs, survey
 from .tasks import Making, Task
 from .workers import Workers
 
@@ -26,10 +26,10 @@ class Many:
     """A list of pairs, where its pictures are read and written, and the seed of those that have none."""
 
     pairs: Path
-    scenes: Path  # of which the list's scenes are named
-    objects: Path
+    columns: Columns
+    places: Mapping[str, Path]  # the folder of which the files in a column are named
     folder: Path
-    seed: int
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def check_list(many: Many) -> Survey:
             before = str(noted["sha256"])
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{note} is damaged ({error}). Choose another folder, or delete this one.") from error
-    content = survey(many.pairs, first)
-    if before and content.known != before:
+    content = survey(many.pairs, many.columns, first)
+    if before and content.known != before and any(many.folder.rglob("*.png")):
         raise ValueError(
             f"{many.pairs} is not the list that the pictures in {many.folder} are made from: its first {first:,} pairs "
             "are others. Choose another folder; further pairs go to the end of the list."
@@ -118,7 +118,7 @@ class Missing:
 
     def __iter__(self) -> Iterator[Task]:
         many = self.many
-        for pair in read_pairs(many.pairs):
+        for pair in read_pairs(many.pairs, many.columns):
             output = output_of(many.folder, pair.name)
             if output.is_file():
                 self.there += 1
@@ -126,10 +126,9 @@ class Missing:
             output.parent.mkdir(parents=True, exist_ok=True)
             yield Task(
                 name=pair.name,
-                scene=many.scenes / pair.scene,
-                object=many.objects / pair.object,
+                files={column: many.places[column] / file for column, file in pair.files.items()},
                 seed=pair.seed_from(many.seed),
                 output=output,
-                given=(pair.scene, pair.object),
+                given=pair.files,
                 line=pair.line,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,14 +10,13 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to make; `given` are scene and object as the list of pairs has them."""
+    """One picture to make of files by their columns; `given` is what the list of pairs calls them."""
 
     name: str
-    scene: Path
-    object: Path
+    files: Mapping[str, Path]
     seed: int
     output: Path
-    given: tuple[str, str]
+    given: Mapping[str, str]
     line: int
 
 

@@ -7,26 +7,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..bulk.tasks import Making
+from ..bulk.pairs import Columns
+from ..bulk.tasks import Making, Task
 from ..provenance import Origin, origin_of, sha256_of_all
 from . import OK, PROBLEM, _scenes, say
 
-OF_MANY = ("scenes", "objects", "workers")
-NO_SETTINGS = ("run", "output", "pairs", *OF_MANY)  # on which no picture depends
+OUTPUT_HELP = "with --pairs a folder, of .png"
+NO_SETTINGS = ("run", "output", "pairs", "workers")  # on which no picture depends
 
 
-def add_pairs(parser: ArgumentParser) -> None:
-    """Add --pairs and the options that go with it."""
+def add_pairs(parser: ArgumentParser, columns: Columns, folders: Mapping[str, str]) -> None:
+    """Add --pairs and the options that go with it; `folders` are those of files, by the columns of their names."""
     add = parser.add_argument_group("many pictures (docs/scale.md)").add_argument
-    pairs = "CSV or JSON lines with scene, object and, if wanted, seed and name: a picture of each, in place of --scene"
+    optional = ", ".join(name for name in columns.known if name not in columns.needed)
+    pairs = f"CSV or JSON lines with {', '.join(columns.needed)}, if wanted {optional}: a picture of each"
     add("--pairs", type=Path, metavar="FILE", help=pairs)
-    add("--scenes", type=Path, metavar="FOLDER", help="of which the list's scenes are named (default: the list's own)")
-    add("--objects", type=Path, metavar="FOLDER", help="the same of its objects")
+    for column, folder in folders.items():
+        where = f"where the list's {column} files are (default: beside the list)"
+        add(f"--{folder}", type=Path, metavar="FOLDER", help=where)
     workers = "processes that make pictures (default 1), each with models and one thread of its own; no picture changes"
     add("--workers", type=int, metavar="N", help=workers)
 
 
-def lack(args: Namespace, of_one: Sequence[str], needed: Sequence[str]) -> str | None:
+def lack(args: Namespace, of_one: Sequence[str], needed: Sequence[str], folders: Mapping[str, str]) -> str | None:
     """What must be given or left out first, in a line; None where one picture or many are asked for.
 
     `of_one` are the options that only one picture has, `needed` those of them that it cannot be made without.
@@ -35,7 +38,7 @@ def lack(args: Namespace, of_one: Sequence[str], needed: Sequence[str]) -> str |
         mixed = [name for name in of_one if getattr(args, name)]
         said = "--pairs names what many pictures are made of"
     else:
-        mixed = [name for name in OF_MANY if getattr(args, name) is not None]
+        mixed = [name for name in (*folders.values(), "workers") if getattr(args, name) is not None]
         said = "Without --pairs one picture is made"
     if mixed:
         return f"{said}: leave out {_option(mixed[0])}."
@@ -51,25 +54,33 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def make(args: Namespace, files: Mapping[str, Path | None], opening: Callable[[Namespace, Origin], Making]) -> int:
-    """Make a list's pictures by `opening(args, origin)` in worker processes, with weights in `files`, and say how many.
+def make(
+    args: Namespace,
+    opening: Callable[[Namespace, Origin], Making],
+    columns: Columns,
+    folders: Mapping[str, str],
+    files: Callable[[], Mapping[str, Path | None]],
+) -> int:
+    """Make a list's pictures by `opening(args, origin)` in worker processes, and say how many; `files` gives weights.
 
     1 where some failed. Raises what `check_list` and `make_many` do, and ValueError for a device that is not there.
     """
     from ..bulk.run import Many, check_list, make_many
     from ..progress import ProgressBar
 
-    beside = args.pairs.parent
-    many = Many(args.pairs, args.scenes or beside, args.objects or beside, args.output, args.seed)
+    places = {column: getattr(args, folder) or args.pairs.parent for column, folder in folders.items()}
+    many = Many(args.pairs, columns, places, args.output, getattr(args, "seed", 0))
     content = check_list(many)
-    device, _ = _scenes.device_of(args)
-    args.device = str(device)  # the workers' as well
-    origin = origin_of(files)
+    named = {name: path for name, path in files().items() if path}
+    origin = origin_of(named)
     settings = settings_of(args) | {
-        "device": device.type,
         "weights": origin.sha256,
-        "configuration": {name: _configuration(path) for name, path in files.items() if path and path.is_dir()},
+        "configuration": {name: _configuration(path) for name, path in named.items() if path.is_dir()},
     }
+    if "device" in args:
+        device, _ = _scenes.device_of(args)
+        args.device = str(device)  # the workers' as well
+        settings["device"] = device.type
     args.run = None  # a function of the parser's, of no use to a worker
     with ProgressBar("pictures", "picture") as bar:
         done = make_many(
@@ -80,6 +91,11 @@ def make(args: Namespace, files: Mapping[str, Path | None], opening: Callable[[N
     if not done.failed:
         return OK
     return say(f"{done.failed:,} of {content.count:,} pairs failed; why is in {done.failures}", PROBLEM)
+
+
+def of_one(args: Namespace, task: Task) -> Namespace:
+    """The options with which a command makes a task's picture alone."""
+    return Namespace(**vars(args) | dict(task.files) | {"seed": task.seed, "output": task.output})
 
 
 def settings_of(args: Namespace) -> dict[str, Any]:

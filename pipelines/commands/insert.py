@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bulk.pairs import Columns
 from ..bulk.tasks import Making, Task, making
 from ..provenance import Origin
 from . import MISSING, _many, _scenes, outcome, say
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m")
+COLUMNS = Columns(needed=("scene", "object"))
+FOLDERS = {"scene": "scenes", "object": "objects"}  # options, by column
 OF_ONE = ("scene", "object", "object_mask", "learned", "mask", "box")  # options that say what one picture is made of
 
 
@@ -28,8 +31,8 @@ def register(subparsers: Any) -> None:
     parser: ArgumentParser = subparsers.add_parser("insert", help=text, description=text)
     parser.set_defaults(run=insert_one_or_many)
     add = parser.add_argument
-    _scenes.add_scene(parser, many="with --pairs a folder, of .png")
-    _many.add_pairs(parser)
+    _scenes.add_scene(parser, many=_many.OUTPUT_HELP)
+    _many.add_pairs(parser, COLUMNS, FOLDERS)
     add("--object", type=Path, metavar="FILE", help="the object, large in the frame")
     add("--object-mask", type=Path, metavar="FILE", help="white where the object is, of the picture's size")
     learned = "an object that `learn` learned on these models, in the place of --object; strength 0 to 2"
@@ -58,7 +61,7 @@ def register(subparsers: Any) -> None:
 
 def insert_one_or_many(args: Namespace) -> int:
     """Insert one or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
-    lack = _many.lack(args, OF_ONE, needed=("scene",))
+    lack = _many.lack(args, OF_ONE, needed=("scene",), folders=FOLDERS)
     if lack:
         return say(lack, MISSING)
     return outcome(insert_many if args.pairs else insert, args)
@@ -85,7 +88,7 @@ def insert_many(args: Namespace) -> int:
     """Insert each pair's object into its scene; 1 where some failed. Raises what `_many.make` does."""
     from ..visual_insertion.trained_files import files_named
 
-    return _many.make(args, vars(files_named(args)), inserting)
+    return _many.make(args, inserting, COLUMNS, FOLDERS, files=lambda: vars(files_named(args)))
 
 
 def inserting(args: Namespace, origin: Origin) -> Making:
@@ -93,7 +96,7 @@ def inserting(args: Namespace, origin: Origin) -> Making:
     inserter = Inserter(args, origin)
 
     def make(task: Task) -> _scenes.Result:
-        one = Namespace(**vars(args) | {name: getattr(task, name) for name in ("scene", "object", "seed", "output")})
+        one = _many.of_one(args, task)
         return inserter(one, open_given(one))
 
     return making(make)

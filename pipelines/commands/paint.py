@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _scenes, outcome
+from ..bulk.pairs import Columns
+from ..bulk.tasks import Making, Task, making
+from ..provenance import Origin
+from . import MISSING, _many, _scenes, outcome, say
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
 LATENT_MASKS = ("rounded", "nearest", "touched", "soft")
 VIEWS = ("concatenate", "average")
+COLUMNS = Columns(needed=("scene", "exemplar", "mask"))
+FOLDERS = {"scene": "scenes", "exemplar": "exemplars", "mask": "masks"}  # options, by column
+OF_ONE = ("scene", "exemplar", "exemplar_mask", "learned", "mask", "box")  # that say what one picture is made of
 
 
 def register(subparsers: Any) -> None:
     """Add `paint`."""
     text = "paint a pictured object into a mask or a box of a scene (Paint by Example)"
     parser: ArgumentParser = subparsers.add_parser("paint", help=text, description=text)
-    parser.set_defaults(run=partial(outcome, paint))
-    _scenes.add_scene(parser)
-    where = parser.add_mutually_exclusive_group(required=True)
+    parser.set_defaults(run=paint_one_or_many)
+    _scenes.add_scene(parser, many=_many.OUTPUT_HELP)
+    _many.add_pairs(parser, COLUMNS, FOLDERS)
+    where = parser.add_mutually_exclusive_group()
     where.add_argument("--mask", type=Path, metavar="FILE", help="white where the object goes, of the scene's size")
     where.add_argument(
         "--box", nargs=4, type=int, metavar=("X", "Y", "WIDTH", "HEIGHT"), help="where the object goes, px"
@@ -64,12 +72,19 @@ def register(subparsers: Any) -> None:
     _scenes.add_sampling(parser, 50, SAMPLERS)
 
 
+def paint_one_or_many(args: Namespace) -> int:
+    """Paint one or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
+    lack = _many.lack(args, OF_ONE, needed=("scene",), folders=FOLDERS)
+    if not lack and not args.pairs and not args.mask and not args.box:
+        lack = "One of --mask FILE and --box X Y WIDTH HEIGHT is needed: where the object goes."
+    if lack:
+        return say(lack, MISSING)
+    return outcome(paint_many if args.pairs else paint, args)
+
+
 def paint(args: Namespace) -> None:
     """Paint and write. Raises ValueError or FileNotFoundError for unusable pictures, models or output."""
-    from ..pictures.files import mask_tensor, pil_pictures, save_picture
-    from ..pictures.masks import box_mask
-    from ..pictures.opening import open_picture
-    from ..pictures.scene import with_alpha
+    from ..progress import ProgressBar
     from ..whole_files import check_not_read
 
     exemplar_files = args.exemplar or []
@@ -80,69 +95,129 @@ def paint(args: Namespace) -> None:
         raise ValueError("Nothing says what to paint: give an --exemplar, or an object that was --learned.")
     if mask_files and len(mask_files) != len(exemplar_files):
         raise ValueError(f"{len(exemplar_files)} --exemplar need as many --exemplar-mask; got {len(mask_files)}.")
+    given = open_given(args)  # before gigabytes are read
+    painter = Painter(args)
+    with ProgressBar("painting", "step") as bar:
+        result = painter(args, given, bar)
+    result.save(args.output)
+    print(args.output)
+
+
+def paint_many(args: Namespace) -> int:
+    """Paint each pair's exemplar into the mask of its scene; 1 where some failed. Raises what `_many.make` does."""
+    from ..paint_by_example.checkpoints import model_folder
+
+    return _many.make(args, painting, COLUMNS, FOLDERS, files=lambda: {"models": model_folder(args.models)})
+
+
+def painting(args: Namespace, origin: Origin) -> Making:
+    """What a worker process does with the models that a command names."""
+    painter = Painter(args, origin)
+
+    def make(task: Task) -> _scenes.Result:
+        one = _many.of_one(args, task)
+        one.exemplar = [one.exemplar]
+        return painter(one, open_given(one))
+
+    return making(make)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one picture is made of: the scene and its pixels [1,H,W,C], exemplars with masks, and the mask [1,H,W]."""
+
+    scene_picture: Image.Image
+    scene: Tensor
+    views: list[tuple[Image.Image, Image.Image | None]]
+    mask: Tensor
+
+
+def open_given(args: Namespace) -> Given:
+    """The pictures that a command names. Raises ValueError or FileNotFoundError for what cannot be used."""
+    from ..paint_by_example.inpainting import binary_mask
+    from ..pictures.files import mask_tensor
+    from ..pictures.masks import box_mask
+    from ..pictures.opening import open_picture
+
     scene_picture, scene = _scenes.open_scene(args)
     views = []
-    for number, path in enumerate(exemplar_files):
-        views.append(_scenes.open_object(path, mask_files[number] if mask_files else None))
+    for number, path in enumerate(args.exemplar or []):
+        views.append(_scenes.open_object(path, args.exemplar_mask[number] if args.exemplar_mask else None))
     if args.mask:
         mask = mask_tensor(open_picture(args.mask))
     else:
         mask = box_mask(_scenes.box_of(args.box), *scene.shape[1:3])[None].float()
+    binary_mask(mask, scene)
+    return Given(scene_picture, scene, views, mask)
 
-    from transformers.utils.logging import disable_progress_bar
 
-    from ..evaluation.inserters import sampling_settings
-    from ..local_region.edit import edit_region
-    from ..object_representation.application import applied, contexts_of, read_applied
-    from ..paint_by_example.checkpoints import model_folder
-    from ..paint_by_example.inpainting import binary_mask
-    from ..paint_by_example.pipeline import PaintByExamplePipeline
-    from ..progress import ProgressBar
+class Painter:
+    """The models that a command names, and what they make of what is given."""
 
-    binary_mask(mask, scene)  # before gigabytes are read
-    learned = [read_applied(text) for text in args.learned or []]
-    disable_progress_bar()
-    pipeline = PaintByExamplePipeline.from_folder(args.models, *_scenes.device_of(args))
-    bar = ProgressBar("painting", "step")
-    contexts = None
-    if views:
-        frame = dict(framing=args.framing, background=args.background)
-        joined = args.views if len(views) > 1 else "separate"
-        pictures, masks = zip(*views, strict=True)
-        contexts = pipeline.contexts(pictures, masks, **frame, views=joined)
-    if learned:
-        contexts = contexts_of(learned[0], pipeline.exemplar_encoder.null[0], contexts and contexts[0])
-    files = {"scene": args.scene, "mask": args.mask}
-    files |= _numbered("exemplar", exemplar_files) | _numbered("exemplar_mask", mask_files)
-    files |= _numbered("learned", [one.path for one in learned])
-    settings = sampling_settings(args) | {"similarity": args.similarity, "mask_resize": args.mask_resize}
-    settings |= {"box": args.box, "whole": args.whole}
-    if learned:
-        settings["learned_strengths"] = [one.strength for one in learned]
+    def __init__(self, args: Namespace, origin: Origin | None = None):
+        """`origin` is that of a run of which this is a part. Raises what the pipeline and a learned object do."""
+        from transformers.utils.logging import disable_progress_bar
 
-    def edit(part: Tensor, part_mask: Tensor) -> Tensor:
-        made = pipeline(
-            part,
-            part_mask,
-            contexts=contexts,
-            similarity=args.similarity,
-            steps=args.steps,
-            seed=args.seed,
-            sampler=args.sampler,
-            mask_resize=args.mask_resize,
-            callback=bar,
-        )
-        return made.images if args.no_restore else _scenes.restored(part, made.images, pipeline.vae, mask=part_mask)
+        from ..object_representation.application import read_applied
+        from ..paint_by_example.checkpoints import model_folder
+        from ..paint_by_example.pipeline import PaintByExamplePipeline
 
-    record = _scenes.start_record(args, {"models": model_folder(args.models), **files}, **settings)
-    with bar, applied(pipeline.unet, learned):
-        if args.whole:
-            images = with_alpha(edit(scene, mask), scene)
-        else:
-            size = args.working_size or pipeline.native_size
-            images = edit_region(scene, edit, mask=mask, working_size=size, expansion=args.expansion, area="mask")
-    save_picture(pil_pictures(images)[0], args.output, like=scene_picture, record=record.result())
-    print(args.output)
+        self.learned = [read_applied(text) for text in args.learned or []]
+        disable_progress_bar()
+        self.pipeline = PaintByExamplePipeline.from_folder(args.models, *_scenes.device_of(args))
+        self.origin = origin
+        self.files: dict[str, Path | None] = {} if origin else {"models": model_folder(args.models)}
+
+    def __call__(self, args: Namespace, given: Given, progress: Any = None) -> _scenes.Result:
+        """The picture of what is given, with the options' settings; `progress` is called after each step."""
+        from ..evaluation.inserters import sampling_settings
+        from ..local_region.edit import edit_region
+        from ..object_representation.application import applied, contexts_of
+        from ..pictures.scene import with_alpha
+
+        pipeline = self.pipeline
+        contexts = None
+        if given.views:
+            frame = dict(framing=args.framing, background=args.background)
+            joined = args.views if len(given.views) > 1 else "separate"
+            pictures, masks = zip(*given.views, strict=True)
+            contexts = pipeline.contexts(pictures, masks, **frame, views=joined)
+        if self.learned:
+            contexts = contexts_of(self.learned[0], pipeline.exemplar_encoder.null[0], contexts and contexts[0])
+        files = {"scene": args.scene, "mask": args.mask}
+        files |= _numbered("exemplar", args.exemplar or []) | _numbered("exemplar_mask", args.exemplar_mask or [])
+        files |= _numbered("learned", [one.path for one in self.learned])
+        settings = sampling_settings(args) | {"similarity": args.similarity, "mask_resize": args.mask_resize}
+        settings |= {"box": args.box, "whole": args.whole}
+        if self.learned:
+            settings["learned_strengths"] = [one.strength for one in self.learned]
+
+        def edit(part: Tensor, part_mask: Tensor) -> Tensor:
+            made = pipeline(
+                part,
+                part_mask,
+                contexts=contexts,
+                similarity=args.similarity,
+                steps=args.steps,
+                seed=args.seed,
+                sampler=args.sampler,
+                mask_resize=args.mask_resize,
+                callback=progress,
+            )
+            if args.no_restore:
+                return made.images
+            return _scenes.restored(part, made.images, pipeline.vae, mask=part_mask)
+
+        record = _scenes.start_record(args, self.files | files, self.origin, **settings)
+        with applied(pipeline.unet, self.learned):
+            if args.whole:
+                images = with_alpha(edit(given.scene, given.mask), given.scene)
+            else:
+                size = args.working_size or pipeline.native_size
+                images = edit_region(
+                    given.scene, edit, mask=given.mask, working_size=size, expansion=args.expansion, area="mask"
+                )
+        return _scenes.Result(images, given.scene_picture, record.result())
 
 
 def _numbered(name: str, files: list[Path]) -> dict[str, Path]:

@@ -7,21 +7,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import _scenes, outcome
+from ..bulk.pairs import Columns
+from ..bulk.tasks import Making, Task, making
+from ..provenance import Origin
+from . import MISSING, _many, _scenes, outcome, say
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 MASK_USES = ("limit", "force")
+COLUMNS = Columns(needed=("scene", "edited"), files=("mask",), seed=False)
+FOLDERS = {"scene": "scenes", "edited": "edits", "mask": "masks"}  # options, by column
+OF_ONE = ("scene", "edited", "mask", "object_picture", "effect", "object", "layer")  # of a single picture
 
 
 def register(subparsers: Any) -> None:
     """Add `restore`."""
     text = "keep what an edit by any model put into a scene, and give every other pixel back"
     parser: ArgumentParser = subparsers.add_parser("restore", help=text, description=text)
-    parser.set_defaults(run=partial(outcome, restore))
+    parser.set_defaults(run=restore_one_or_many)
     add = parser.add_argument
-    _scenes.add_scene(parser)
+    _scenes.add_scene(parser, many=_many.OUTPUT_HELP)
+    _many.add_pairs(parser, COLUMNS, FOLDERS)
     several = "what a model made of the scene, of any size; of several the results are numbered: result_1.png, ..."
-    add("--edited", type=Path, nargs="+", required=True, metavar="FILE", help=several)
+    add("--edited", type=Path, nargs="+", metavar="FILE", help=several)
     where = "white where the edit may show, of the scene's size; black is none, then it is found"
     add("--mask", type=Path, metavar="FILE", help=where)
     use = "limit: nothing outside the mask changes; force: all inside it is the edit's (default %(default)s)"
@@ -37,6 +44,40 @@ def register(subparsers: Any) -> None:
     add("--effect", type=Path, metavar="FILE", help="write a mask of all that differs: object, shadow, reflection")
     add("--object", type=Path, metavar="FILE", help="write a mask of the object alone")
     add("--layer", type=Path, metavar="FILE", help="write the object on transparent ground: .png, .webp or .tiff")
+
+
+def restore_one_or_many(args: Namespace) -> int:
+    """Restore one scene or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
+    lack = _many.lack(args, OF_ONE, needed=("scene", "edited"), folders=FOLDERS)
+    if lack:
+        return say(lack, MISSING)
+    return outcome(restore_many if args.pairs else restore, args)
+
+
+def restore_many(args: Namespace) -> int:
+    """Restore each pair's scene; 1 where some failed. Raises what `_many.make` does."""
+    return _many.make(args, restoring, COLUMNS, FOLDERS, files=lambda: {"vae": args.vae})
+
+
+def restoring(args: Namespace, origin: Origin) -> Making:
+    """What a worker process does with the VAE that a command may name. Its records have the reports."""
+    from ..pictures.files import mask_tensor, picture_tensor
+    from ..pictures.opening import open_picture
+    from ..provenance import sha256_of_files
+
+    vae = _load_vae(args.vae) if args.vae else None
+    names = ("mask_use", "no_align", "no_colour", "sensitivity", "feather")
+    settings = {name: getattr(args, name) for name in names}
+
+    def make(task: Task) -> _scenes.Result:
+        scene_picture, scene = _scenes.open_scene(_many.of_one(args, task))
+        mask = mask_tensor(open_picture(task.files["mask"])) if "mask" in task.files else None
+        edited = picture_tensor(open_picture(task.files["edited"], deep=True))
+        restored = _restoring(args, scene, mask, vae)(edited)
+        record = origin.record(settings, {name: sha256_of_files(path) for name, path in task.files.items()})
+        return _scenes.Result(restored.images, scene_picture, {**record, "report": restored.reports[0].text()})
+
+    return making(make)
 
 
 def restore(args: Namespace) -> None:
@@ -65,21 +106,10 @@ def restore(args: Namespace) -> None:
     object_picture = picture_tensor(open_picture(args.object_picture)) if args.object_picture else None
 
     from ..restoration.copies import reports_with_copies
-    from ..restoration.restore import restore as restored_scene
 
-    restoring = partial(
-        restored_scene,
-        scene,
-        mask=mask,
-        mask_use=args.mask_use,
-        align_geometry=not args.no_align,
-        match_colour=not args.no_colour,
-        sensitivity=args.sensitivity,
-        feather=args.feather,
-        round_trip=_round_trip(args.vae, scene) if args.vae else None,
-    )
+    restoring_scene = _restoring(args, scene, mask, _load_vae(args.vae) if args.vae else None)
     for number, path in enumerate(args.edited, 1):
-        restored = restoring(picture_tensor(open_picture(path, deep=True)))
+        restored = restoring_scene(picture_tensor(open_picture(path, deep=True)))
         reports = restored.reports if object_picture is None else reports_with_copies(restored, object_picture)
         if count > 1:
             print(path)
@@ -95,14 +125,31 @@ def _numbered(path: Path, number: int, count: int) -> Path:
     return path.with_stem(f"{path.stem}_{number}") if count > 1 else path
 
 
-def _round_trip(folder: Path, scene: Any) -> Any:
-    """What a diffusers VAE alone makes of a scene. Raises what `load_model` does."""
+def _restoring(args: Namespace, scene: Any, mask: Any, vae: Any) -> Any:
+    """What restores a scene [1,H,W,C] after an edit, with the options' settings."""
+    from ..restoration.restore import restore as restored_scene
+    from ..sampling.latents import round_trip
+
+    return partial(
+        restored_scene,
+        scene,
+        mask=mask,
+        mask_use=args.mask_use,
+        align_geometry=not args.no_align,
+        match_colour=not args.no_colour,
+        sensitivity=args.sensitivity,
+        feather=args.feather,
+        round_trip=round_trip(vae, scene, 64) if vae else None,
+    )
+
+
+def _load_vae(folder: Path) -> Any:
+    """A diffusers VAE alone. Raises what `load_model` does."""
     from diffusers import AutoencoderKL
 
-    from ..sampling.latents import round_trip
     from ..weights.pretrained import load_model
 
-    return round_trip(load_model(AutoencoderKL, folder), scene, 64)
+    return load_model(AutoencoderKL, folder)
 
 
 def _write(kind: str, path: Path, scene: Any, scene_picture: Any, restored: Any) -> None:

@@ -1,4 +1,4 @@
-"""`insert --pairs` with the toy models: what is killed and run again ends in the bytes of a run that nobody disturbed."""
+"""`insert --pairs` with the toy models: killed and run again, it ends in the bytes of a run that nobody disturbed."""
 
 import json
 import os
@@ -112,10 +112,9 @@ def test_a_pairs_picture_is_that_of_the_command_for_one(data, undisturbed, tmp_p
     assert main([str(word) for word in ["insert", *given, "--steps", 3, "--seed", 7, "--device", "cpu"]]) == 0
     many = Image.open(undisturbed / "more" / "seventh.png")
     assert many.tobytes() == Image.open(one).tobytes()
-    alone, of_many = (json.loads(picture.text[PNG_TEXT]) for picture in (Image.open(one), many))
-    assert of_many.pop("software") == alone.pop("software")
-    assert alone.pop("command").startswith("visual-insertion ") or True
-    assert of_many == alone
+    alone = json.loads(Image.open(one).text[PNG_TEXT])
+    del alone["command"]  # that of many says how many workers there were, which changes no picture
+    assert json.loads(many.text[PNG_TEXT]) == alone
 
 
 def test_a_picture_says_what_made_it_and_the_folder_what_made_all(data, undisturbed):

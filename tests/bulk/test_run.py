@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from visual_insertion_pack.pipelines.bulk import workers
+from visual_insertion_pack.pipelines.bulk.pairs import Columns
 from visual_insertion_pack.pipelines.bulk.run import Many, check_list, make_many
 from visual_insertion_pack.pipelines.whole_files import PARTS
 from visual_insertion_pack.tests.bulk import toy_making
@@ -22,7 +23,7 @@ class Runs:
 
     def __init__(self, folder):
         self.folder = folder
-        self.many = Many(folder / "pairs.csv", folder, folder, folder / "out", 0)
+        self.many = Many(folder / "pairs.csv", Columns(), dict.fromkeys(("scene", "object"), folder), folder / "out")
         self.told = []
         self.progress = []
 

@@ -28,7 +28,7 @@ def colouring(ends: Path, seconds: float = 0.0):
         with open(ends / "begun.txt", "a", encoding="utf-8") as file:
             file.write(f"{task.name}\n")
         time.sleep(seconds)
-        _, _, ending = task.given[0].partition(":")
+        _, _, ending = task.given["scene"].partition(":")
         if ending == "kill" or (ending == "kill once" and begun(ends).count(task.name) == 1):
             os.kill(os.getpid(), signal.SIGKILL)
         if ending == "damage":

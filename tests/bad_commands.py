@@ -42,6 +42,14 @@ def insert(*more: object, scene: bytes | None = None, output="result.png"):
     return arguments
 
 
+def pairs(content: str, output: Path | None = None):
+    def arguments(folder: Path) -> list[object]:
+        listed = written(folder / "pairs.csv", content.encode())
+        return ["insert", "--pairs", listed, "--output", output or folder / "made", "--steps", 1, "--device", "cpu"]
+
+    return arguments
+
+
 def add(*more: object, prompt="a room with a red ball", subject="red ball", output="result.png"):
     def arguments(folder: Path) -> list[object]:
         words = ["--prompt", prompt, "--subject", subject, "--steps", 1, "--device", "cpu"]
@@ -192,6 +200,18 @@ REFUSED = [
                insert(output="result.psd"), "result.psd"),
     BadCommand("insert", "the scene as the output", OVER, insert(output="scene.png"), "scene.png"),
     BadCommand("insert", "the mask as the output", OVER, insert_over_the_mask, "mask.png"),
+    BadCommand("insert", "a list and a scene", "--pairs names what many pictures are made of: leave out --scene.",
+               lambda folder: [*insert()(folder), "--pairs", folder / "pairs.csv"], code=2),
+    BadCommand("insert", "a list with a column that is not known", "FILE has a column 'prompt' in its first line.",
+               pairs("scene,object,prompt\na.png,x.png,y\n"), "pairs.csv"),
+    BadCommand("insert", "a list with a name that leads out of the folder",
+               "FILE, line 2 is no pair: '../y' leads out of the output folder",
+               pairs("scene,object,name\na.png,x.png,../y\n"), "pairs.csv"),
+    BadCommand("insert", "a list with one pair twice", "FILE, line 3 would make the same file as line 2: a__x.png.",
+               pairs("scene,object\na.png,x.png\na.png,x.png\n"), "pairs.csv"),
+    BadCommand("insert", "a list, and an output folder of another origin",
+               "FOLDER holds holiday.png, which would be written over and is not of an earlier run over many pairs.",
+               lambda folder: pairs("scene,object\na.png,x.png\n", picture(folder / "holiday.png").parent)(folder)),
     BadCommand("paint", "the exemplar as the output", OVER,
                paint("--box", 8, 8, 32, 32, output="exemplar.png"), "exemplar.png"),
     BadCommand("paint", "neither an exemplar nor a learned object", "Nothing says what to paint: give an --exemplar",

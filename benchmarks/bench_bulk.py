@@ -1,0 +1,150 @@
+"""Many pairs by `insert --pairs` with the toy models: killed at random, with one worker and with two, and its memory.
+
+Figures go to docs/figures/speed.json. Each run is the command in a process of its own. Rates are of pictures in the
+second half of a run, by when their files were written: the models are loaded then, by all workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import psutil
+from PIL import Image
+
+from ..pipelines.whole_files import PARTS
+from .figures import ROOT, record
+
+TOYS = ROOT / "playroom_models"
+SCENES = 20
+STEPS = 4
+LATER = 0.25  # share of a run after which memory is compared
+
+
+class Run:
+    """The command in a process of its own, and how it went."""
+
+    def __init__(self, data: Path, output: Path, workers: int, count: int):
+        folders = ["--scenes", data, "--objects", data, "--output", output, "--workers", workers]
+        words = ["insert", "--pairs", data / "pairs.csv", *folders, "--steps", STEPS, "--device", "cpu"]
+        command = [sys.executable, str(ROOT / "pipelines"), *map(str, words)]
+        self.output = output
+        self.count = count
+        self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.megabytes: list[float] = []  # of all processes, while pictures are made
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes that are there now."""
+        with_tracker = self.process.children()
+        return [child for child in with_tracker if "resource_tracker" not in " ".join(child.cmdline())]
+
+    def follow(self, act: Callable[[int], object] = lambda made: None) -> int:
+        """Wait for its end, and call `act` with the number of pictures that are there; returns the exit code."""
+        while self.process.poll() is None:
+            made = len(list(self.output.glob("*.png")))
+            try:
+                act(made)
+                if 0 < made < self.count:  # its models are loaded, and it has not begun to end
+                    processes = [self.process, *self.workers()]
+                    self.megabytes.append(sum(process.memory_info().rss for process in processes) / 1e6)
+            except psutil.NoSuchProcess:
+                pass  # it ended while it was looked at
+            time.sleep(0.2)
+        return self.process.wait()
+
+
+def write_pairs(folder: Path, count: int) -> None:
+    """Scenes and an object of the playroom, and a list of `count` pairs by seed."""
+    folder.mkdir()
+    scene = Image.open(TOYS / "samples" / "scene.png").convert("RGB")
+    for number in range(SCENES):
+        scene.rotate(90 * number).crop((0, 0, 128 - number, 128)).save(folder / f"room{number}.png")
+    Image.open(TOYS / "samples" / "object.png").save(folder / "toy.png")
+    rows = "".join(f"room{number % SCENES}.png,toy.png,{number}\n" for number in range(count))
+    (folder / "pairs.csv").write_text(f"scene,object,seed\n{rows}", encoding="utf-8")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def rate(folder: Path) -> float:
+    """Pictures per second in the second half of a run."""
+    times = sorted(path.stat().st_mtime for path in folder.rglob("*.png"))
+    half = times[len(times) // 2 :]
+    return (len(half) - 1) / (half[-1] - half[0])
+
+
+def growth(megabytes: list[float]) -> float:
+    """How much more memory was in use in the last tenth than in the tenth after the first quarter, MB of medians."""
+    tenth = max(1, len(megabytes) // 10)
+    later = int(len(megabytes) * LATER)
+    return median(megabytes[-tenth:]) - median(megabytes[later : later + tenth])
+
+
+def disturbed(data: Path, output: Path, count: int, kills: int, chance: random.Random) -> int:
+    """Make all pictures with two workers, `kills` of which are killed, and the command once; how many were killed."""
+    moments = sorted(chance.sample(range(1, count), kills))
+    end = chance.randrange(count // 3, count)
+    killed = 0
+    ended = False
+    while True:
+        run = Run(data, output, 2, count)
+
+        def strike(made: int, run: Run = run) -> None:
+            nonlocal killed, ended
+            if killed < kills and made >= moments[killed] and (workers := run.workers()):
+                chance.choice(workers).kill()
+                killed += 1
+            if not ended and made >= end:
+                run.process.kill()
+                ended = True
+
+        if run.follow(strike) == 0:
+            return killed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=12, help="of workers; the command is killed once more")
+    parser.add_argument("--seed", type=int, default=0, help="of when and what is killed")
+    parser.add_argument("--dry", action="store_true", help="print the figures, write no file of the repository")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_pairs(folder / "data", options.pairs)
+        rates: dict[int, float] = {}
+        for workers in (1, 2):
+            run = Run(folder / "data", folder / f"by_{workers}", workers, options.pairs)
+            assert run.follow() == 0, f"the run with {workers} workers failed"
+            rates[workers] = rate(folder / f"by_{workers}")
+            print(f"{workers} workers: {rates[workers]:.2f} pictures per second", flush=True)
+            if workers == 1:
+                grown = growth(run.megabytes)
+        chance = random.Random(options.seed)
+        killed = disturbed(folder / "data", folder / "killed", options.pairs, options.kills, chance)
+        expected = contents(folder / "by_1")
+        once = expected == contents(folder / "by_2") == contents(folder / "killed")
+        whole = len(expected) == options.pairs and not list(folder.rglob(f"*{PARTS}"))
+    about = f"{options.pairs} pairs with {killed} workers and the command killed, two workers and one: the same bytes"
+    figures = {
+        "bulk_exactly_once": (float(once and whole), f"1 is yes: {about}"),
+        "bulk_scaling_2": (round(rates[2] / rates[1], 2), "pictures per second with 2 workers over those with 1"),
+        "bulk_memory_growth": (round(grown, 1), f"MB from a quarter to the end of {options.pairs} pairs, 1 worker"),
+    }
+    print(figures)
+    if not options.dry:
+        command = f"python dev.py bench bulk --pairs {options.pairs} --kills {options.kills} --seed {options.seed}"
+        print(record("speed", figures, command))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,10 +15,14 @@ PARTS = ".part"  # ends the names of files under way, which nobody who looks for
 
 
 def check_not_read(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    """Raise ValueError for an output that is one of the inputs, by whatever name or link; None is no input."""
+    """Raise ValueError for an output that is one of the inputs, by whatever name or link; None is no input.
+
+    An input that is a folder is all that lies in it.
+    """
     sources = [path for path in inputs if path and path.exists()]
     for output in outputs:
-        if output.exists() and any(output.samefile(path) for path in sources):
+        places = [output, *output.resolve().parents] if output.exists() else []
+        if any(place.samefile(path) for place in places for path in sources):
             raise ValueError(f"{output} is a file that is read, and would be written over; name another one.")
 
 

@@ -1,7 +1,7 @@
 """Functions of this package in processes of their own, one thread each: threads would wait for Python's one lock.
 
-`worker_processes` is a pool for pure functions. A `WorkerProcess` is one process that opens something heavy once, and
-whose owner learns what it was doing when it is killed.
+A `WorkerProcess` is one process that opens something heavy once, and whose owner learns what it was doing when it is
+killed; `worker_processes` is some of them for pure functions.
 
 Processes are started anew everywhere, never forked: a copy of a process with threads or a GPU can hang. A new one does
 not know how this package was found (a host gives it a name, a checkout is loaded from its folder), so it is told.
@@ -17,12 +17,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -44,21 +43,49 @@ def worker_processes(count: int) -> Iterator[Call]:
     if count == 1:
         yield called
         return
-    start = {"PACKAGE": _package()}
-    pool = ProcessPoolExecutor(count, CONTEXT, initializer=runpy.run_path, initargs=(__file__, start, STARTED))
-
-    def call(function: Callable, *arguments: Any) -> Any:
-        try:
-            return pool.submit(function, *arguments).result()
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "A worker process was killed from outside, most often for want of memory. Use fewer workers."
-            ) from error
-
+    pool = _Pool(count)
     try:
-        yield call
+        yield pool.call
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.close()
+
+
+class _Pool:
+    """Processes that call functions for as many threads."""
+
+    def __init__(self, count: int):
+        self.idle: SimpleQueue[WorkerProcess | None] = SimpleQueue()  # None: one that is not started yet
+        for _ in range(count):
+            self.idle.put(None)
+        self.started: list[WorkerProcess] = []
+        self.closed = False
+
+    def call(self, function: Callable, *arguments: Any) -> Any:
+        """The function's answer, from the next idle process. Raises what it does, and RuntimeError."""
+        worker = self.idle.get()
+        try:
+            if self.closed:
+                raise RuntimeError("The worker processes have ended.")
+            if worker is None:
+                worker = WorkerProcess(_caller)
+                self.started.append(worker)
+                worker.answer()
+            worker.send(function, *arguments)
+            return worker.answer()
+        except WorkerKilled as error:
+            raise RuntimeError(f"{error} Use fewer workers.") from error
+        finally:
+            self.idle.put(worker)
+
+    def close(self) -> None:
+        """End all processes at once; threads that still wait for an answer get an error instead."""
+        self.closed = True
+        for worker in self.started:
+            worker.process.kill()
+
+
+def _caller() -> Call:
+    return called
 
 
 class WorkerKilled(RuntimeError):
@@ -115,6 +142,8 @@ STARTED = "a worker process"  # the name under which a new process runs this fil
 def settle(name: str, folder: str) -> None:
     """What a new process does first: Ctrl-C is its parent's to hear, it outlives no parent, and finds the package."""
     os.environ["OMP_NUM_THREADS"] = "1"  # numpy's and torch's, before they are imported: two pools of them are slower
+    if "torch" in sys.modules:  # by the main program, which runs again here
+        sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from visual_insertion_pack.devtools import pack
 from visual_insertion_pack.pipelines.evaluation.placement import distance
@@ -24,6 +25,7 @@ def test_a_function_of_the_package_gives_in_a_process_what_it_gives_here():
         assert len(set(numbers)) <= 2
         assert call(distance, *CORNERS) == distance(*CORNERS)
         assert call(os.getenv, "OMP_NUM_THREADS") == "1"
+        assert call(torch.get_num_threads) == 1
         with pytest.raises(ZeroDivisionError):
             call(divmod, 1, 0)
 
@@ -49,21 +51,27 @@ def test_no_worker_outlives_its_parent(number):
         import pack
         pack.load_pack()
         sys.path.pop(0)
-        import os, time
+        import os, time, torch
         from visual_insertion_pack.pipelines.worker_processes import worker_processes
-        with worker_processes(2) as call:
+        from concurrent.futures import ThreadPoolExecutor
+        with ThreadPoolExecutor(4) as threads, worker_processes(2) as call:
+            assert call(torch.get_num_threads) == 1
             print(call(os.getpid), flush=True)
-            call(time.sleep, {3 if number == signal.SIGINT else 600})
+            threads.map(call, [time.sleep] * 12, [600] * 12)
+            time.sleep(600)
         """
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
         worker = int(parent.stdout.readline())
-        parent.send_signal(number)
-        if number == signal.SIGINT:
-            os.kill(worker, number)  # as a terminal sends it to all
+        if number == signal.SIGKILL:
+            parent.kill()
+        else:
+            for _ in range(3):  # as a terminal does for somebody in a hurry: to all processes
+                os.killpg(parent.pid, number)
+                time.sleep(0.2)
         assert wait_until_gone(worker)
-        parent.kill()
+        assert parent.wait(60) != 0
 
 
 def wait_until_gone(process: int) -> bool:

@@ -76,6 +76,8 @@ def insert(args: Namespace) -> None:
     check_not_read([args.output], [args.scene, args.object, args.object_mask, args.mask, learned_file])
     if bool(args.object) == bool(args.learned):
         raise ValueError("Say what to insert by --object, or by an object that was --learned: one of both.")
+    if args.object_mask and not args.object:
+        raise ValueError("--object-mask goes with --object; what was learned has no picture to cut out.")
     given = open_given(args)  # before gigabytes are read
     inserter = Inserter(args)
     with ProgressBar("inserting", "step") as bar:
@@ -135,7 +137,7 @@ class Inserter:
         from transformers.utils.logging import disable_progress_bar
 
         from ..evaluation.inserters import chosen_guidance
-        from ..object_representation.application import read_applied
+        from ..object_representation.application import check_applied, read_applied
         from ..visual_insertion.pipeline import VisualInsertionPipeline
         from ..visual_insertion.trained_files import files_named
 
@@ -144,6 +146,7 @@ class Inserter:
         device, dtype = _scenes.device_of(args)
         files = files_named(args)
         self.pipeline = VisualInsertionPipeline.from_files(files, device, dtype, warn=say)
+        check_applied(self.pipeline.pipeline.unet, self.learned)
         self.guidance = chosen_guidance(args, self.pipeline.guidance)
         self.origin = origin
         self.files: dict[str, Path | None] = {} if origin else vars(files)

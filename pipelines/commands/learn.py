@@ -63,12 +63,19 @@ def register(subparsers: Any) -> None:
 
 def learn_object(args: Namespace) -> int | None:
     """Learn and write. Raises ValueError or FileNotFoundError for unusable pictures, models, settings or output."""
+    from PIL import Image
+
+    from ..pictures.files import check_output, save_picture
     from ..whole_files import check_not_read
 
     if args.output.suffix.lower() != SUFFIX:
         raise ValueError(f"{args.output} must end in {SUFFIX}: that is what a learned object is kept in.")
     if not args.output.absolute().parent.is_dir():
         raise FileNotFoundError(f"{args.output.parent} is no folder; make it first, or name another --output.")
+    if args.output.is_dir():
+        raise ValueError(f"{args.output} is a folder; name a file in it.")
+    if args.curve:
+        check_output(args.curve, Image.new("RGB", (1, 1)), "the curve")
 
     from transformers.utils.logging import disable_progress_bar
 
@@ -92,7 +99,8 @@ def learn_object(args: Namespace) -> int | None:
     pictures = read_views(args.folder)
     others = read_views(args.others) if args.others else None
     sources = [*pictures.paths, *(others.paths if others else [])]
-    check_not_read([path for path in (args.output, args.curve) if path], sources)
+    read = [*sources, args.base, args.embedding_optimizer]
+    check_not_read([path for path in (args.output, args.curve) if path], read)
     disable_progress_bar()
     device, _ = _scenes.device_of(args)
     model = learning_model(_pipeline(args, device))
@@ -106,7 +114,7 @@ def learn_object(args: Namespace) -> int | None:
             pictures.views,
             settings,
             others=others.views if others else (),
-            facts=facts_of(settings, pictures.paths, base_name=args.base.name, licence=args.licence),
+            facts=facts_of(settings, sources, base_name=args.base.name, licence=args.licence),
             progress=bar,
             look=look,
         )
@@ -116,14 +124,12 @@ def learn_object(args: Namespace) -> int | None:
         print(f"rank {args.rank} keeps {kept:.1%} of the change, by its norm")
     learned_object.save(learned, args.output)
     if args.curve:
-        from ..pictures.files import save_picture
-
         save_picture(draw_curve(learning.losses, learning.looks), args.curve)
     print(args.output)
     if learning.diverged:
         made = f"after {len(learning.losses)} of {settings.steps} steps; the best so far was kept"
         return say(f"The gradients were not finite any more {made}. A larger --batch or another --seed helps.", PROBLEM)
-    if learning.stopped and not args.minutes:
+    if learning.stopped and not learning.late:
         return say(
             f"Stopped after {len(learning.losses)} of {settings.steps} steps; the best so far was kept.", PROBLEM
         )

@@ -158,13 +158,14 @@ class Painter:
         """`origin` is that of a run of which this is a part. Raises what the pipeline and a learned object do."""
         from transformers.utils.logging import disable_progress_bar
 
-        from ..object_representation.application import read_applied
+        from ..object_representation.application import check_applied, read_applied
         from ..paint_by_example.checkpoints import model_folder
         from ..paint_by_example.pipeline import PaintByExamplePipeline
 
         self.learned = [read_applied(text) for text in args.learned or []]
         disable_progress_bar()
         self.pipeline = PaintByExamplePipeline.from_folder(args.models, *_scenes.device_of(args))
+        check_applied(self.pipeline.unet, self.learned)
         self.origin = origin
         self.files: dict[str, Path | None] = {} if origin else {"models": model_folder(args.models)}
 

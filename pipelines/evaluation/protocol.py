@@ -169,7 +169,7 @@ def measure(
 
     workers = workers if len(benchmark) * len(files) >= FEW else 1
     threads = AHEAD * workers if workers > 1 else 1
-    with worker_processes(workers) as call, ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, worker_processes(workers) as call:
         every = partial(one, call=call)
         measured_cases = (pool.map if workers > 1 else map)(every, range(len(benchmark)))
         for index, (known, rows, vectors) in zip(follow(range(len(benchmark)), "measure"), measured_cases, strict=True):

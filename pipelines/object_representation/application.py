@@ -44,17 +44,28 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def check_applied(unet: Any, objects: Sequence[Applied]) -> None:
+    """Raise ValueError, naming the file, for an object that was not learned on this diffusers UNet."""
+    layers = attention_layers(unet)
+    for one in objects:
+        try:
+            check_width(one.learned, unet.config["cross_attention_dim"])
+            one.learned.check_base(layers)
+        except ValueError as error:
+            raise ValueError(f"{one.path}: {error}.") from error
+
+
 @contextmanager
 def applied(unet: Any, objects: Sequence[Applied]) -> Iterator[None]:
     """Let the changes of objects count in a diffusers UNet while inside; those of strength 0 leave every bit.
 
-    Raises ValueError, naming the file, for an object that was learned on another base model.
+    Raises what `check_applied` does, and ValueError, naming the file, for changes that are damaged.
     """
+    check_applied(unet, objects)
     layers = attention_layers(unet)
     with ExitStack() as stack:
         for one in objects:
             try:
-                check_width(one.learned, unet.config["cross_attention_dim"])
                 changes = one.learned.changes(layers)
             except ValueError as error:
                 raise ValueError(f"{one.path}: {error}.") from error

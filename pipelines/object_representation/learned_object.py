@@ -62,10 +62,11 @@ class LearnedObject:
     ) -> tuple[Tensor, Tensor]:
         """(object, null) contexts [B,1+N,C], or [1,N,C] where no exemplar is shown.
 
-        `exemplar` [B,M,C] takes the place of the first token, `null` [Q,C] of the stored null, which is
-        rounded to 16 bit. `strength` moves the object's tokens from
-        the exemplar's, where attention is as over the exemplar alone, to what was learned; at 0 they are left out.
-        Where no exemplar is shown they are the same at any strength. Raises ValueError for an exemplar there.
+        `exemplar` [B,M,C] takes the place of the first token, `null` [Q,C] of the stored null, which is rounded to 16
+        bit. `strength` moves the object's tokens from the exemplar's, where attention is as over the exemplar alone, to
+        what was learned; at 0 they are left out. Where no exemplar is shown it moves tokens that were learned alone
+        from the null, and leaves those beside a change of attention: the strength is the change's there. Raises
+        ValueError for an exemplar there.
         """
         null = self.null if null is None else null
         if not self.shown:
@@ -74,7 +75,10 @@ class LearnedObject:
                     "it brings the whole context that it was learned with, and takes no exemplar beside it"
                 )
             context = self.tokens[None]
-            return context, null_beside(context, null)
+            nothing = null_beside(context, null)
+            if strength != 1 and not self.patch:
+                context = nothing + strength * (context - nothing)
+            return context, nothing
         front = self.tokens[None, :1] if exemplar is None else exemplar
         if not strength:
             return front, null_beside(front, null)

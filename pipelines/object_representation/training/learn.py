@@ -23,6 +23,7 @@ from .memory import check_memory
 from .views import View
 
 TRAINED = ("tokens", "low-rank", "kv", "attn2", "views")
+ATTENTION = ("low-rank", "kv", "attn2")  # of TRAINED: what changes it
 MOST_VIEWS = 16
 TIMES = (150, 350, 550, 750, 950)  # of 1000, at which what is learned is looked at
 RATES = {"tokens": 1e-2, "low-rank": 2e-3, "kv": 4e-4, "attn2": 2e-4}  # at a batch of 8
@@ -62,6 +63,8 @@ class LearningSettings:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}.")
         if not 0 <= self.minutes < float("inf"):
             raise ValueError(f"minutes must be 0 (no limit) or more, not {self.minutes}.")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be from 0 to 2^64 - 1, not {self.seed}.")
         if self.size % 8:
             raise ValueError(f"size must be a multiple of 8 px, not {self.size}.")
 
@@ -86,6 +89,7 @@ class Learning:
     seconds: float
     stopped: bool  # before all steps were made
     diverged: bool = False  # because the gradients were not finite any more
+    late: bool = False  # because the time was over
 
 
 @dataclass
@@ -132,17 +136,22 @@ def learn(
     `progress(done, total)` is called after each step, `look` when what is learned was measured. When `stop` says so,
     the time is over, or the gradients are not finite any more, the best so far is the result; KeyboardInterrupt counts
     as `stop`. On a CPU the same seed gives the same result to the bit, but for a limit of time. Raises ValueError for
-    too many views, a rank that is not possible and a size that the model cannot have, MemoryError, before a step is
-    made, where the device has too little memory.
+    too many views, a rank that is not possible, a size that the model cannot have and an exemplar to detach where there
+    is none, MemoryError, before a step is made, where the device has too little memory.
     """
     if not 1 <= len(views) <= MOST_VIEWS:
         raise ValueError(f"An object is learned from 1 to {MOST_VIEWS} pictures, not {len(views)}.")
+    if settings.detach_exemplar and not (model.shown and settings.train in ATTENTION):
+        raise ValueError(
+            "There is no exemplar to detach: only Paint by Example has one, and only a change of attention learns from "
+            f"it ({', '.join(ATTENTION)}). Leave --detach-exemplar out."
+        )
     started = time.monotonic()
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         run, trainer, held_out = _begin(model, views, settings, others, facts or {})
         best = run.learned()
         lowest = float("inf")
-        stopped = diverged = False
+        stopped = diverged = late = False
         if trainer is None or held_out is None:
             return Learning(best, [], [], time.monotonic() - started, False)
         attached = nullcontext()
@@ -161,8 +170,8 @@ def learn(
                         if look:
                             look(Look(trainer.done, loss, loss < lowest, learned))
                         lowest = min(loss, lowest)
-                    late = settings.minutes and time.monotonic() - started > 60 * settings.minutes
-                    stopped = trainer.done < settings.steps and bool(stop() or late)
+                    late = 0 < 60 * settings.minutes < time.monotonic() - started
+                    stopped = trainer.done < settings.steps and (late or stop())
                     if stopped or trainer.done >= settings.steps:
                         break
                     run.losses.append(float(trainer.step()["loss"]))
@@ -173,7 +182,7 @@ def learn(
                 diverged = isinstance(error, FloatingPointError)
             finally:
                 trainer.close()
-    return Learning(best, run.losses, run.looks, time.monotonic() - started, stopped, diverged)
+    return Learning(best, run.losses, run.looks, time.monotonic() - started, stopped, diverged, late)
 
 
 def _begin(
@@ -186,7 +195,7 @@ def _begin(
     trains_tokens = settings.train == "tokens" or settings.own_tokens
     tokens = Tokens(own, trains_tokens).to(model.device)
     changes = None
-    if settings.train in ("low-rank", "kv", "attn2"):
+    if settings.train in ATTENTION:
         layers = chosen_layers(model.layers, "attn2" if settings.train == "attn2" else "kv")
         rank = settings.rank if settings.train == "low-rank" else None
         changes = AttentionChanges.zero(layers, rank, generator).to(model.device)

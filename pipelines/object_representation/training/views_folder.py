@@ -46,6 +46,9 @@ def read_views(folder: Path, *, truncated: bool = False) -> ViewsFolder:
     if (folder / METADATA).is_file():
         rows = read_metadata(folder, _listed, kind="a picture with a box", layout=LAYOUT)
         listed = dict(rows.values())
+    absent = sorted(listed.keys() - {path.name for path in paths})
+    if absent:
+        raise ValueError(f"{folder / METADATA} tells of {absent[0]}, and the folder has no such picture.")
     views = []
     for path in paths:
         corners = listed.get(path.name) or _written(path)

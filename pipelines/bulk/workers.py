@@ -26,8 +26,8 @@ class Workers:
         self.opened: list[WorkerProcess] = []  # those without a task, ready for one
         self.beginning: set[WorkerProcess] = set()
         self.at_work: dict[WorkerProcess, Task] = {}
-        self.again: deque[Task] = deque()  # the same, while they wait for another one
-        self.ended: set[str] = set()  # names of tasks whose process ended
+        self.again: deque[Task] = deque()  # whose process ended, and who wait for another one
+        self.ended: set[str] = set()  # names of all whose process ended
         self.in_a_row = 0
         self.openings_killed = 0
 

@@ -189,8 +189,8 @@ def show(tables: dict[str, Rows]) -> None:
     tqdm.write("\n".join(lines) + "\n")
 
 
-def figures(tables: dict[str, Rows], model: str) -> dict[str, tuple[float, str]]:
-    """The figures of docs/figures/learn_object.json that these arms know."""
+def figures(tables: dict[str, Rows], model: str, *, headlines: bool) -> dict[str, tuple[float, str]]:
+    """The figures of docs/figures/learn_object.json that these arms know; `headlines` are those of the default."""
     values: dict[str, tuple[float, str]] = {}
     plain = tables["plain"]
 
@@ -209,8 +209,9 @@ def figures(tables: dict[str, Rows], model: str) -> dict[str, tuple[float, str]]
         for arm in sorted(set(tables) & set(LEARNED) - {DEFAULT}):
             told(f"error_reduction_mask_free_of_{column_name(arm)}", arm)
         return values
-    told("views_error_reduction", "concatenate")
-    told("error_reduction", DEFAULT)
+    if headlines:
+        told("views_error_reduction", "concatenate")
+        told("error_reduction", DEFAULT)
     for arm in tables:
         if arm != "plain":
             told(f"error_reduction_of_{column_name(arm)}", arm)
@@ -264,7 +265,7 @@ def main() -> None:
     if not options.dry:
         arms = " ".join(f"'{arm}'" if " " in arm else arm for arm in options.arms)
         command = f"{TOLD} --model {options.model} --toys {options.toys} --seeds {options.seeds} --arms {arms}"
-        named = {options.prefix + name: value for name, value in figures(tables, options.model).items()}
+        named = {options.prefix + name: value for name, value in figures(tables, options.model, headlines=not options.prefix).items()}
         print(record("learn_object", named, command + (f" --prefix {options.prefix}" if options.prefix else "")))
 
 

@@ -265,7 +265,8 @@ def main() -> None:
     if not options.dry:
         arms = " ".join(f"'{arm}'" if " " in arm else arm for arm in options.arms)
         command = f"{TOLD} --model {options.model} --toys {options.toys} --seeds {options.seeds} --arms {arms}"
-        named = {options.prefix + name: value for name, value in figures(tables, options.model, headlines=not options.prefix).items()}
+        values = figures(tables, options.model, headlines=not options.prefix)
+        named = {options.prefix + name: value for name, value in values.items()}
         print(record("learn_object", named, command + (f" --prefix {options.prefix}" if options.prefix else "")))
 
 

@@ -40,6 +40,12 @@ def test_an_output_that_is_read_is_refused_under_any_of_its_names(tmp_path):
             check_not_read([tmp_path / "new.png", tmp_path / name], [None, tmp_path / "gone.png", scene])
     (tmp_path / "other.png").write_bytes(b"scene")
     check_not_read([tmp_path / "new.png", tmp_path / "other.png"], [scene, tmp_path / "new.png"])
+    (tmp_path / "folder" / "unet").mkdir()
+    weights = tmp_path / "folder" / "unet" / "model.safetensors"
+    check_not_read([weights, tmp_path / "other.png"], [tmp_path / "folder"])
+    weights.write_bytes(b"weights")
+    with pytest.raises(ValueError, match=r"model.safetensors is a file that is read"):
+        check_not_read([weights], [tmp_path / "folder"])
 
 
 @pytest.mark.parametrize("problem", [OSError("full"), ValueError("no"), KeyboardInterrupt()])

@@ -79,6 +79,9 @@ def test_a_folder_says_where_the_object_is(folder):
     row = {"file_name": "room.jpg", "objects": {"bbox": [[10, 20, 30, 40]]}}
     (folder / "metadata.jsonl").write_text(json.dumps(row))
     assert read_views(folder).views[2].crop.shape == (3, 40, 30), "the list goes before the text file"
+    (folder / "metadata.jsonl").write_text(json.dumps({**row, "file_name": "Room.jpg"}))
+    with pytest.raises(ValueError, match=r"metadata.jsonl tells of Room.jpg, and the folder has no such picture"):
+        read_views(folder)
 
 
 def test_a_small_object_is_looked_at_closely():
@@ -205,7 +208,7 @@ def test_ctrl_c_is_a_stop(model, views):
 
 def test_a_limit_of_time_stops(model, views):
     result = learn(model, views, LearningSettings(steps=10_000, minutes=1e-6, batch=2, examples=1))
-    assert result.stopped and len(result.losses) == 0
+    assert result.stopped and result.late and len(result.losses) == 0
 
 
 def test_settings_and_numbers_that_cannot_be_are_refused(model, views):
@@ -214,6 +217,7 @@ def test_settings_and_numbers_that_cannot_be_are_refused(model, views):
         (dict(steps=-1), "steps must be 0 or more"),
         (dict(minutes=-1), "minutes must be 0"),
         (dict(size=130), "size must be a multiple of 8"),
+        (dict(seed=2**64), "seed must be from 0 to"),
     ):
         with pytest.raises(ValueError, match=said):
             LearningSettings(**bad)
@@ -221,6 +225,8 @@ def test_settings_and_numbers_that_cannot_be_are_refused(model, views):
         learn(model, views, LearningSettings("low-rank", rank=999))
     with pytest.raises(ValueError, match="from 1 to 16 pictures, not 0"):
         learn(model, [], LearningSettings())
+    with pytest.raises(ValueError, match="There is no exemplar to detach"):
+        learn(model, views, LearningSettings("tokens", detach_exemplar=True))
 
 
 def test_no_memory_says_what_would_fit(model, views, monkeypatch):
@@ -317,6 +323,11 @@ def test_the_same_is_learned_for_insertion(insertion, views, train, patches):
     assert torch.equal(context[0], learned.tokens) and torch.equal(null[0], insertion.null[0])
     with pytest.raises(ValueError, match="takes no exemplar beside it"):
         learned.contexts(exemplar=context)
+    weak, nothing = learned.contexts(0.25)
+    moved = context if patches else torch.lerp(nothing, context, 0.25)
+    assert torch.allclose(weak, moved) and torch.equal(learned.contexts(0.0)[0], context if patches else nothing)
+    with pytest.raises(ValueError, match="There is no exemplar to detach"):
+        learn(insertion, views, LearningSettings("low-rank", detach_exemplar=True))
 
 
 def test_insert_takes_what_was_learned_for_it(folder, tmp_path, capsys):
@@ -328,17 +339,27 @@ def test_insert_takes_what_was_learned_for_it(folder, tmp_path, capsys):
     Image.fromarray(TOY.scene).save(tmp_path / "scene.png")
     insert = ("insert", "--scene", tmp_path / "scene.png", "--steps", 2, "--no-restore", "--device", "cpu")
     pictures = {}
-    for name, file in {"tokens": files["tokens"], "patch": files["low-rank"], "off": f"{files['low-rank']}:0"}.items():
+    for name, file in {
+        "tokens": files["tokens"],
+        "weak": f"{files['tokens']}:0.5",
+        "nothing": f"{files['tokens']}:0",
+        "patch": files["low-rank"],
+        "off": f"{files['low-rank']}:0",
+    }.items():
         assert run(*insert, "--learned", file, "--output", tmp_path / f"{name}.png") == commands.OK
         pictures[name] = Image.open(tmp_path / f"{name}.png").tobytes()
-    assert len(set(pictures.values())) == 3
+    assert len(set(pictures.values())) == 5
     record = json.loads(Image.open(tmp_path / "off.png").text[PNG_TEXT])
     assert record["settings"]["learned_strength"] == 0 and "learned" in record["sha256"]
+    masked = tmp_path / "masked.safetensors"
+    assert run("learn", folder, "--train", "views", "--output", masked, *quick) == commands.OK
     capsys.readouterr()
     output = ("--output", tmp_path / "refused.png")
     for more, said in (
         ((), "Say what to insert by --object, or by an object that was --learned: one of both."),
         (("--object", folder / "0.png", "--learned", files["tokens"]), "one of both"),
+        (("--learned", files["tokens"], "--object-mask", folder / "0.png"), "--object-mask goes with --object"),
+        (("--learned", masked), "learned on another base model"),
     ):
         assert run(*insert, *more, *output) != commands.OK
         assert said in capsys.readouterr().err
@@ -400,16 +421,24 @@ def test_what_the_command_refuses(folder, tmp_path, capsys):
     empty.mkdir()
     output = tmp_path / "toy.safetensors"
     (folder / "room.txt").write_text("1 2 three 4")
+    (tmp_path / "base.safetensors").mkdir()
+    weights = tmp_path / "base.safetensors" / "weights.safetensors"
+    weights.write_bytes(b"weights")
     for arguments, code, said in (
         (("learn", empty, "--output", output), commands.MISSING, "has no picture of the object"),
         (("learn", tmp_path / "gone", "--output", output), commands.MISSING, "is no folder"),
         (("learn", folder, "--output", tmp_path / "toy.png"), commands.PROBLEM, "must end in .safetensors"),
         (("learn", folder, "--output", tmp_path / "no" / "toy.safetensors"), commands.MISSING, "is no folder; make it"),
+        (("learn", folder, "--output", weights.parent), commands.PROBLEM, "is a folder; name a file in it"),
+        (("learn", folder, "--output", output, "--curve", "c.xyz"), commands.PROBLEM, "names no picture format"),
         (("learn", folder, "--output", output), commands.PROBLEM, "holds no box"),
     ):
         assert run(*arguments) == code
         assert said in capsys.readouterr().err
-    assert not output.exists()
+    (folder / "room.txt").unlink()
+    assert run("learn", folder, "--base", weights.parent, "--output", weights) == commands.PROBLEM
+    assert "is a file that is read, and would be written over" in capsys.readouterr().err
+    assert not output.exists() and weights.read_bytes() == b"weights"
 
 
 def test_killed_it_leaves_no_half_written_file(folder, tmp_path):

@@ -51,7 +51,8 @@ def test_no_worker_outlives_its_parent(number):
         import pack
         pack.load_pack()
         sys.path.pop(0)
-        import os, time, torch
+        import os, signal, time, torch
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background is born deaf to it
         from visual_insertion_pack.pipelines.worker_processes import worker_processes
         from concurrent.futures import ThreadPoolExecutor
         with ThreadPoolExecutor(4) as threads, worker_processes(2) as call:
@@ -63,15 +64,18 @@ def test_no_worker_outlives_its_parent(number):
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
-        worker = int(parent.stdout.readline())
-        if number == signal.SIGKILL:
+        try:
+            worker = int(parent.stdout.readline())
+            if number == signal.SIGKILL:
+                parent.kill()
+            else:
+                for _ in range(3):  # as a terminal does for somebody in a hurry: to all processes
+                    os.killpg(parent.pid, number)
+                    time.sleep(0.2)
+            assert wait_until_gone(worker)
+            assert parent.wait(60) != 0
+        finally:
             parent.kill()
-        else:
-            for _ in range(3):  # as a terminal does for somebody in a hurry: to all processes
-                os.killpg(parent.pid, number)
-                time.sleep(0.2)
-        assert wait_until_gone(worker)
-        assert parent.wait(60) != 0
 
 
 def wait_until_gone(process: int) -> bool:

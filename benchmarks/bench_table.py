@@ -23,7 +23,8 @@ TABLES = ("table.tex", "table.csv", "table.md", "cases.csv", "summary.csv", "gri
 COMMAND = """#!{python}
 import sys
 from visual_insertion_pack.pipelines.__main__ import main
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
 """
 BUILD = "import setuptools; setuptools.setup()"
 

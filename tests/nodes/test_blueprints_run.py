@@ -108,7 +108,6 @@ def test_what_was_learned_is_painted_into_its_own_picture(server):
     change = np.abs(pixels_of(server, entry, "preview") - sample("scene.png")).max(-1)
     box = np.zeros(change.shape, bool)
     box[30:80, 40:90] = True  # of BOX
-    print(change[box].mean(), change[~box].mean())
     assert change[box].mean() > 3 * change[~box].mean()
 
 

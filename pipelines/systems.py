@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .add_it.method import AddIt
 from .baselines.methods import ExemplarToken, FrozenSwap, IPAdapter, ToldInWords
+from .distillation.method import Distilled
 from .method import Method
 from .object_representation.method import LearnsObjects
 from .paint_by_example.method import PaintByExample
@@ -34,6 +35,7 @@ def load_add_it(folder: Path, device: torch.device, dtype: torch.dtype) -> AddIt
 
 METHODS: list[Method] = [
     VisualInsertion(),  # a configuration that names no method is of the first
+    Distilled(),
     PaintByExample(),
     PaintByExample("paint_by_example_views", "concatenate", training=None),
     LearnsObjects(),

@@ -35,19 +35,33 @@ class DistillationTraining:
         return train(config, report, progress)
 
 
-STUDENT = Option(
-    "--student",
-    "of distilled: what `train` wrote from a student's recipe",
-    metavar="FILE",
-)
-
-
 class Distilled:
-    """Visually guided insertion by a student, with its own sampler and steps."""
+    """Visually guided insertion by a student, with the sampler and the steps that it was trained for."""
 
     name = "distilled"
     training = DistillationTraining()
-    options = (STUDENT,)
+    options = (
+        Option(
+            "--student",
+            "of distilled: a file that `train` wrote, or one in the playroom's folder `students`",
+            metavar="FILE",
+            needed=True,
+        ),
+    )
 
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
-        raise NotImplementedError
+        """Raises ValueError where other steps or another sampler are asked than the student's."""
+        from ..evaluation.inserters import showing_pictures
+        from ..visual_insertion.pipeline import VisualInsertionPipeline
+        from ..visual_insertion.trained_files import files_named
+        from .student import load
+
+        settings = load(args.student).settings
+        for name in ("steps", "sampler"):
+            own, asked = getattr(settings, name), getattr(args, name)
+            if asked not in (None, own):
+                raise ValueError(f"{args.student} was trained for {own} as --{name}, not for {asked}: leave it out.")
+        own = Namespace(**vars(args) | {"steps": settings.steps, "sampler": settings.sampler})
+        files = files_named(own)
+        pipeline = VisualInsertionPipeline.from_files(files, args.device, args.dtype, warn=args.warn)
+        return showing_pictures(own, pipeline, vars(files))

@@ -6,8 +6,7 @@ The patch has the names that LoRA loaders know. Distilled are both scales of Ins
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 
 from ..sampling.guidance import Guidance, Scales
 from ..weights import module_files
-from ..weights.reading import StateDict, check_numbers, read_weights
+from ..weights.reading import StateDict, check_numbers, read_weights, shapes_of
+from ..weights.unet_patch_reading import add_differences, differences
 from ..weights.writing import save_tensors
 from .scale_tokens import Range, ScaleTokens
 
@@ -24,7 +24,9 @@ FORMAT = "visual-insertion/student"
 KINDS = ("guidance", "few_step")
 TOKENS = "scale_tokens."  # begins the names of tensors that are no patch
 CLOSE = 2e-3  # relative: the host rounds noise levels otherwise than training does
-FOREIGN = "it carries no settings of a student. Take a file that `visual-insertion train` wrote from a student's recipe."
+FOREIGN = (
+    "it carries no settings of a student. Needed is a file that `visual-insertion train` wrote from such a recipe."
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,6 @@ class StudentSettings:
     def ranges(self) -> tuple[Range, Range]:
         return self.object_scale, self.scene_scale
 
-    @property
-    def sigmas(self) -> Tensor:
-        """[steps + 1] noise levels of a whole run, the last 0."""
-        return torch.tensor([*self.levels, 0.0])
-
 
 @dataclass(frozen=True)
 class Student:
@@ -73,8 +70,14 @@ class Student:
     patch: StateDict
     name: str = "the student"
 
-    def to(self, device: Any) -> Student:
-        return replace(self, scale_tokens=self.scale_tokens.to(device))
+    @property
+    def sampler(self) -> str:
+        return self.settings.sampler
+
+    @property
+    def sigmas(self) -> Tensor:
+        """[steps + 1] noise levels of a whole run, the last 0."""
+        return torch.tensor([*self.settings.levels, 0.0])
 
     def check(self, guidance: Guidance) -> None:
         """Raise ValueError for guidance that it has not learned."""
@@ -134,3 +137,6 @@ def load(path: Path) -> Student:
     return Student(settings, tokens.requires_grad_(False), state, path.name)
 
 
+def apply(student: Student, unet: nn.Module) -> None:
+    """Add a student's patch to its teacher, a diffusers UNet. Raises ValueError for another UNet."""
+    add_differences(unet, differences(student.patch, shapes_of(dict(unet.named_parameters())), student.name))

@@ -31,6 +31,7 @@ from ..weights.pretrained import load_model, present, reading
 from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .kept_scene import KeptScene, restore_kept
 from .latents import Callback, Sampled, decode, encode, first_noise, step_generators
+from .one_evaluation import OneEvaluation
 from .relevance import Relevance
 from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, shortened_sigmas, training_levels
 
@@ -59,10 +60,11 @@ class GuidedUNet(nn.Module):
         sigma_at: Callable[[Tensor], float],
         embeds: tuple[Tensor, Tensor] | None = None,
         kept: KeptScene | None = None,
+        student: OneEvaluation | None = None,
     ):
         """`null` [B,N,D]; `embeds` (object, null) [B,V,...] are an IP-Adapter's, for a UNet that has one.
 
-        `kept` is the scene where only a mask may change.
+        `kept` is the scene where only a mask may change. `student` is what the UNet was made into, if it was.
         """
         super().__init__()
         self.unet = unet
@@ -75,6 +77,7 @@ class GuidedUNet(nn.Module):
         self.sigma_at = sigma_at
         self.embeds = embeds
         self.kept = kept
+        self.student = student
         self.evaluations = 0  # one per branch and step
         self.relevance = Relevance()
 
@@ -86,6 +89,10 @@ class GuidedUNet(nn.Module):
         level_of = partial(percent_to_sigma, self.levels)
         scales = scales_at(self.guidance, sigma, level_of)
         branches = needed_branches(self.guidance, scales)
+        if self.student:
+            self.student.check_level(sigma)
+            branches = ("full",)
+            encoder_hidden_states = self.student.context(encoder_hidden_states, scales)
 
         noisy = self.kept.noised(latents, sigma, signal) if self.kept else latents
         scenes = [torch.zeros_like(scene) if branch == "empty" else scene for branch in branches]
@@ -106,7 +113,7 @@ class GuidedUNet(nn.Module):
             for branch, output in zip(branches, outputs.chunk(len(branches)), strict=True)
         }
         self.relevance.add(sigma, level_of, predictions)
-        clean = combine(self.guidance, scales, predictions)
+        clean = predictions["full"] if self.student else combine(self.guidance, scales, predictions)
         if self.kept:
             clean = self.kept.predicted(clean)
         return ((of_noisy * latents - of_clean * clean) / (signal * sigma),)
@@ -123,8 +130,11 @@ class Insertion(Sampled):
 class GuidedPix2Pix:
     """diffusers' InstructPix2Pix with our guidance, noise levels and noise.
 
-    `pipeline` is diffusers' own: load LoRAs there, move it, look at it.
+    `pipeline` is diffusers' own: load LoRAs there, move it, look at it. A `student` is what its UNet was made into: it
+    has noise levels and a sampler of its own.
     """
+
+    student: OneEvaluation | None = None
 
     def __init__(self, pipeline: StableDiffusionInstructPix2PixPipeline, guidance: Guidance = DEFAULT):
         """`guidance` is the default of every call. Raises ValueError for models of another kind."""
@@ -184,6 +194,9 @@ class GuidedPix2Pix:
         vae = self.pipeline.vae
         cell = self.pipeline.vae_scale_factor  # px per latent cell
         scene_latents = encode(vae, pad_to_multiple(scene, cell)).expand(count, -1, -1, -1)
+        guidance = guidance or self.guidance
+        if self.student:
+            self.student.check(guidance)
         clean = scene_latents * vae.config.scaling_factor
         noise = first_noise(latents, scene_latents, seed)
         kept = None if free is None else KeptScene(clean, noise, touched_cells(free, cell).to(noise))
@@ -192,12 +205,13 @@ class GuidedPix2Pix:
         unet = GuidedUNet(
             self.pipeline.unet,
             null=null.expand(count, -1, -1).to(noise),
-            guidance=guidance or self.guidance,
+            guidance=guidance,
             prediction_type=self.pipeline.scheduler.config.prediction_type,
             levels=self.levels,
             sigma_at=schedule.sigma_at,
             embeds=embeds,
             kept=kept,
+            student=self.student,
         )
         context = context.expand(count, -1, -1).float()
         sampled = self._run(unet, schedule, start, scene_latents, context, seed=seed, callback=callback)
@@ -209,7 +223,15 @@ class GuidedPix2Pix:
         return Insertion(images.cpu(), sampled.cpu(), unet.evaluations, relevance)
 
     def _schedule(self, sampler: str, steps: int, sigmas: Tensor | None, denoise: float) -> Schedule:
-        """The run of a sampler over `sigmas` [N+1], or the noise levels of `steps` and a share of them, `denoise`."""
+        """The run of a sampler over `sigmas` [N+1], or the noise levels of `steps` and a share of them, `denoise`.
+
+        A student's own sampler and levels take the place of what is asked, but for `sigmas`.
+        """
+        if self.student:
+            sampler = self.student.sampler
+            own = self.student.sigmas
+            steps = max(1, round(denoise * (len(own) - 1)))
+            sigmas, denoise = own[-(steps + 1) :] if sigmas is None else sigmas, 1.0
         if denoise != 1:
             if sigmas is not None:
                 raise ValueError("Give the noise levels (sigmas) or a denoise below 1, not both.")

@@ -10,6 +10,8 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor, nn
 
+from ..distillation import student as student_files
+from ..distillation.student import Student
 from ..encoders.vision import Encoder, as_views, find_encoder, load_encoder, vision_tokens
 from ..pictures.files import Picture
 from ..sampling.guidance import Guidance
@@ -75,6 +77,7 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         dtype: torch.dtype = torch.float32,
         detail_encoder: str | Path | None = None,
         unet_patch: str | Path | None = None,
+        student: str | Path | None = None,
         *,
         warn: Callable[[str], object] = warnings.warn,
     ) -> VisualInsertionPipeline:
@@ -82,9 +85,10 @@ class VisualInsertionPipeline(GuidedPix2Pix):
 
         `embedding_optimizer` (file) and `image_encoder` (CLIP vision folder) default to those in `folder`;
         `detail_encoder` is a transformers DINOv2 folder, for optimizers trained with one. `unet_patch` (file) is what
-        the UNet learned beside the optimizer; "none" goes without. Raises FileNotFoundError naming what is missing,
-        ValueError for unreadable weights, parts that do not pair, and an optimizer whose patch is not named; `warn` is
-        told of a patch that is not the optimizer's.
+        the UNet learned beside the optimizer; "none" goes without. `student` (file) makes the UNet into one that needs
+        one evaluation a step. Raises FileNotFoundError naming what is missing, ValueError for unreadable weights, parts
+        that do not pair, and an optimizer whose patch is not named; `warn` is told of a patch that is not the
+        optimizer's.
         """
         folder = Path(folder)
         check_folder(folder)
@@ -94,7 +98,15 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         optimizer = optimizers.load(optimizer_file)
         vision = load_encoder(vision_folder, pixels)
         details = load_encoder(Path(detail_encoder)) if detail_encoder else None
-        return cls.around(folder, vision, optimizer, device=device, dtype=dtype, details=details, unet_patch=patch)
+        made = cls.around(folder, vision, optimizer, device=device, dtype=dtype, details=details, unet_patch=patch)
+        if student:
+            made.distil(student_files.load(present(Path(student), "a student")))
+        return made
+
+    def distil(self, student: Student) -> None:
+        """Make the UNet into a student; there is no way back. Raises ValueError for a student of another UNet."""
+        student_files.apply(student, self.pipeline.unet)
+        self.student = student
 
     @classmethod
     def from_run(
@@ -128,6 +140,7 @@ class VisualInsertionPipeline(GuidedPix2Pix):
             dtype,
             detail_encoder=files.detail_encoder,
             unet_patch=files.unet_patch,
+            student=files.student,
             warn=warn,
         )
 

@@ -74,6 +74,7 @@ class ModelFiles:
     image_encoder: Path | None = None
     detail_encoder: Path | None = None
     unet_patch: Path | None = None
+    student: Path | None = None  # what the UNet is made into, to need fewer evaluations
 
 
 def files_of_run(folder: Path, models: str | Path | None = None) -> ModelFiles:
@@ -116,6 +117,7 @@ def files_named(args: Namespace) -> ModelFiles:
             image_encoder=args.image_encoder,
             detail_encoder=args.detail_encoder,
             unet_patch=args.unet_patch,
+            student=args.student,
         )
     for option in ("embedding_optimizer", "unet_patch"):
         if getattr(args, option):
@@ -125,6 +127,7 @@ def files_named(args: Namespace) -> ModelFiles:
         files,
         image_encoder=args.image_encoder or files.image_encoder,
         detail_encoder=args.detail_encoder or files.detail_encoder,
+        student=args.student,
     )
 
 

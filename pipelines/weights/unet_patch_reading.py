@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
@@ -20,9 +21,14 @@ def read_patch(path: Path, shapes: Shapes) -> dict[str, Tensor]:
     """
     state, _ = read_weights(path)
     check_numbers(state, path)
+    return differences(state, shapes, path)
+
+
+def differences(state: StateDict, shapes: Shapes, path: Path | str) -> dict[str, Tensor]:
+    """The same of a patch file's tensors. Raises ValueError, naming their `path`."""
     # In diffusers' layout every product has a bias, zeros where there was none.
     left = {name: tensor for name, tensor in state.items() if not name.endswith(".lora_B.bias") or tensor.any()}
-    differences: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     for name, shape in shapes.items():
         try:
             change = _taken(left, name)
@@ -35,14 +41,14 @@ def read_patch(path: Path, shapes: Shapes) -> dict[str, Tensor]:
                 f"{path} is of another UNet: its change of {name} has the shape {tuple(change.shape)}, the UNet's "
                 f"tensor {shape}. Name the models that it was trained on."
             )
-        differences[name] = change.float().reshape(shape)
-    if left or not differences:
+        found[name] = change.float().reshape(shape)
+    if left or not found:
         raise ValueError(
             f"{path} is no patch of this UNet: {len(left)} of its {len(state)} tensors belong to no layer of it"
             f"{f' (such as {min(left)})' if left else ''}. Needed is a file that `visual-insertion train` or `convert "
             "unet-patch` wrote, or a LoRA of the UNet alone."
         )
-    return differences
+    return found
 
 
 def _taken(state: StateDict, name: str) -> Tensor | None:
@@ -68,14 +74,16 @@ def _taken(state: StateDict, name: str) -> Tensor | None:
     return state.pop(f"{key}.diff", None)
 
 
-@torch.no_grad()
 def apply_patch(unet: nn.Module, path: Path) -> dict[str, Tensor]:
-    """Add a patch file to a diffusers UNet, in float32 whatever its own precision; returns what was added, by name.
+    """Add a patch file to a diffusers UNet; returns what was added, by name. Raises what `read_patch` does."""
+    changes = read_patch(path, shapes_of(dict(unet.named_parameters())))
+    add_differences(unet, changes)
+    return changes
 
-    Raises what `read_patch` does.
-    """
-    differences = read_patch(path, shapes_of(dict(unet.named_parameters())))
-    for name, change in differences.items():
+
+@torch.no_grad()
+def add_differences(unet: nn.Module, changes: Mapping[str, Tensor]) -> None:
+    """Add changes by the names of a UNet's parameters, in float32 whatever its own precision."""
+    for name, change in changes.items():
         parameter = unet.get_parameter(name)
         parameter.copy_(parameter.float() + change.to(parameter.device))
-    return differences

@@ -28,9 +28,9 @@ def add_layers(unet: Any, rank: int) -> None:
 def _products(unet: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
     """(key in a patch file, down, up) of each layer."""
     for name, module in unet.named_modules():
-        down = getattr(module, "lora_A", None)
-        if isinstance(down, nn.ModuleDict) and ADAPTER in down:
-            yield patch_module(name), down[ADAPTER], getattr(module, "lora_B")[ADAPTER]
+        layers: Any = module
+        if ADAPTER in getattr(layers, "lora_A", ()):
+            yield patch_module(name), layers.lora_A[ADAPTER], layers.lora_B[ADAPTER]
 
 
 def patch_tensors(unet: nn.Module) -> StateDict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from ...training.columns import Progress
 from ...training.config import entries
 from ...training.encodings import shared_cache
 from ...training.engine import Report, fit
-from ...training.estimate import Estimate, Preparing, measure
+from ...training.estimate import Estimate, measure
 from ...training.precision import half_type
 from ...training.run_folder import run_folder
 from ...training.run_record import Record, copy_record, notes, resolved, write_record
@@ -34,7 +35,7 @@ from ..scale_tokens import ScaleTokens
 from ..student import Student, StudentSettings
 from .config import FREE, DistillationConfig
 from .low_rank_layers import add_layers, patch_tensors, set_patch
-from .run_maker import SHARD, RunMaker, split
+from .run_maker import RunMaker, split
 from .runs import Runs, simple_times
 from .student_task import LeapTask, StudentTask
 
@@ -69,7 +70,11 @@ class Recipe:
     def _go_on_from(self, path: Path) -> None:
         start = files.load(path)
         now = self.settings
-        differs = [name for name in ("tokens", "object_scale", "scene_scale") if getattr(start.settings, name) != getattr(now, name)]
+        differs = [
+            name
+            for name in ("tokens", "object_scale", "scene_scale")
+            if getattr(start.settings, name) != getattr(now, name)
+        ]
         if differs:
             raise ValueError(f"{path} is a student with other {', '.join(differs)} than this configuration's.")
         set_patch(self.unet, start.patch, str(path))
@@ -132,7 +137,7 @@ class Recipe:
         """Timesteps of a smooth run: so many levels in each of the student's steps."""
         part = self.config.student
         ends = torch.cat([simple_times(part.steps, len(self.levels)).float(), torch.zeros(1)])
-        inner = [torch.linspace(float(a), float(b), part.teacher_steps + 1)[:-1] for a, b in zip(ends, ends[1:])]
+        inner = [torch.linspace(a, b, part.teacher_steps + 1)[:-1] for a, b in pairwise(ends.tolist())]
         return torch.cat(inner).round().long()
 
     def runs(self, report: Report, progress: Progress | None) -> tuple[Runs, Runs]:

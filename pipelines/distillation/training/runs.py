@@ -68,8 +68,14 @@ class Teacher:
 
 
 def guided_run(
-    predict: Predict, times: Tensor, levels: Tensor, shape: tuple[int, ...], velocity: bool, generator: torch.Generator,
-    *, ancestral: bool,
+    predict: Predict,
+    times: Tensor,
+    levels: Tensor,
+    shape: tuple[int, ...],
+    velocity: bool,
+    generator: torch.Generator,
+    *,
+    ancestral: bool,
 ) -> tuple[Tensor, Tensor]:
     """(latents, outputs) [B,S,C,h,w] at timesteps [S] of a run of Euler's method from noise."""
     sigmas = torch.cat([levels[times], torch.zeros(1)]).tolist()

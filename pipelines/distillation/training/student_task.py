@@ -22,7 +22,14 @@ class StudentTask(Task):
     """Trains the low-rank layers of a UNet, and the tokens that say the scales."""
 
     def __init__(
-        self, unet: Any, scale_tokens: ScaleTokens, runs: Runs, held_out: Runs, levels: Tensor, batch: int, velocity: bool
+        self,
+        unet: Any,
+        scale_tokens: ScaleTokens,
+        runs: Runs,
+        held_out: Runs,
+        levels: Tensor,
+        batch: int,
+        velocity: bool,
     ):
         """`levels` [T] are the sigmas of the training steps."""
         if not len(runs):

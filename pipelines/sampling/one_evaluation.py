@@ -1,0 +1,35 @@
+"""What can stand for all branches of guidance in one evaluation, as the samplers see it: a distilled student."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from .guidance import Guidance, Scales
+
+
+class OneEvaluation(Protocol):
+    """A UNet that was trained to give what guidance makes of several evaluations."""
+
+    @property
+    def sampler(self) -> str:
+        """What it was trained to be sampled with."""
+        ...
+
+    @property
+    def sigmas(self) -> Tensor:
+        """[N+1] noise levels of a whole run, the last 0."""
+        ...
+
+    def check(self, guidance: Guidance) -> None:
+        """Raise ValueError for guidance that it has not learned."""
+        ...
+
+    def check_level(self, sigma: float) -> None:
+        """Raise ValueError for a noise level that it has not learned."""
+        ...
+
+    def context(self, context: Tensor, scales: Scales) -> Tensor:
+        """A context [B,N,D] with what asks for these scales behind it [B,N+K,D]."""
+        ...

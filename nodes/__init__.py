@@ -20,6 +20,7 @@ from . import (
     playroom,
     presets,
     restoration,
+    student,
     unet_loader,
 )
 from .host.schedule_route import serve_schedule
@@ -62,6 +63,7 @@ NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
     add_it_sampler.AddItSampler,
     learned_object.LearnObject,
     learned_object.ApplyObject,
+    student.ApplyStudent,
 ]
 
 

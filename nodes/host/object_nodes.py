@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import comfy.lora
 import comfy.model_management
 import comfy.utils
 import folder_paths
@@ -31,6 +30,7 @@ from .object_learning import (
     shown_by_exemplar,
     shown_by_optimizer,
 )
+from .patched_models import patched
 
 FOLDER = "learned_objects"  # below the first folder of LoRAs: stock loaders see the files as well
 SHOWN = 512  # px, the longer side of a preview
@@ -181,29 +181,7 @@ def apply_object(
     except ValueError as error:
         raise ValueError(f"{name}: {error}.") from error
     if strength and learned.patch:
-        model = patched(model, learned, strength, name)
+        model = patched(model, learned.patch, strength, name)
     made = [made_by(maker, "object", context)[0] for context, _ in contexts]
     told = [[context, {**settings, **own}] for (context, own), (_, settings) in zip(made, shown, strict=True)]
     return model, told, made_by(maker, "no object", contexts[0][1])
-
-
-def patched(model, learned: LearnedObject, strength: float, name: str):
-    """A clone of a MODEL with an object's patch; weights that a file sets are mixed in by the strength.
-
-    Raises ValueError where the host does not take all of it.
-    """
-    sets = {key: tensor for key, tensor in learned.patch.items() if key.endswith(".set_weight")}
-    rest = {key: tensor for key, tensor in learned.patch.items() if key not in sets}
-    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    clone = model.clone()
-    patches = comfy.lora.load_lora(rest, key_map, log_missing=False)
-    taken = set(clone.add_patches(patches, strength))
-    wanted = {key_map.get(key.split(".", 1)[0]) for key in rest}
-    for key, tensor in sets.items():
-        weight = key_map.get(key.removesuffix(".set_weight"))
-        wanted.add(weight)
-        if weight:
-            taken |= set(clone.add_patches({weight: ("diff", (tensor,))}, strength, 1 - strength))
-    if missing := len(wanted - taken):
-        raise ValueError(f"{name}: {missing} of its {len(wanted)} layers are none of this model's.")
-    return clone

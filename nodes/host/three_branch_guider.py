@@ -11,6 +11,7 @@ import node_helpers
 from ...pipelines.sampling.guidance import Guidance, combine, needed_branches, scales_at
 from ...pipelines.sampling.kept_scene import restore_kept
 from ...pipelines.sampling.relevance import Relevance
+from .students import asked, student_of
 
 CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance branch -> the host's name for it
 
@@ -31,13 +32,14 @@ def ignored_patches(model_options) -> str:
 class ThreeBranchGuider(comfy.samplers.CFGGuider):
     """Evaluates only the branches that count; equals the host's regular dual CFG at constant scales.
 
-    Post-CFG patches get the combined prediction. Patches of the CFG function itself are written for two branches: they
-    do not apply, and the log and the nodes say so.
+    A MODEL that is a student answers for all branches at once. Post-CFG patches get the combined prediction. Patches
+    of the CFG function itself are written for two branches: they do not apply, and the log and the nodes say so.
     """
 
     def __init__(self, model_patcher, guidance: Guidance):
         super().__init__(model_patcher)
         self.guidance = guidance
+        self.student = student_of(model_patcher)
         self.set_cfg(guidance.object_scale)
         self.evaluations = 0  # UNet evaluations of the last run, one per branch and model call
         self.relevance = Relevance()  # of the last run
@@ -50,6 +52,8 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
     def sample(self, noise, latent_image, sampler, sigmas, denoise_mask=None, **kwargs):
         self.evaluations = 0
         self.relevance = Relevance()
+        if self.student:
+            self.student.check(self.guidance)
         if ignored := ignored_patches(self.model_options):
             logging.warning("Visual Insertion: %s", ignored)
         samples = super().sample(noise, latent_image, sampler, sigmas, denoise_mask, **kwargs)
@@ -62,13 +66,16 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma
         sigma = float(timestep.max())
         scales = scales_at(self.guidance, sigma, percent_to_sigma)
-        branches = needed_branches(self.guidance, scales)
+        branches = ("full",) if self.student else needed_branches(self.guidance, scales)
         conds = [self.conds.get(CONDS[branch]) for branch in branches]
+        if self.student:
+            self.student.check_level(sigma)
+            conds = [asked(cond, self.student, scales) for cond in conds]
         denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         self.evaluations += len(branches)
         predictions = dict(zip(branches, denoised, strict=True))
         self.relevance.add(sigma, percent_to_sigma, predictions)
-        guided = combine(self.guidance, scales, predictions)
+        guided = predictions["full"] if self.student else combine(self.guidance, scales, predictions)
         weaker = predictions.get("scene", predictions.get("empty", guided))
         for patch in model_options.get("sampler_post_cfg_function", []):
             guided = patch(

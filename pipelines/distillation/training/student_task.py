@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...training.denoising import integers
+from ...training.precision import autocast
 from ...training.task import Batch, Modules, Task
 from ..scale_tokens import ScaleTokens
 from .runs import Runs, clean_of
@@ -84,7 +85,9 @@ class StudentTask(Task):
         share = self.draw_from(self.held_out, LOOKED_AT, torch.Generator().manual_seed(0))
         batch = self.fetch_from(self.held_out, share)
         device = next(self.unet.parameters()).device
-        errors = [self.error({name: x.to(device) for name, x in part.items()}) for part in _parts(batch, self.batch)]
+        with autocast(device):
+            parts = [{name: x.to(device) for name, x in part.items()} for part in _parts(batch, self.batch)]
+            errors = [self.error(part) for part in parts]
         return {"error": float(torch.cat(errors).mean())}
 
 

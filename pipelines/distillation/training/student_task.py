@@ -16,7 +16,7 @@ from .runs import Runs, clean_of
 
 AT_USED_LEVELS = 0.6  # of a leap's samples: those where the student will be asked
 MOST_WEIGHT = 5.0  # of an error in clean latents, where the noise is small
-LOOKED_AT = 256  # held-out samples
+LOOKED_AT = 8  # batches of held-out samples
 
 
 class StudentTask(Task):
@@ -82,7 +82,7 @@ class StudentTask(Task):
     def validate(self, modules: Modules) -> dict[str, float]:
         if not len(self.held_out):
             return {}
-        share = self.draw_from(self.held_out, LOOKED_AT, torch.Generator().manual_seed(0))
+        share = self.draw_from(self.held_out, LOOKED_AT * self.batch, torch.Generator().manual_seed(0))
         batch = self.fetch_from(self.held_out, share)
         device = next(self.unet.parameters()).device
         with autocast(device):

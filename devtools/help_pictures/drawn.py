@@ -21,7 +21,7 @@ from ...pipelines.sampling.guidance import Guidance
 from ...pipelines.sampling.schedule_picture import draw_schedule
 from ..inprocess import InProcess
 from ..workflows.sample_pictures import IN_THE_MIDDLE_ROOM, IN_THE_ROOM_BELOW
-from . import adding, learning
+from . import adding, learning, students
 from .layout import sheet
 from .workshop import SCALES, SEED, Workshop, framed, photograph, picture_of, pixels_of, sample, tinted
 
@@ -384,6 +384,7 @@ DRAWN: dict[str, Callable[[Workshop], Image.Image]] = {
     "VisualInsertionDoctor": doctor,
     **adding.DRAWN,
     **learning.DRAWN,
+    **students.DRAWN,
 }
 
 

@@ -88,11 +88,18 @@ def conditions(models: Models, scene: Node, tokens: Tokens, guidance: list) -> d
 
 
 def sample_pix2pix(
-    workflow: Workflow, models: Models, *, scene: Node, tokens: Tokens, guidance: list, seed: int = SEED
+    workflow: Workflow,
+    models: Models,
+    *,
+    scene: Node,
+    tokens: Tokens,
+    guidance: list,
+    seed: int = SEED,
+    **how: str,
 ) -> tuple[Node, Node]:
     """Our sampler, and the picture that its latent decodes to."""
     inputs = conditions(models, scene, tokens, guidance)
-    latent = workflow.add("ImageConditionedPix2PixSampler", **inputs, seed=seed, **SAMPLING, denoise=1.0)
+    latent = workflow.add("ImageConditionedPix2PixSampler", **inputs, seed=seed, **SAMPLING, denoise=1.0, **how)
     return latent, workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=scene[0])
 
 
@@ -146,6 +153,22 @@ def insert_cutout() -> Workflow:
     tokens = encode(workflow, models, picture, mask=picture[1], background="auto")
     workflow.group("Insertion", BLUE)
     result = insert(workflow, models, scene=scene, tokens=tokens, guidance=guidance)
+    finish(workflow, scene[0], result[0])
+    show_changes(workflow, result[1])
+    return workflow
+
+
+def insert_object_fast() -> Workflow:
+    workflow = Workflow("insert_object_fast")
+    models = playroom(workflow)
+    models.model = workflow.add("ApplyStudent", model=models.model, name="playroom: few_step")[0]
+    guidance = guide(workflow)
+    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
+    workflow.group("Object", GREEN)
+    tokens = encode(workflow, models, picture)
+    workflow.group("Insertion", BLUE)
+    _, edited = sample_pix2pix(workflow, models, scene=scene, tokens=tokens, guidance=guidance, speed="fast")
+    result = restore(workflow, scene, edited, vae=models.vae)
     finish(workflow, scene[0], result[0])
     show_changes(workflow, result[1])
     return workflow
@@ -297,6 +320,7 @@ def insert_in_local_region() -> Workflow:
 WORKFLOWS = (
     insert_object,
     insert_cutout,
+    insert_object_fast,
     insert_object_stock_nodes,
     insert_two_objects,
     insert_and_upscale,

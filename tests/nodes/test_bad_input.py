@@ -323,6 +323,18 @@ class Kit:
             given["name"] = NAME
         return self.comfy("ApplyObject", **(given | changes))
 
+    # students
+
+    def teach(self, content=None, **changes):
+        """Apply Student with one of the playroom's, or with a file of this content."""
+        given = dict(model=self.model, name="playroom: guidance")
+        if content is not None:
+            file = self.comfy.base / "models" / "loras" / NAME
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(content) if isinstance(content, bytes) else save_file(content, file)
+            given["name"] = NAME
+        return self.comfy("ApplyStudent", **(given | changes))
+
     # parts of other dimensions
 
     def other_vision(self, width: int):
@@ -471,7 +483,7 @@ RESTORE = "Restore Scene"
 ADD_PROMPT, ADD_PICTURE, ADD_ATTENTION = "Add-It Prompt", "Add-It Picture Subject", "Add-It Attention"
 ADD_SUBJECT, ADD_BLEND, ADD_SAMPLER = "Add-It Subject", "Add-It Blend", "Add-It Sampler"
 PICTURE_WORDS = "Playroom Picture as Words"
-LEARN, APPLY = "Learn Object", "Apply Object"
+LEARN, APPLY, TEACH = "Learn Object", "Apply Object", "Apply Student"
 PAINT_LOADER, EXEMPLAR, PAINT = "Load Paint by Example", "Paint by Example Encode", "Paint by Example Conditioning"
 
 UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
@@ -858,6 +870,19 @@ REFUSED = [
     Case(APPLY, "an exemplar beside an object that has a whole context",
          "(connected): it brings the whole context that it was learned with, and takes no exemplar beside it",
          lambda k: k.apply(learned_object=k.toy(shown=False), positive=k.exemplar()[0])),
+    Case(TEACH, "a LoRA", "FILE is no student of this pack: it carries no settings of a student",
+         lambda k: k.teach({"lora_unet_conv_in.diff": torch.zeros(3, 3)})),
+    Case(TEACH, "a web page", "FILE is not a readable safetensors file", lambda k: k.teach(HTML)),
+    Case(TEACH, "a name that is nowhere", "There is no student 'gone.safetensors'. Folders searched",
+         lambda k: k.teach(name="gone.safetensors")),
+    Case(TEACH, "a model that is a student already", "one student at a time",
+         lambda k: k.teach(model=k.teach()[0])),
+    Case(SAMPLER, "a student at steps that it has not learned",
+         "guidance.safetensors has learned the noise levels of 8 steps (euler_ancestral, simple)",
+         lambda k: k.sample(model=k.teach()[0], guidance=k.comfy("GuidanceControl", object_scale=2.5, scene_scale=1.2)[0])),
+    Case(SAMPLER, "a student at scales that it has not learned",
+         "guidance.safetensors has learned object scales from 1 to 4; asked is 7.5",
+         lambda k: k.sample(model=k.teach()[0], speed="fast")),
     Case(CROP, "neither a mask nor a box", "Nothing says where the region is. Paint or connect a mask, connect a",
          lambda k: k.cut()),
     Case(CROP, "an unpainted mask, which counts as none, and no box", "Nothing says where the region is. Paint or",

@@ -50,6 +50,7 @@ NODES = [
     "AddItSampler",
     "LearnObject",
     "ApplyObject",
+    "ApplyStudent",
 ]
 HOST_LISTS = {"sampler_name", "scheduler", "name"}  # combos filled by the host or from its folders
 PROMISED = ("optional", "default", "min", "max", "step", "options", "advanced", "control_after_generate")

@@ -44,6 +44,10 @@ def register(subparsers: Any) -> None:
     add("--embedding-optimizer", type=Path, metavar="FILE", help="default: the one in the models' folder")
     patch = "what the UNet learned beside the optimizer, a file that `train` wrote; 'none' goes without"
     add("--unet-patch", type=Path, metavar="FILE", help=patch)
+    student = (
+        "what `train` made the UNet into, with its own few steps: a file, or a name in the models' folder students"
+    )
+    add("--student", type=Path, metavar="FILE|NAME", help=student)
     add("--image-encoder", type=Path, metavar="FOLDER", help="CLIP vision; default: the one in the models' folder")
     add("--detail-encoder", type=Path, metavar="FOLDER", help="DINOv2; for optimizers trained with a second encoder")
     where = "white where the object may appear, of the scene's size; with --box, what lies in both; black is none"
@@ -57,6 +61,7 @@ def register(subparsers: Any) -> None:
     _scenes.add_restoring(parser)
     _scenes.add_record(parser)
     _scenes.add_sampling(parser, 20, SAMPLERS)
+    _scenes.add_speed(parser)
 
 
 def insert_one_or_many(args: Namespace) -> int:
@@ -138,6 +143,7 @@ class Inserter:
 
         from ..evaluation.inserters import chosen_guidance
         from ..object_representation.application import check_applied, read_applied
+        from ..sampling.speed import chosen
         from ..visual_insertion.pipeline import VisualInsertionPipeline
         from ..visual_insertion.trained_files import files_named
 
@@ -148,6 +154,8 @@ class Inserter:
         self.pipeline = VisualInsertionPipeline.from_files(files, device, dtype, warn=say)
         check_applied(self.pipeline.pipeline.unet, self.learned)
         self.guidance = chosen_guidance(args, self.pipeline.guidance)
+        self.speed = "fast" if args.student else args.speed
+        self.preset = chosen(self.speed, self.pipeline.presets)
         self.origin = origin
         self.files: dict[str, Path | None] = {} if origin else vars(files)
 
@@ -157,10 +165,12 @@ class Inserter:
         from ..local_region.edit import edit_region
         from ..object_representation.application import applied, contexts_of
         from ..pictures.scene import with_alpha
+        from ..sampling.speed import settings_of
 
         pipeline = self.pipeline
-        settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(self.guidance)}
-        settings["box"] = args.box
+        guidance = self.preset.guided(self.guidance) if self.preset else self.guidance
+        settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(guidance), "box": args.box}
+        settings |= settings_of(self.speed, self.preset)
         pictures = {"scene": args.scene, "object": args.object, "object_mask": args.object_mask, "mask": args.mask}
         if given.shown:
             contexts = pipeline.contexts(*given.shown, framing=args.framing, background=args.background)
@@ -178,6 +188,7 @@ class Inserter:
                 steps=args.steps,
                 seed=args.seed,
                 sampler=args.sampler,
+                speed=self.speed,
                 mask=limit,
                 denoise=args.denoise,
                 callback=progress,

@@ -43,8 +43,8 @@ class Distilled:
     options = (
         Option(
             "--student",
-            "of distilled: a file that `train` wrote, or one in the playroom's folder `students`",
-            metavar="FILE",
+            "of distilled: a file that `train` wrote, or the name of one in the models' folder `students`",
+            metavar="FILE|NAME",
             needed=True,
         ),
     )
@@ -56,12 +56,13 @@ class Distilled:
         from ..visual_insertion.trained_files import files_named
         from .student import load
 
-        settings = load(args.student).settings
+        files = files_named(args)
+        assert files.student  # the option is needed
+        settings = load(files.student).settings
         for name in ("steps", "sampler"):
             own, asked = getattr(settings, name), getattr(args, name)
             if asked not in (None, own):
                 raise ValueError(f"{args.student} was trained for {own} as --{name}, not for {asked}: leave it out.")
         own = Namespace(**vars(args) | {"steps": settings.steps, "sampler": settings.sampler})
-        files = files_named(own)
         pipeline = VisualInsertionPipeline.from_files(files, args.device, args.dtype, warn=args.warn)
         return showing_pictures(own, pipeline, vars(files))

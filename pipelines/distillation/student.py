@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..sampling.guidance import Guidance, Scales
+from ..sampling.speed import NOT_MEASURED, Preset
 from ..weights import module_files
 from ..weights.reading import StateDict, check_numbers, read_weights, shapes_of
 from ..weights.unet_patch_reading import add_differences, differences
@@ -22,6 +23,7 @@ from .scale_tokens import Range, ScaleTokens
 
 FORMAT = "visual-insertion/student"
 KINDS = ("guidance", "few_step")
+LOSS = "loss"  # in the metadata: what is known to be lost
 TOKENS = "scale_tokens."  # begins the names of tensors that are no patch
 CLOSE = 2e-3  # relative: the host rounds noise levels otherwise than training does
 FOREIGN = (
@@ -69,15 +71,23 @@ class Student:
     scale_tokens: ScaleTokens
     patch: StateDict
     name: str = "the student"
+    loss: str = NOT_MEASURED  # against its teacher
 
     @property
-    def sampler(self) -> str:
-        return self.settings.sampler
+    def preset(self) -> Preset:
+        """The run that it was trained for."""
+        settings = self.settings
+        return Preset(settings.sampler, settings.scheduler, settings.steps, loss=self.loss)
 
-    @property
-    def sigmas(self) -> Tensor:
-        """[steps + 1] noise levels of a whole run, the last 0."""
-        return torch.tensor([*self.settings.levels, 0.0])
+    def sigmas(self, denoise: float = 1.0) -> Tensor:
+        """[N+1] noise levels of that run, or of its end from a share of it on; the last is 0.
+
+        Raises ValueError for a share that is none.
+        """
+        if not 0 < denoise <= 1:
+            raise ValueError(f"denoise must be above 0 and at most 1; got {denoise}.")
+        steps = max(1, round(denoise * self.settings.steps))
+        return torch.tensor([*self.settings.levels[-steps:], 0.0])
 
     def check(self, guidance: Guidance) -> None:
         """Raise ValueError for guidance that it has not learned."""
@@ -134,7 +144,7 @@ def load(path: Path) -> Student:
         return ScaleTokens(settings.tokens, settings.context_width, settings.ranges)
 
     tokens = module_files.filled(make, own, path, nn, "its own settings promise")
-    return Student(settings, tokens.requires_grad_(False), state, path.name)
+    return Student(settings, tokens.requires_grad_(False), state, path.name, meta.get(LOSS, NOT_MEASURED))
 
 
 def apply(student: Student, unet: nn.Module) -> None:

@@ -7,19 +7,19 @@ from typing import Protocol
 from torch import Tensor
 
 from .guidance import Guidance, Scales
+from .speed import Preset
 
 
 class OneEvaluation(Protocol):
     """A UNet that was trained to give what guidance makes of several evaluations."""
 
     @property
-    def sampler(self) -> str:
-        """What it was trained to be sampled with."""
+    def preset(self) -> Preset:
+        """The run that it was trained for."""
         ...
 
-    @property
-    def sigmas(self) -> Tensor:
-        """[N+1] noise levels of a whole run, the last 0."""
+    def sigmas(self, denoise: float) -> Tensor:
+        """[N+1] noise levels of that run, or of its end from a share of it on; the last is 0."""
         ...
 
     def check(self, guidance: Guidance) -> None:

@@ -33,9 +33,11 @@ from .kept_scene import KeptScene, restore_kept
 from .latents import Callback, Sampled, decode, encode, first_noise, step_generators
 from .one_evaluation import OneEvaluation
 from .relevance import Relevance
-from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, shortened_sigmas, training_levels
+from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, spread_sigmas, training_levels
+from .speed import EXACT, UNMEASURED, Presets, Run, chosen
 
 DEFAULT = Guidance()
+FACTS = "playroom.json"  # beside a folder's models: what the layout has no place for
 PARTS = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
 
 
@@ -136,13 +138,22 @@ class GuidedPix2Pix:
 
     student: OneEvaluation | None = None
 
-    def __init__(self, pipeline: StableDiffusionInstructPix2PixPipeline, guidance: Guidance = DEFAULT):
-        """`guidance` is the default of every call. Raises ValueError for models of another kind."""
+    def __init__(
+        self,
+        pipeline: StableDiffusionInstructPix2PixPipeline,
+        guidance: Guidance = DEFAULT,
+        presets: Presets = UNMEASURED,
+    ):
+        """`guidance` is the default of every call, `presets` say what a speed is on these models.
+
+        Raises ValueError for models of another kind.
+        """
         check_pix2pix(pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels)
         if pipeline.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(f"Prediction type '{pipeline.scheduler.config.prediction_type}' is not known here.")
         self.pipeline = pipeline
         self.guidance = guidance
+        self.presets = presets
         self.levels = training_levels(pipeline.scheduler)
 
     @property
@@ -166,6 +177,8 @@ class GuidedPix2Pix:
         steps: int = 20,
         seed: int | Sequence[int] = 0,
         sampler: str = "euler_ancestral",
+        scheduler: str = "normal",
+        speed: str = EXACT,
         sigmas: Tensor | None = None,
         latents: Tensor | None = None,
         mask: Picture | None = None,
@@ -175,17 +188,32 @@ class GuidedPix2Pix:
     ) -> Insertion:
         """Insert what `context` [B,N,D] says into a scene of any size; `null` [B,N,D] says nothing.
 
-        `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for
-        `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws; with B seeds every
-        picture has the noise that it would have alone. With a `mask` [H,W] or
-        [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's; an
+        `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default those of `scheduler`, one of
+        SPREADS, for `steps`. A `speed` other than "exact" decides these four, and perhaps the scene's scale, itself, by
+        the models' `presets`; so does a student, whatever the speed. `latents` [B,C,h,w] is unit-variance noise in
+        place of the one `seed` draws; with B seeds every picture has the noise that it would have alone. With a `mask`
+        [H,W] or [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's; an
         unpainted mask counts as none. A `denoise` below 1 starts from the noised scene, at that share of the noise
         levels. `embeds`, (object, null) [B,V,...], are for a UNet with an IP-Adapter. `callback(done, total, latents)`
         may raise to cancel. Batches pair up: one of each, or equally many.
 
         Raises ValueError for unusable scenes or settings, and batches that do not pair up.
         """
-        schedule = self._schedule(sampler, steps, sigmas, denoise)
+        run = Run(sampler, scheduler, steps)
+        guidance = guidance or self.guidance
+        preset = chosen(speed, self.presets)
+        if preset and sigmas is not None:
+            raise ValueError(f"The speed {speed} sets the noise levels itself: leave out the sigmas.")
+        share = denoise
+        if self.student:
+            self.student.check(guidance)
+            preset = self.student.preset
+            if sigmas is None:
+                sigmas, share = self.student.sigmas(denoise), 1.0
+        if preset:
+            run = preset
+            guidance = preset.guided(guidance)
+        schedule = self._schedule(run, sigmas, share)
         scene = check_scene(picture_tensor(scene))
         height, width = scene.shape[1:3]
         free = None if mask is None else optional_mask(mask_tensor(mask), height, width)
@@ -194,9 +222,6 @@ class GuidedPix2Pix:
         vae = self.pipeline.vae
         cell = self.pipeline.vae_scale_factor  # px per latent cell
         scene_latents = encode(vae, pad_to_multiple(scene, cell)).expand(count, -1, -1, -1)
-        guidance = guidance or self.guidance
-        if self.student:
-            self.student.check(guidance)
         clean = scene_latents * vae.config.scaling_factor
         noise = first_noise(latents, scene_latents, seed)
         kept = None if free is None else KeptScene(clean, noise, touched_cells(free, cell).to(noise))
@@ -222,21 +247,13 @@ class GuidedPix2Pix:
         relevance = unet.relevance.masks((count, height, width), cell, kept.mask if kept else None)
         return Insertion(images.cpu(), sampled.cpu(), unet.evaluations, relevance)
 
-    def _schedule(self, sampler: str, steps: int, sigmas: Tensor | None, denoise: float) -> Schedule:
-        """The run of a sampler over `sigmas` [N+1], or the noise levels of `steps` and a share of them, `denoise`.
-
-        A student's own sampler and levels take the place of what is asked, but for `sigmas`.
-        """
-        if self.student:
-            sampler = self.student.sampler
-            own = self.student.sigmas
-            steps = max(1, round(denoise * (len(own) - 1)))
-            sigmas, denoise = own[-(steps + 1) :] if sigmas is None else sigmas, 1.0
-        if denoise != 1:
-            if sigmas is not None:
-                raise ValueError("Give the noise levels (sigmas) or a denoise below 1, not both.")
-            sigmas = shortened_sigmas(self.levels, steps, denoise)
-        return make_schedule(sampler, self.pipeline.scheduler.config, self.levels, steps, sigmas=sigmas)
+    def _schedule(self, run: Run, sigmas: Tensor | None, denoise: float) -> Schedule:
+        """A run's schedule over `sigmas` [N+1], or over noise levels of its own and a share of them, `denoise`."""
+        if denoise != 1 and sigmas is not None:
+            raise ValueError("Give the noise levels (sigmas) or a denoise below 1, not both.")
+        if sigmas is None and (denoise != 1 or run.scheduler != "normal"):
+            sigmas = spread_sigmas(self.levels, run.scheduler, run.steps, denoise)
+        return make_schedule(run.sampler, self.pipeline.scheduler.config, self.levels, run.steps, sigmas=sigmas)
 
     def _run(
         self,
@@ -297,7 +314,7 @@ def load_pix2pix(
 
 def guidance_in(folder: Path) -> Guidance:
     """The guidance that a folder's playroom.json recommends, or the default."""
-    facts = folder / "playroom.json"
+    facts = folder / FACTS
     if not facts.is_file():
         return DEFAULT
     with reading(str(facts)):

@@ -21,6 +21,7 @@ PATCH_FILE = "unet_attn2.safetensors"
 PATCH_NAME = "unet_patch"  # in the metadata of an optimizer: the file of its patch, and that file's hash
 PATCH_HASH = "unet_patch_sha256"
 SHIPPED = Path(__file__).resolve().parents[2] / "playroom_models"  # where no models are named
+STUDENTS = "students"  # in a folder of models
 NO_PATCH = "none"  # in the place of a patch file: without one, on purpose
 
 
@@ -117,7 +118,7 @@ def files_named(args: Namespace) -> ModelFiles:
             image_encoder=args.image_encoder,
             detail_encoder=args.detail_encoder,
             unet_patch=args.unet_patch,
-            student=args.student,
+            student=_student(args.student, models),
         )
     for option in ("embedding_optimizer", "unet_patch"):
         if getattr(args, option):
@@ -127,8 +128,14 @@ def files_named(args: Namespace) -> ModelFiles:
         files,
         image_encoder=args.image_encoder or files.image_encoder,
         detail_encoder=args.detail_encoder or files.detail_encoder,
-        student=args.student,
+        student=_student(args.student, files.models),
     )
+
+
+def _student(chosen: Path | None, models: Path) -> Path | None:
+    """A student's file, or the one of that name in a folder of models."""
+    beside = models / STUDENTS / f"{chosen}.safetensors"
+    return beside if chosen and not chosen.is_file() and beside.is_file() else chosen
 
 
 def _path(text: str | None) -> Path | None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from visual_insertion_pack.devtools import demo
 from visual_insertion_pack.pipelines.object_representation import learned_object
 from visual_insertion_pack.pipelines.paint_by_example import exemplar_encoder
+from visual_insertion_pack.pipelines.sampling.guidance import Guidance
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
 from visual_insertion_pack.pipelines.weights.layouts import to_ldm
 from visual_insertion_pack.pipelines.weights.reading import read_weights
@@ -879,7 +880,7 @@ REFUSED = [
          lambda k: k.teach(model=k.teach()[0])),
     Case(SAMPLER, "a student at steps that it has not learned",
          "guidance.safetensors has learned the noise levels of 8 steps (euler_ancestral, simple)",
-         lambda k: k.sample(model=k.teach()[0], guidance=k.comfy("GuidanceControl", object_scale=2.5, scene_scale=1.2)[0])),
+         lambda k: k.sample(model=k.teach()[0], guidance=Guidance(2.5, 1.2))),
     Case(SAMPLER, "a student at scales that it has not learned",
          "guidance.safetensors has learned object scales from 1 to 4; asked is 7.5",
          lambda k: k.sample(model=k.teach()[0], speed="fast")),

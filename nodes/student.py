@@ -4,7 +4,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..pipelines.distillation.student import load
+from ..pipelines.visual_insertion.distillation.student import load
 from .host.playroom_models import FOLDER
 from .host.students import apply_student
 from .model_list import ModelList

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from .add_it.method import AddIt
 from .baselines.methods import ExemplarToken, FrozenSwap, IPAdapter, ToldInWords
-from .distillation.method import Distilled
 from .method import Method
 from .object_representation.method import LearnsObjects
 from .paint_by_example.method import PaintByExample
+from .visual_insertion.distillation.method import Distilled
 from .visual_insertion.method import VisualInsertion
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy.conds import CONDCrossAttn
 
-from ...pipelines.distillation.student import Student
 from ...pipelines.sampling.guidance import Scales
+from ...pipelines.visual_insertion.distillation.student import Student
 from .patched_models import patched
 
 ATTACHMENT = "visual_insertion_student"

@@ -190,8 +190,8 @@ class GuidedPix2Pix:
         """Insert what `context` [B,N,D] says into a scene of any size; `null` [B,N,D] says nothing.
 
         `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default those of `scheduler`, one of
-        SPREADS, for `steps`. A `speed` other than "exact" decides these three, and perhaps the scene's scale, itself, by
-        the models' `presets`; so does a student, whatever the speed. `latents` [B,C,h,w] is unit-variance noise in
+        SPREADS, for `steps`. A `speed` other than "exact" decides these three, and perhaps the scene's scale, itself,
+        by the models' `presets`; so does a student, whatever the speed. `latents` [B,C,h,w] is unit-variance noise in
         place of the one `seed` draws; with B seeds every picture has the noise that it would have alone. With a `mask`
         [H,W] or [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's; an
         unpainted mask counts as none. A `denoise` below 1 starts from the noised scene, at that share of the noise

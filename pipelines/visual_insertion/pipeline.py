@@ -10,8 +10,6 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor, nn
 
-from ..distillation import student as student_files
-from ..distillation.student import Student
 from ..encoders.vision import Encoder, as_views, find_encoder, load_encoder, vision_tokens
 from ..pictures.files import Picture
 from ..sampling.guidance import Guidance
@@ -30,6 +28,8 @@ from ..weights.pretrained import present
 from ..weights.unet_patch_reading import apply_patch
 from . import optimizer_files as optimizers
 from .context_encoder import ContextEncoder, object_context
+from .distillation import student as student_files
+from .distillation.student import Student
 from .trained_files import OPTIMIZER_FILE, ModelFiles, chosen_patch, files_of_run
 
 

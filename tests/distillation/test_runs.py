@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from visual_insertion_pack.pipelines.distillation.scale_tokens import ScaleTokens, scale_features
-from visual_insertion_pack.pipelines.distillation.training.config import Scales
-from visual_insertion_pack.pipelines.distillation.training.run_maker import draw_scales, split
-from visual_insertion_pack.pipelines.distillation.training.runs import (
+from visual_insertion_pack.pipelines.sampling.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.distillation.scale_tokens import ScaleTokens, scale_features
+from visual_insertion_pack.pipelines.visual_insertion.distillation.training.config import Scales
+from visual_insertion_pack.pipelines.visual_insertion.distillation.training.run_maker import draw_scales, split
+from visual_insertion_pack.pipelines.visual_insertion.distillation.training.runs import (
     Runs,
     Teacher,
     clean_of,
@@ -15,8 +16,7 @@ from visual_insertion_pack.pipelines.distillation.training.runs import (
     smooth_run,
     spread_times,
 )
-from visual_insertion_pack.pipelines.distillation.training.student_task import LeapTask
-from visual_insertion_pack.pipelines.sampling.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.distillation.training.student_task import LeapTask
 
 SHAPE = (2, 4, 3, 3)
 LEVELS = torch.linspace(0.03, 14.6, 1000)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from visual_insertion_pack.pipelines.__main__ import main
-from visual_insertion_pack.pipelines.distillation import student as files
 from visual_insertion_pack.pipelines.pictures.scene import pad_to_multiple
 from visual_insertion_pack.pipelines.sampling.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.distillation import student as files
 from visual_insertion_pack.pipelines.visual_insertion.pipeline import VisualInsertionPipeline
 from visual_insertion_pack.tests.distillation.conftest import MODELS
 from visual_insertion_pack.tests.nodes.parts import relative

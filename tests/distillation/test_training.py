@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from visual_insertion_pack.pipelines.commands import train
-from visual_insertion_pack.pipelines.distillation import student as files
-from visual_insertion_pack.pipelines.distillation.training.low_rank_layers import LAYERS
 from visual_insertion_pack.pipelines.sampling.guidance import Guidance
+from visual_insertion_pack.pipelines.visual_insertion.distillation import student as files
+from visual_insertion_pack.pipelines.visual_insertion.distillation.training.low_rank_layers import LAYERS
 from visual_insertion_pack.pipelines.weights.reading import metadata_of
 
 RECIPES = ("guidance_student", "few_step_student", "guidance_student_playroom", "few_step_student_playroom")

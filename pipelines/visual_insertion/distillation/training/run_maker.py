@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...sampling.guidance import Guidance
-from ...training.columns import Progress, Shards, encoded_shard
-from ...training.encodings import note_use
-from ...visual_insertion.training.insertion_task import EncodedTriplets
+from ....sampling.guidance import Guidance
+from ....training.columns import Progress, Shards, encoded_shard
+from ....training.encodings import note_use
+from ...training.insertion_task import EncodedTriplets
 from .config import Scales
 from .runs import Predict, Runs, Teacher, guided_run, smooth_run, spread_times
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...weights.layouts import patch_module
-from ...weights.reading import StateDict
+from ....weights.layouts import patch_module
+from ....weights.reading import StateDict
 
 ADAPTER = "student"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..sampling.guidance import Guidance, Scales
-from ..sampling.speed import NOT_MEASURED, Preset
-from ..weights import module_files
-from ..weights.reading import StateDict, check_numbers, read_weights, shapes_of
-from ..weights.unet_patch_reading import add_differences, differences
-from ..weights.writing import save_tensors
+from ...sampling.guidance import Guidance, Scales
+from ...sampling.speed import NOT_MEASURED, Preset
+from ...weights import module_files
+from ...weights.reading import StateDict, check_numbers, read_weights, shapes_of
+from ...weights.unet_patch_reading import add_differences, differences
+from ...weights.writing import save_tensors
 from .scale_tokens import Range, ScaleTokens
 
 FORMAT = "visual-insertion/student"

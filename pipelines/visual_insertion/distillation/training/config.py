@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ...training.config import ModelPath, UserPath
-from ...training.ranges import Count, NotNegative, Share, Whole
-from ...training.trainer import Settings
-from ...visual_insertion.training.preparation import PictureSettings
+from ....training.config import ModelPath, UserPath
+from ....training.ranges import Count, NotNegative, Share, Whole
+from ....training.trainer import Settings
+from ...training.preparation import PictureSettings
 from ..scale_tokens import Range
 
 

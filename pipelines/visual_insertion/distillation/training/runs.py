@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...sampling.guidance import BRANCHES, Branch
-from ...training.columns import Column
-from ...training.task import Batch
+from ....sampling.guidance import BRANCHES, Branch
+from ....training.columns import Column
+from ....training.task import Batch
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # latents [B,C,h,w], timestep -> the UNet's output [B,C,h,w]
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...training.denoising import integers
-from ...training.precision import autocast
-from ...training.task import Batch, Modules, Task
+from ....training.denoising import integers
+from ....training.precision import autocast
+from ....training.task import Batch, Modules, Task
 from ..scale_tokens import ScaleTokens
 from .runs import Runs, clean_of
 

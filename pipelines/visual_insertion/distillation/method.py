@@ -6,12 +6,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..method import Option, Progress, Report
+from ...method import Option, Progress, Report
 
 if TYPE_CHECKING:
-    from ..evaluation.cases import Benchmark
-    from ..evaluation.inserters import Inserter
-    from ..training.estimate import Estimate
+    from ...evaluation.cases import Benchmark
+    from ...evaluation.inserters import Inserter
+    from ...training.estimate import Estimate
 
 
 class DistillationTraining:
@@ -51,9 +51,9 @@ class Distilled:
 
     def inserter(self, args: Namespace, benchmark: Benchmark) -> tuple[Inserter, dict[str, Any]]:
         """Raises ValueError where other steps or another sampler are asked than the student's."""
-        from ..evaluation.inserters import showing_pictures
-        from ..visual_insertion.pipeline import VisualInsertionPipeline
-        from ..visual_insertion.trained_files import files_named
+        from ...evaluation.inserters import showing_pictures
+        from ..pipeline import VisualInsertionPipeline
+        from ..trained_files import files_named
         from .student import load
 
         files = files_named(args)

@@ -11,25 +11,25 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ...provenance import data_name
-from ...training.base_models import halve_frozen
-from ...training.checkpoint import check
-from ...training.columns import Progress
-from ...training.config import entries
-from ...training.encodings import shared_cache
-from ...training.engine import Report, fit
-from ...training.estimate import Estimate, measure
-from ...training.precision import half_type
-from ...training.run_folder import run_folder
-from ...training.run_record import Record, copy_record, notes, resolved, write_record
-from ...training.task import Modules
-from ...training.trainer import processes
-from ...triplets.folder import read_index
-from ...visual_insertion.pipeline import VisualInsertionPipeline
-from ...visual_insertion.trained_files import ModelFiles
-from ...visual_insertion.training.preparation import Preparation
-from ...weights.manifest import sha256_of
-from ...weights.reading import fingerprint
+from ....provenance import data_name
+from ....training.base_models import halve_frozen
+from ....training.checkpoint import check
+from ....training.columns import Progress
+from ....training.config import entries
+from ....training.encodings import shared_cache
+from ....training.engine import Report, fit
+from ....training.estimate import Estimate, measure
+from ....training.precision import half_type
+from ....training.run_folder import run_folder
+from ....training.run_record import Record, copy_record, notes, resolved, write_record
+from ....training.task import Modules
+from ....training.trainer import processes
+from ....triplets.folder import read_index
+from ....weights.manifest import sha256_of
+from ....weights.reading import fingerprint
+from ...pipeline import VisualInsertionPipeline
+from ...trained_files import ModelFiles
+from ...training.preparation import Preparation
 from .. import student as files
 from ..scale_tokens import ScaleTokens
 from ..student import Student, StudentSettings

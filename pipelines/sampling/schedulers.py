@@ -27,6 +27,7 @@ BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction")
 MOST_LEVELS = 100_000  # of noise in training; published models have 1,000
+KARRAS_RHO = 7.0
 MOST_STEPS = 1000  # of the host's samplers, and of training
 
 
@@ -87,6 +88,12 @@ def percent_to_sigma(levels: Tensor, percent: float) -> float:
 def normal_sigmas(levels: Tensor, steps: int) -> Tensor:
     """[steps + 1] noise levels evenly spread over the training steps, then 0: the host's "normal" scheduler."""
     return torch.cat([level_at(levels, torch.linspace(len(levels) - 1, 0, steps)), torch.zeros(1)])
+
+
+def karras_sigmas(levels: Tensor, steps: int) -> Tensor:
+    """[steps + 1] noise levels of arXiv 2206.00364, equation 5, with rho = 7, then 0: the host's "karras" scheduler."""
+    high, low = (float(levels[end]) ** (1 / KARRAS_RHO) for end in (-1, 0))
+    return torch.cat([(high + torch.linspace(0, 1, steps) * (low - high)) ** KARRAS_RHO, torch.zeros(1)])
 
 
 def shortened_sigmas(levels: Tensor, steps: int, denoise: float) -> Tensor:

@@ -66,7 +66,7 @@ def judged(cases: Cases, judge: Judge, pictures: np.ndarray) -> Columns:
 
 def scores(cases: Cases, candidates: np.ndarray, eyes: dict[str, See]) -> Columns:
     """The score [K,N] of candidates uint8 [K,N,H,W,3] by each eye."""
-    colour = torch.tensor(cases.pipe.encoder.mean)
+    colour = cases.pipe.encoder.mean
     objects = torch.from_numpy(cases.truth["objects"]).float() / 255
     found = {name: np.zeros(candidates.shape[:2]) for name in eyes}
     for case, scene in enumerate(tqdm(cases.scenes(), "score", unit="case")):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import comfy.sample
 import comfy.samplers
@@ -15,9 +15,8 @@ from torch import Tensor
 
 from ...pipelines.pictures.checks import check_result
 from ...pipelines.sampling.guidance import Branch, Guidance
+from .pix2pix_sampling import prepare
 from .three_branch_guider import ThreeBranchGuider
-
-Report = Callable[[int, Tensor, Tensor, int], None]  # the host's: step, clean and noisy latents, steps in all
 
 
 class Run(NamedTuple):
@@ -35,6 +34,21 @@ class First(NamedTuple):
     predictions: dict[Branch, Tensor]
 
 
+class Shown:
+    """What the host's samplers call after each step: previews and progress; raises once the run is cancelled."""
+
+    def __init__(self, previewer, steps: int):
+        self.previewer = previewer
+        self.bar = comfy.utils.ProgressBar(steps)
+        self.clean = torch.zeros(0)  # the latents that were predicted last
+
+    def step(self, step: int, clean: Tensor, noisy: Tensor, steps: int) -> None:
+        """One step of a run of so many is done."""
+        self.clean = clean
+        preview = self.previewer.decode_latent_to_preview_image("JPEG", clean) if self.previewer else None
+        self.bar.update_absolute(min(self.bar.current + 1, self.bar.total), self.bar.total, preview)
+
+
 class SharedFirstGuider(ThreeBranchGuider):
     """Takes the first step's branches from an earlier run that began with the same noise.
 
@@ -46,6 +60,7 @@ class SharedFirstGuider(ThreeBranchGuider):
         super().__init__(model_patcher, guidance)
         self.firsts: dict[tuple[Branch, ...], First] = {}  # by the branches that were evaluated together
         self.begins = False
+        self.shared = 0  # evaluations that were not made again
 
     def steer(self, guidance: Guidance) -> None:
         """Scales of the next run."""
@@ -64,11 +79,13 @@ class SharedFirstGuider(ThreeBranchGuider):
         if first is None or not (torch.equal(first.x, x) and torch.equal(first.timestep, timestep)):
             predictions = super().evaluate(branches, x, timestep, model_options)
             first = self.firsts[branches] = First(x.clone(), timestep.clone(), predictions)
+        else:
+            self.shared += len(branches)
         return {branch: prediction.clone() for branch, prediction in first.predictions.items()}
 
 
 class Sweep:
-    """Runs of one guider and latent by one sampler and schedule, under one progress bar for `passes` model calls."""
+    """Runs in one scene by one sampler and schedule."""
 
     def __init__(self, model, guider: SharedFirstGuider, latent, *, steps: int, sampler: str, scheduler: str):
         self.guider = guider
@@ -76,27 +93,51 @@ class Sweep:
         self.sampler = comfy.samplers.sampler_object(sampler)
         self.sigmas = BasicScheduler.execute(model, scheduler, steps, 1.0)[0]
         self.evaluations = 0
-        self.done = 0  # steps
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
-    def expect(self, steps: int) -> None:
-        """Begin a progress bar over so many steps."""
-        self.bar = comfy.utils.ProgressBar(steps)
-        self.total = steps
+    @classmethod
+    def of(cls, model, vae, scene: Tensor, *, positive, negative, mask: Tensor | None, **settings) -> Sweep:
+        """With a scene [1,H,W,C] that is encoded here, once. Raises what `prepare` does, and for several scenes."""
+        guider, latent = prepare(
+            model,
+            vae,
+            scene,
+            positive=positive,
+            negative=negative,
+            guidance=None,
+            mask=mask,
+            keep_scene=False,
+            kind=SharedFirstGuider,
+        )
+        count = len(latent["samples"])
+        if count != 1:
+            raise ValueError(f"A sweep is of one scene and one object; there are {count}. Run one after the other.")
+        return cls(model, guider, latent, **settings)
+
+    @property
+    def shared(self) -> int:
+        """UNet evaluations that were taken from an earlier run."""
+        return self.guider.shared
 
     def finished(self, runs: Sequence[Run]) -> Tensor:
         """Latents [N,C,h,w] of whole runs, each to the bit what the sampler node gives. Raises ValueError."""
-        return torch.cat([self._sample(run, self.sigmas)[0] for run in runs])
+        return torch.cat([sampled for sampled, _ in self._sampled(runs, self.sigmas)])
 
     def predicted(self, runs: Sequence[Run], steps: int) -> Tensor:
         """The clean latents [N,C,h,w] that the model predicts in the last of so many first steps. Raises ValueError."""
-        return torch.cat([self._sample(run, self.sigmas[: steps + 1])[1] for run in runs])
+        return torch.cat([clean for _, clean in self._sampled(runs, self.sigmas[: steps + 1])])
 
-    def _sample(self, run: Run, sigmas: Tensor) -> tuple[Tensor, Tensor]:
+    def _sampled(self, runs: Sequence[Run], sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """`_sample` of all runs under one progress bar."""
+        shown = Shown(self.previewer, len(runs) * (len(sigmas) - 1))
+        by_seed = sorted(range(len(runs)), key=lambda number: runs[number].seed)  # what they share is kept for one seed
+        made = {number: self._sample(runs[number], sigmas, shown) for number in by_seed}
+        return [made[number] for number in range(len(runs))]
+
+    def _sample(self, run: Run, sigmas: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
         """(the latents of a run, the clean ones that it predicted last)."""
         samples = self.latent["samples"]
         noise = comfy.sample.prepare_noise(samples, run.seed)
-        last: dict[str, Any] = {}
         self.guider.steer(run.guidance)
         sampled = self.guider.sample(
             noise,
@@ -104,22 +145,11 @@ class Sweep:
             self.sampler,
             sigmas,
             denoise_mask=self.latent.get("noise_mask"),
-            callback=self._report(last),
+            callback=shown.step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=run.seed,
         )
         self.evaluations += self.guider.evaluations
         check_result(sampled, "What was sampled")
-        clean = self.guider.model_patcher.model.process_latent_out(last["clean"].cpu())
+        clean = self.guider.model_patcher.model.process_latent_out(shown.clean.cpu())
         return sampled.cpu(), clean
-
-    def _report(self, last: dict[str, Any]) -> Report:
-        """What the host's samplers call after each step: shows it, and raises once the run is cancelled."""
-
-        def report(step: int, clean: Tensor, noisy: Tensor, steps: int) -> None:
-            last["clean"] = clean
-            preview = self.previewer.decode_latent_to_preview_image("JPEG", clean) if self.previewer else None
-            self.done += 1
-            self.bar.update_absolute(self.done, self.total, preview)
-
-        return report

@@ -14,6 +14,8 @@ from ..sampling.guidance import Guidance
 MOST_SCALES = 12  # of one kind
 MOST_RUNS = 144  # of a sweep: an evening on a slow machine
 RANGE = re.compile(r"(\S+)\s*(?:\.\.|to)\s*(\S+)\s*(?:x|in)\s*(\d+)")
+DECIDE = ("at the end", "in the first third")
+SEEDS = 2**64
 FIRST_PART = 1 / 3  # of the steps, after which a run can be judged by its prediction
 
 
@@ -76,6 +78,11 @@ def check_runs(cells: int, seeds: int) -> None:
             f"{cells} cells with {seeds} seeds are {cells * seeds} runs; at most {MOST_RUNS}. "
             "Take fewer scales or seeds."
         )
+
+
+def seeds_from(seed: int, count: int) -> list[int]:
+    """A seed and the next ones; after the last that 64 bits hold comes 0."""
+    return [(seed + number) % SEEDS for number in range(count)]
 
 
 def picked_cell(pick: str, cells: Sequence[Cell]) -> int | None:

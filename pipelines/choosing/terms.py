@@ -15,7 +15,7 @@ from ..pictures.checks import check_filled, check_finite, rgb
 from ..pictures.copies import FLAGGED, copy_paste_score
 from ..pictures.files import pil_pictures
 from ..pictures.masks import array_box
-from ..pictures.objects import object_square
+from ..pictures.objects import check_object, check_object_mask, object_square, turned_mask
 from ..pictures.parts import largest_part
 from ..restoration.restore import Restoration, restore
 
@@ -86,7 +86,7 @@ def measure(
     objects: Tensor,
     see: See,
     *,
-    colour: Tensor,
+    colour: Sequence[float],
     align_geometry: bool = True,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Terms]:
@@ -111,10 +111,11 @@ def check_objects(objects: Tensor) -> None:
 
 
 def terms_of(
-    restored: Restoration, objects: Tensor, see: See, colour: Tensor, known: Sequence[Terms] = ()
+    restored: Restoration, objects: Tensor, see: See, colour: Sequence[float], known: Sequence[Terms] = ()
 ) -> list[Terms]:
     """What `measure` says of scenes that are restored already; all but the similarity is taken from `known` terms."""
-    wanted = see(object_alone(objects, colour))
+    ground = torch.tensor(list(colour))
+    wanted = see(object_alone(objects, ground))
     terms = []
     for number, report in enumerate(restored.reports):
         area = float((restored.effect[number] >= 0.5).float().mean())
@@ -123,10 +124,26 @@ def terms_of(
         copied = -1.0
         if mask is not None:
             image = rgb(restored.images[number : number + 1]).float().clamp(0, 1)
-            similarity = float(likeness(see(alone(image, mask, colour)), wanted).mean())
+            similarity = float(likeness(see(alone(image, mask, ground)), wanted).mean().detach())
             copied = known[number].copied if known else copied_score(image, mask, objects)
         terms.append(Terms(mask is not None, similarity, report.colour_difference, area, copied))
     return terms
+
+
+def with_opacity(pictures: Tensor, mask: Tensor | None) -> Tensor:
+    """An object's pictures [K,h,w,C] in 0..1 with its mask as their alpha, [K,h,w,4]; without a mask as they are.
+
+    An unpainted mask counts as none, one that is white around the object is turned. Raises ValueError for what
+    `check_object` and `check_object_mask` refuse.
+    """
+    pictures = check_object(pictures)
+    opacity = turned_mask(check_object_mask(mask, pictures))
+    if opacity is None:
+        return pictures
+    opacity = opacity.to(pictures).expand(pictures.shape[:3])
+    if pictures.shape[-1] == 4:
+        opacity = opacity * pictures[..., 3]
+    return torch.cat([pictures[..., :3], opacity[..., None]], -1)
 
 
 def object_alone(objects: Tensor, colour: Tensor) -> Tensor:

@@ -96,9 +96,13 @@ def tuned(cases: Cases, judge: Judge, folder: Path) -> Guidance:
     return max(means, key=lambda guidance: means[guidance])
 
 
-def pictures_of(cases: Cases, path: Path, candidate: int, guidance: Guidance, **run: int) -> np.ndarray:
+def pictures_of(
+    cases: Cases, path: Path, candidate: int, guidance: Guidance, *, steps: int = STEPS, stop_after: int | None = None
+) -> np.ndarray:
     """Pictures uint8 [N,H,W,3], from the file if that is there."""
-    return remembered(path, lambda: {"pictures": cases.insert(candidate, guidance, **run)})["pictures"]
+    return remembered(
+        path, lambda: {"pictures": cases.insert(candidate, guidance, steps=steps, stop_after=stop_after)}
+    )["pictures"]
 
 
 def compared(name: str, values: np.ndarray, others: np.ndarray, what: str) -> dict[str, tuple[float, str]]:
@@ -181,8 +185,11 @@ def main() -> None:
     eyes = {"encoder": encoder_eye(pipe.encoder), "context": encoder_eye(pipe.encoder, pipe.context_encoder)}
     by = {}
     finals: list[Columns] = []
-    for arm, run in (("full", {}), ("early", {"stop_after": first_part(STEPS)})):
-        drawn = [draw(path=options.folder / f"{arm}-{number}.npz", candidate=number, **run) for number in numbers]
+    for arm, stop_after in (("full", None), ("early", first_part(STEPS))):
+        drawn = [
+            draw(path=options.folder / f"{arm}-{number}.npz", candidate=number, stop_after=stop_after)
+            for number in numbers
+        ]
         by[arm] = remembered(options.folder / f"scores-{arm}.npz", lambda: scores(cases, np.stack(drawn), eyes))  # noqa: B023
         if arm == "full":
             for number, pictures in enumerate(drawn):

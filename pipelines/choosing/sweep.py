@@ -35,11 +35,12 @@ def scales_in(text: str, name: str) -> list[float]:
     """
     how = 'Write numbers such as "5, 7.5, 10", or a range such as "5..10 x 3".'
     if match := RANGE.fullmatch(text.strip()):
-        ends = [_number(part, name, how) for part in match.groups()[:2]]
+        first = _number(match[1], name, how)
+        last = _number(match[2], name, how)
         count = int(match[3])
         if not 1 <= count <= MOST_SCALES:
             raise ValueError(f"{name} asks for {count} scales; give 1 to {MOST_SCALES}.")
-        scales = [round(float(scale), 4) for scale in np.linspace(*ends, count)]
+        scales = [round(float(scale), 4) for scale in np.linspace(first, last, count)]
     else:
         scales = [_number(part, name, how) for part in re.split(r"[,;\s]+", text.strip()) if part]
     if not scales:

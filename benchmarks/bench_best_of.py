@@ -25,7 +25,6 @@ import torch
 from tqdm import tqdm
 
 from ..pipelines.choosing.eyes import encoder_eye
-from ..pipelines.choosing.sweep import first_part
 from ..pipelines.choosing.terms import See, Terms, terms_of
 from ..pipelines.evaluation.intervals import paired_interval
 from ..pipelines.playroom.judging import oracle
@@ -42,7 +41,8 @@ MODELS = ROOT / "playroom_models"
 OBJECT_SCALES = (1.5, 2.5, 4.0)
 SCENE_SCALES = (1.0, 1.2, 1.5)
 TUNING_CASES = 128
-LONG_RUNS = 2  # seeds of the long run, whose mean is compared with
+FIRST_THIRD = STEPS // 3
+LONG_RUNS = 1  # seeds of the long run, whose mean is compared with
 VALUES = {"identity": "identity, 0..1", "background": "dB outside the effect", "supported": "share that stands"}
 Columns = dict[str, np.ndarray]
 
@@ -142,10 +142,10 @@ def figures(finals: Columns, long: Columns, by: dict[str, Columns], candidates: 
             "best_of_gain_first_third",
             chosen(identity, by["early"]["context"]),
             reseeded,
-            f"{test} {one}, chosen after {first_part(STEPS)} steps",
+            f"{test} {one}, chosen after {FIRST_THIRD} steps",
         ),
         "best_of_first_third_cost": (
-            round((candidates * first_part(STEPS) + STEPS) / (candidates * STEPS), 4),
+            round((candidates * FIRST_THIRD + STEPS) / (candidates * STEPS), 4),
             "evaluations, share of those of all whole runs",
         ),
         **compared("best_of_ceiling", identity.max(0), reseeded, f"{test} {one}, chosen by the truth: an upper bound"),
@@ -185,7 +185,7 @@ def main() -> None:
     eyes = {"encoder": encoder_eye(pipe.encoder), "context": encoder_eye(pipe.encoder, pipe.context_encoder)}
     by = {}
     finals: list[Columns] = []
-    for arm, stop_after in (("full", None), ("early", first_part(STEPS))):
+    for arm, stop_after in (("full", None), ("early", FIRST_THIRD)):
         drawn = [
             draw(path=options.folder / f"{arm}-{number}.npz", candidate=number, stop_after=stop_after)
             for number in numbers

@@ -3,14 +3,13 @@
 from comfy_api.latest import io
 
 from ..pipelines.choosing.ranking import ranked
-from ..pipelines.choosing.sweep import DECIDE, cells_of, check_runs, first_part, picked_cell, scales_in, seeds_from
+from ..pipelines.choosing.sweep import cells_of, check_runs, picked_cell, scales_in, seeds_from
 from ..pipelines.choosing.table import Table
 from ..pipelines.choosing.terms import measure, with_opacity
 from ..pipelines.pictures.files import picture_tensor
 from ..pipelines.sampling.guidance import Guidance
 from .host.guidance_sweep import Run, Sweep
 from .host.node_output import node_output
-from .host.pix2pix_sampling import decode
 from .host.run_progress import run_progress
 from .on_the_node import STAYS, on_the_node
 from .pix2pix import MASK_TOOLTIP, conditioning_inputs, sampler_inputs
@@ -158,13 +157,6 @@ class GuidanceSweep(io.ComfyNode):
                 io.Int.Input("seeds", default=1, min=1, max=16, tooltip="How many seeds each cell is sampled with."),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Of each run."),
                 *sampler_inputs("euler_ancestral", "normal"),
-                io.Combo.Input(
-                    "decide",
-                    options=list(DECIDE),
-                    default=DECIDE[0],
-                    tooltip="in the first third: all runs stop there, what the model predicts is scored, and only the "
-                    "best run is finished.",
-                ),
                 io.String.Input(
                     "pick", default="best", tooltip='The cell that goes on: best by score, or "row, column" from 1 on.'
                 ),
@@ -201,7 +193,6 @@ class GuidanceSweep(io.ComfyNode):
         steps,
         sampler_name,
         scheduler,
-        decide,
         pick,
         guidance=None,
         mask=None,
@@ -218,15 +209,11 @@ class GuidanceSweep(io.ComfyNode):
             model, vae, scene, positive=positive, negative=negative, mask=mask, steps=steps, sampler=sampler_name,
             scheduler=scheduler,
         )  # fmt: skip
-        early = decide != DECIDE[0]
-        latents = sweep.predicted(runs, first_part(steps)) if early else sweep.finished(runs)
-        pictures = decode(vae, latents, scene)
+        pictures = sweep.decoded(sweep.finished(runs))
         eye = _eye(clip_vision, embedding_optimizer)
         terms = measure(scene, pictures, objects, eye, colour=clip_vision.image_mean, align_geometry=False)
         table = Table(cells, seeds, terms, picked)
         best = pictures[table.run : table.run + 1]
-        if early:
-            best = decode(vae, sweep.finished([runs[table.run]]), scene)
         sheet = picture_tensor(table.sheet(pictures))
         report = table.text()
         spent = f"{sweep.evaluations} UNet evaluations, {sweep.shared} more shared at the first step"

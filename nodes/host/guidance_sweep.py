@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...pipelines.pictures.checks import check_result
 from ...pipelines.sampling.guidance import Branch, Guidance
-from .pix2pix_sampling import prepare
+from .pix2pix_sampling import decode, prepare
 from .three_branch_guider import ThreeBranchGuider
 
 
@@ -40,13 +40,11 @@ class Shown:
     def __init__(self, previewer, steps: int):
         self.previewer = previewer
         self.bar = comfy.utils.ProgressBar(steps)
-        self.clean = torch.zeros(0)  # the latents that were predicted last
 
     def step(self, step: int, clean: Tensor, noisy: Tensor, steps: int) -> None:
         """One step of a run of so many is done."""
-        self.clean = clean
         preview = self.previewer.decode_latent_to_preview_image("JPEG", clean) if self.previewer else None
-        self.bar.update_absolute(min(self.bar.current + 1, self.bar.total), self.bar.total, preview)
+        self.bar.update_absolute(self.bar.current + 1, preview=preview)
 
 
 class SharedFirstGuider(ThreeBranchGuider):
@@ -87,7 +85,11 @@ class SharedFirstGuider(ThreeBranchGuider):
 class Sweep:
     """Runs in one scene by one sampler and schedule."""
 
-    def __init__(self, model, guider: SharedFirstGuider, latent, *, steps: int, sampler: str, scheduler: str):
+    def __init__(
+        self, model, vae, scene: Tensor, guider: SharedFirstGuider, latent, *, steps: int, sampler: str, scheduler: str
+    ):
+        self.vae = vae
+        self.scene = scene
         self.guider = guider
         self.latent = latent
         self.sampler = comfy.samplers.sampler_object(sampler)
@@ -112,30 +114,26 @@ class Sweep:
         count = len(latent["samples"])
         if count != 1:
             raise ValueError(f"A sweep is of one scene and one object; there are {count}. Run one after the other.")
-        return cls(model, guider, latent, **settings)
+        return cls(model, vae, scene, guider, latent, **settings)
 
     @property
     def shared(self) -> int:
         """UNet evaluations that were taken from an earlier run."""
         return self.guider.shared
 
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Pictures [N,H,W,3] of latents [N,C,h,w], each to the bit as Decode Scene makes it of the one alone."""
+        return torch.cat([decode(self.vae, one, self.scene) for one in latents.split(1)])
+
     def finished(self, runs: Sequence[Run]) -> Tensor:
-        """Latents [N,C,h,w] of whole runs, each to the bit what the sampler node gives. Raises ValueError."""
-        return torch.cat([sampled for sampled, _ in self._sampled(runs, self.sigmas)])
-
-    def predicted(self, runs: Sequence[Run], steps: int) -> Tensor:
-        """The clean latents [N,C,h,w] that the model predicts in the last of so many first steps. Raises ValueError."""
-        return torch.cat([clean for _, clean in self._sampled(runs, self.sigmas[: steps + 1])])
-
-    def _sampled(self, runs: Sequence[Run], sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """`_sample` of all runs under one progress bar."""
-        shown = Shown(self.previewer, len(runs) * (len(sigmas) - 1))
+        """Latents [N,C,h,w] under one progress bar, each to the bit what the sampler node gives. Raises ValueError."""
+        shown = Shown(self.previewer, len(runs) * (len(self.sigmas) - 1))
         by_seed = sorted(range(len(runs)), key=lambda number: runs[number].seed)  # what they share is kept for one seed
-        made = {number: self._sample(runs[number], sigmas, shown) for number in by_seed}
-        return [made[number] for number in range(len(runs))]
+        made = {number: self._sample(runs[number], shown) for number in by_seed}
+        return torch.cat([made[number] for number in range(len(runs))])
 
-    def _sample(self, run: Run, sigmas: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-        """(the latents of a run, the clean ones that it predicted last)."""
+    def _sample(self, run: Run, shown: Shown) -> Tensor:
+        """The latents of a run."""
         samples = self.latent["samples"]
         noise = comfy.sample.prepare_noise(samples, run.seed)
         self.guider.steer(run.guidance)
@@ -143,7 +141,7 @@ class Sweep:
             noise,
             samples,
             self.sampler,
-            sigmas,
+            self.sigmas,
             denoise_mask=self.latent.get("noise_mask"),
             callback=shown.step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
@@ -151,5 +149,4 @@ class Sweep:
         )
         self.evaluations += self.guider.evaluations
         check_result(sampled, "What was sampled")
-        clean = self.guider.model_patcher.model.process_latent_out(shown.clean.cpu())
-        return sampled.cpu(), clean
+        return sampled.cpu()

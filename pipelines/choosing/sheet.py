@@ -48,7 +48,7 @@ def labelled_sheet(
     font: Any = ImageFont.load_default(max(14, min(24, width // 10)))
     line = round(font.size * 1.5)
     left = GAP + (max((round(font.getlength(side)) for side in sides), default=-GAP) + GAP)
-    top = GAP + (line if headings else 0)
+    top = GAP + (line + FRAME if headings else 0)
     step_x = width + GAP
     step_y = height + line + GAP
     sheet = Image.new("RGB", (left + columns * step_x, top + rows * step_y), PAPER)

@@ -14,9 +14,7 @@ from ..sampling.guidance import Guidance
 MOST_SCALES = 12  # of one kind
 MOST_RUNS = 144  # of a sweep: an evening on a slow machine
 RANGE = re.compile(r"(\S+)\s*(?:\.\.|to)\s*(\S+)\s*(?:x|in)\s*(\d+)")
-DECIDE = ("at the end", "in the first third")
 SEEDS = 2**64
-FIRST_PART = 1 / 3  # of the steps, after which a run can be judged by its prediction
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,9 @@ def cells_of(guidance: Guidance, object_scales: Sequence[float], scene_scales: S
 
 
 def check_runs(cells: int, seeds: int) -> None:
-    """Raise ValueError for more runs than MOST_RUNS."""
+    """Raise ValueError for no seed, and for more runs than MOST_RUNS."""
+    if seeds < 1:
+        raise ValueError(f"At least 1 seed is needed; got {seeds}.")
     if cells * seeds > MOST_RUNS:
         raise ValueError(
             f"{cells} cells with {seeds} seeds are {cells * seeds} runs; at most {MOST_RUNS}. "
@@ -104,8 +104,3 @@ def picked_cell(pick: str, cells: Sequence[Cell]) -> int | None:
         f"pick = '{pick}' names no cell: there are {rows} rows and {columns} columns. Write a row and a column such as "
         '"1, 2", or leave it at "best".'
     )
-
-
-def first_part(steps: int) -> int:
-    """How many of a run's steps are made before it is judged by its prediction."""
-    return max(1, math.ceil(steps * FIRST_PART))

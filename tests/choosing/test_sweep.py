@@ -7,7 +7,6 @@ from visual_insertion_pack.pipelines.choosing.sheet import GAP, labelled_sheet, 
 from visual_insertion_pack.pipelines.choosing.sweep import (
     cells_of,
     check_runs,
-    first_part,
     picked_cell,
     scales_in,
     seeds_from,
@@ -78,16 +77,13 @@ def test_a_sweep_has_its_limits():
     check_runs(36, 4)
     with pytest.raises(ValueError, match="37 cells with 4 seeds are 148 runs"):
         check_runs(37, 4)
+    with pytest.raises(ValueError, match="At least 1 seed is needed; got 0"):
+        check_runs(1, 0)
 
 
 def test_seeds_follow_each_other_and_begin_anew_after_the_last():
     assert seeds_from(7, 3) == [7, 8, 9]
     assert seeds_from(2**64 - 1, 2) == [2**64 - 1, 0]
-
-
-@pytest.mark.parametrize(("steps", "part"), [(1, 1), (3, 1), (6, 2), (20, 7)])
-def test_the_first_third_is_at_least_a_step(steps, part):
-    assert first_part(steps) == part
 
 
 def test_the_cell_with_the_best_mean_is_chosen_and_in_it_the_best_seed():

@@ -41,7 +41,7 @@ def kit(comfy):
 
 
 def swept(comfy, kit, **changes):
-    inputs = dict(object_scales="2.5", scene_scales="1.2", seed=3, seeds=1, decide="at the end", pick="best")
+    inputs = dict(object_scales="2.5", scene_scales="1.2", seed=3, seeds=1, pick="best")
     outputs = comfy("GuidanceSweep", **(kit.conditions | kit.eye | SAMPLING | inputs | changes))
     return dict(zip(SWEPT, outputs, strict=True))
 
@@ -148,18 +148,6 @@ def test_intervals_and_rescales_are_kept(comfy, kit):
     assert (guidance.object_scale, guidance.object_end, guidance.scene_rescale) == (2.5, 0.6, 0.3)
 
 
-def test_decided_in_the_first_third_only_the_best_run_is_finished(comfy, kit):
-    unet = kit.conditions["model"].model.diffusion_model
-    rows = []
-    hook = unet.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    try:
-        made = swept(comfy, kit, seeds=4, decide="in the first third")
-    finally:
-        hook.remove()
-    assert sum(rows) <= 3 * (4 * 2 + STEPS)
-    assert torch.equal(made["image"], sampled(comfy, kit, made["seed"], made["guidance"]))
-
-
 def test_a_mask_is_kept_to(comfy, kit):
     mask = torch.zeros(1, 128, 128)
     mask[:, 64:] = 1
@@ -173,11 +161,11 @@ def test_the_progress_runs_over_all_runs_and_a_cancelled_sweep_ends(comfy, kit, 
     monkeypatch.setattr(utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: progress.append((value, total)))
     swept(comfy, kit, object_scales="2, 3", seeds=2)
     steps = [value for value, total in progress if total == 4 * STEPS]
-    assert steps == list(range(1, 4 * STEPS + 1))
+    assert steps == sorted(steps) and steps[0] == 1 and steps[-1] == 4 * STEPS  # the host leaves some out
     cancelled = import_module("comfy.model_management").InterruptProcessingException
 
     def cancel(value, total, *_, **__):
-        if value == STEPS + 1:
+        if total == 2 * STEPS and value > 1:
             raise cancelled
 
     monkeypatch.setattr(utils, "PROGRESS_BAR_HOOK", cancel)

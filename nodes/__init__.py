@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     add_it,
     add_it_sampler,
+    choosing,
     doctor,
     embedding_optimizer,
     fit,
@@ -63,6 +64,8 @@ NODES: list[type[io.ComfyNode]] = [  # in the order in which the host lists them
     add_it_sampler.AddItSampler,
     learned_object.LearnObject,
     learned_object.ApplyObject,
+    choosing.GuidanceSweep,
+    choosing.BestOf,
     student.ApplyStudent,
 ]
 

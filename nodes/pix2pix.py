@@ -4,13 +4,11 @@ import comfy_extras.nodes_custom_sampler as custom_sampler
 from comfy_api.latest import io
 
 from ..pipelines.fitting.working_sizes import size_remark
-from ..pipelines.pictures.checks import check_result
-from ..pipelines.pictures.scene import crop_to
 from ..pipelines.sampling.guidance import Guidance
 from ..pipelines.sampling.speed import EXACT, SPEEDS, Run, chosen, remark
 from .host.conditionings import missing_patch
 from .host.node_output import node_output
-from .host.pix2pix_sampling import prepare, presets_of, relevance_of, sample, working_size_of
+from .host.pix2pix_sampling import decode, prepare, presets_of, relevance_of, sample, working_size_of
 from .host.three_branch_guider import ignored_patches
 from .on_the_node import STAYS, on_the_node
 from .sockets import GuidanceType, seed_input
@@ -38,7 +36,7 @@ def sampler_inputs(sampler: str, scheduler: str) -> list[io.Input]:
     ]
 
 
-def _conditioning_inputs() -> list:
+def conditioning_inputs() -> list:
     return [
         io.Model.Input(
             "model", tooltip="An InstructPix2Pix or Paint by Inpaint UNet (8 input channels); LoRAs welcome."
@@ -51,7 +49,7 @@ def _conditioning_inputs() -> list:
     ]
 
 
-_MASK_TOOLTIP = (
+MASK_TOOLTIP = (
     "Optional: the object may only appear here. The latents outside stay the scene's; as pixels they still come out of "
     "the VAE. An unpainted mask counts as none."
 )
@@ -87,7 +85,7 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
                 "instruct pix2pix image",
             ],
             inputs=[
-                *_conditioning_inputs(),
+                *conditioning_inputs(),
                 seed_input(
                     "Another seed, another look of the object; its place changes only where the scene leaves it open."
                 ),
@@ -112,7 +110,7 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="Below 1 the run starts from the noised scene.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
+                io.Mask.Input("mask", optional=True, tooltip=MASK_TOOLTIP),
                 io.Combo.Input("speed", options=list(SPEEDS), default=EXACT, optional=True, tooltip=_SPEED_TOOLTIP),
             ],
             **STAYS,
@@ -179,8 +177,8 @@ class ImageConditionedPix2PixGuider(io.ComfyNode):
             description="The sampler's inner part, for SamplerCustomAdvanced: any sampler, any sigmas, split runs.",
             search_aliases=["insert object guider", "visual insertion", "instruct pix2pix guider", "dual cfg guider"],
             inputs=[
-                *_conditioning_inputs(),
-                io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
+                *conditioning_inputs(),
+                io.Mask.Input("mask", optional=True, tooltip=MASK_TOOLTIP),
                 io.Boolean.Input(
                     "keep_scene",
                     default=False,
@@ -228,7 +226,4 @@ class SceneDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, vae, scene) -> io.NodeOutput:
-        check_result(latent["samples"], "The latent")
-        pictures = vae.decode(latent["samples"])
-        check_result(pictures, "What the VAE decoded")
-        return node_output(crop_to(pictures, scene.shape[1], scene.shape[2]))
+        return node_output(decode(vae, latent["samples"], scene))

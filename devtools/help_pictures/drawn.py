@@ -22,7 +22,7 @@ from ...pipelines.sampling.schedule_picture import draw_schedule
 from ..inprocess import InProcess
 from ..workflows.sample_pictures import IN_THE_MIDDLE_ROOM, IN_THE_ROOM_BELOW
 from . import adding, learning, students
-from .layout import sheet
+from .layout import WIDTH, sheet
 from .workshop import SCALES, SEED, Workshop, framed, photograph, picture_of, pixels_of, sample, tinted
 
 CUP = {"x": 165, "y": 15, "width": 280, "height": 330}  # in coffee.png, px
@@ -360,12 +360,68 @@ def scene_decode(workshop: Workshop) -> Image.Image:
     )
 
 
+def full_width(picture: Image.Image) -> Image.Image:
+    """A picture that has its own letters, as wide as a sheet."""
+    return picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+
+
+def guidance_sweep(workshop: Workshop) -> Image.Image:
+    """The sheet as in the template sweep_and_choose."""
+    model, vae, clip_vision, optimizer = workshop.toys
+    positive, negative = workshop.conditioning(sample("object"))
+    made = workshop(
+        "GuidanceSweep",
+        model=model,
+        vae=vae,
+        scene=pixels_of(sample("scene")),
+        positive=positive,
+        negative=negative,
+        clip_vision=clip_vision,
+        object_image=pixels_of(sample("object")),
+        embedding_optimizer=optimizer,
+        seed=SEED,
+        seeds=1,
+        steps=6,
+        sampler_name="euler_ancestral",
+        scheduler="karras",
+        pick="best",
+        object_scales="1.5, 2.5, 4",
+        scene_scales="1, 1.2, 1.5",
+    )
+    return full_width(picture_of(made[2]))
+
+
+def best_of(workshop: Workshop) -> Image.Image:
+    """Four seeds, and the object beside them."""
+    _, _, clip_vision, optimizer = workshop.toys
+    scene = pixels_of(sample("scene"))
+    latent, _ = workshop.sampled(scene.repeat(4, 1, 1, 1), sample("object"))
+    (edited,) = workshop("SceneDecode", latent=latent, vae=workshop.toys[1], scene=scene)
+    made = workshop(
+        "BestOf",
+        images=edited,
+        scene=scene,
+        clip_vision=clip_vision,
+        object_image=pixels_of(sample("object")),
+        embedding_optimizer=optimizer,
+        align_geometry=False,
+    )
+    asked = sheet([("the object", sample("object")), "+", ("the scene", sample("scene"))])
+    ranked = full_width(picture_of(made[2]))
+    page = Image.new("RGB", (WIDTH, asked.height + ranked.height))
+    page.paste(asked, (0, 0))
+    page.paste(ranked, (0, asked.height))
+    return page
+
+
 DRAWN: dict[str, Callable[[Workshop], Image.Image]] = {
     "ArbitraryMask": arbitrary_mask,
+    "BestOf": best_of,
     "BoxToMask": box_to_mask,
     "EmbeddingOptimizer": embedding_optimizer,
     "FitForEdit": fit_for_edit,
     "GuidanceControl": guidance_control,
+    "GuidanceSweep": guidance_sweep,
     "ImageConditionedPix2PixGuider": guider,
     "ImageConditionedPix2PixSampler": sampler,
     "LocalRegionCrop": local_region_crop,

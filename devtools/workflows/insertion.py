@@ -10,6 +10,7 @@ from .sample_pictures import IN_THE_MIDDLE_ROOM
 from .stages import SEED, cut_out, finish, load, pictures, put_back, restore, show_changes
 
 SAMPLING = {"steps": 20, "sampler_name": "euler_ancestral", "scheduler": "normal"}
+FEW_STEPS = {"steps": 6, "sampler_name": "euler_ancestral", "scheduler": "karras"}  # where many are drawn
 SECOND_PASS = 0.25  # denoise
 SECOND_SEED = 7  # of a second object: with it the toy stands on the table
 PLAYROOM_SCALES = {"object_scale": 2.5, "scene_scale": 1.2}
@@ -301,6 +302,44 @@ def insert_object_two_views() -> Workflow:
     return workflow
 
 
+def sweep_and_choose() -> Workflow:
+    workflow = Workflow("sweep_and_choose")
+    models = playroom(workflow)
+    scene, picture = pictures(workflow, {"Scene": "scene", "Object": "object"})
+    workflow.group("Object", GREEN)
+    tokens = encode(workflow, models, picture)
+    eye = {
+        "clip_vision": models.clip_vision,
+        "object_image": picture[0],
+        "embedding_optimizer": models.embedding_optimizer,
+    }
+    workflow.group("Scales", GREEN)
+    conditioning = conditions(models, scene, tokens, [])
+    del conditioning["guidance"]
+    swept = workflow.add(
+        "GuidanceSweep",
+        **conditioning,
+        **eye,
+        object_scales="1.5, 2.5, 4",
+        scene_scales="1, 1.2, 1.5",
+        seed=SEED,
+        seeds=1,
+        **FEW_STEPS,
+        pick="best",
+    )
+    workflow.add("PreviewImage", "All cells", images=swept[2])
+    workflow.group("Four seeds", BLUE)
+    four = workflow.add("RepeatImageBatch", image=scene[0], amount=4)
+    inputs = conditions(models, four, tokens, swept[0])
+    latent = workflow.add("ImageConditionedPix2PixSampler", **inputs, seed=SEED, **FEW_STEPS, denoise=1.0)
+    edited = workflow.add("SceneDecode", latent=latent[0], vae=models.vae, scene=scene[0])
+    best = workflow.add("BestOf", images=edited[0], scene=scene[0], **eye, align_geometry=False)
+    result = restore(workflow, scene, best, vae=models.vae)
+    finish(workflow, scene[0], result[0])
+    show_changes(workflow, result[1])
+    return workflow
+
+
 def insert_in_local_region() -> Workflow:
     workflow = Workflow("insert_in_local_region")
     models = playroom(workflow)
@@ -326,6 +365,7 @@ WORKFLOWS = (
     insert_and_upscale,
     insert_object_two_views,
     insert_in_local_region,
+    sweep_and_choose,
     insert_object_real,
     insert_object_with_text,
     insert_object_paint_by_inpaint,

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...pipelines.pictures.batches import paired
 from ...pipelines.pictures.checks import check_result
 from ...pipelines.pictures.masks import optional_mask, touched_cells
-from ...pipelines.pictures.scene import CELL, check_scene, pad_to_multiple
+from ...pipelines.pictures.scene import CELL, check_scene, crop_to, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
 from ...pipelines.sampling.speed import SPEEDS, UNMEASURED, Presets, Run
 from ...pipelines.weights.layouts import kind_of
@@ -23,12 +23,21 @@ SD15_SIZE = 512  # px
 
 
 def prepare(
-    model, vae, scene: Tensor, *, positive, negative, guidance: Guidance | None, mask: Tensor | None, keep_scene: bool
+    model,
+    vae,
+    scene: Tensor,
+    *,
+    positive,
+    negative,
+    guidance: Guidance | None,
+    mask: Tensor | None,
+    keep_scene: bool,
+    kind: type[ThreeBranchGuider] = ThreeBranchGuider,
 ):
     """(guider, LATENT) for scenes [B,H,W,C] in 0..1 and masks [B,H,W] or [H,W] of where the object may appear.
 
     An unpainted mask counts as none. The latent starts empty, or with the scene where the noise must not hide it:
-    under a mask, or at denoise < 1.
+    under a mask, or at denoise < 1. The guider is of this `kind`.
     Raises ValueError for parts that do not belong together, unusable scenes and masks, and batches that do not pair up.
     """
     _check_model(model)
@@ -48,7 +57,7 @@ def prepare(
     if len(scene_latents) < count:
         scene_latents = scene_latents.repeat(count, 1, 1, 1)
     beside_noise = {"concat_latent_image": scene_latents}
-    guider = ThreeBranchGuider(model, guidance or Guidance())
+    guider = kind(model, guidance or Guidance())
     guider.set_branches(
         full=node_helpers.conditioning_set_values(positive, beside_noise),
         scene=node_helpers.conditioning_set_values(negative, beside_noise),
@@ -117,6 +126,14 @@ def _sigmas(model, run: Run, denoise: float) -> Tensor:
     if student and run == student.preset:
         return student.sigmas(denoise)
     return BasicScheduler.execute(model, run.scheduler, run.steps, denoise)[0]
+
+
+def decode(vae, latents: Tensor, scene: Tensor) -> Tensor:
+    """Pictures [N,H,W,3] of latents [N,C,h,w], of the size of a scene [B,H,W,C]. Raises ValueError where not finite."""
+    check_result(latents, "The latent")
+    pictures = vae.decode(latents)
+    check_result(pictures, "What the VAE decoded")
+    return crop_to(pictures, scene.shape[1], scene.shape[2])
 
 
 def relevance_of(guider: ThreeBranchGuider, latent, scene: Tensor) -> Tensor:

@@ -7,13 +7,18 @@ import logging
 import comfy.sampler_helpers
 import comfy.samplers
 import node_helpers
+from torch import Tensor
 
-from ...pipelines.sampling.guidance import Guidance, combine, needed_branches, scales_at
+from ...pipelines.sampling.guidance import Branch, Guidance, Scales, combine, needed_branches, scales_at
 from ...pipelines.sampling.kept_scene import restore_kept
 from ...pipelines.sampling.relevance import Relevance
 from .students import asked, student_of
 
-CONDS = {"empty": "negative", "scene": "middle", "full": "positive"}  # guidance branch -> the host's name for it
+CONDS: dict[Branch, str] = {
+    "empty": "negative",
+    "scene": "middle",
+    "full": "positive",
+}  # guidance branch -> the host's name for it
 
 TWO_BRANCH_PATCHES = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_calc_cond_batch_function")
 
@@ -62,18 +67,25 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         mask = comfy.sampler_helpers.prepare_mask(denoise_mask, samples.shape, samples.device)
         return restore_kept(samples, latent_image, mask)
 
+    def evaluate(
+        self, branches: tuple[Branch, ...], scales: Scales, x, timestep, model_options
+    ) -> dict[Branch, Tensor]:
+        """The model's clean latents [B,C,h,w] by branch; a student's are those of the scales."""
+        conds = [self.conds.get(CONDS[branch]) for branch in branches]
+        if self.student:
+            conds = [asked(cond, self.student, scales) for cond in conds]
+        denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
+        self.evaluations += len(branches)
+        return dict(zip(branches, denoised, strict=True))
+
     def predict_noise(self, x, timestep, model_options, seed=None):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma
         sigma = float(timestep.max())
         scales = scales_at(self.guidance, sigma, percent_to_sigma)
-        branches = ("full",) if self.student else needed_branches(self.guidance, scales)
-        conds = [self.conds.get(CONDS[branch]) for branch in branches]
         if self.student:
             self.student.check_level(sigma)
-            conds = [asked(cond, self.student, scales) for cond in conds]
-        denoised = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
-        self.evaluations += len(branches)
-        predictions = dict(zip(branches, denoised, strict=True))
+        branches = ("full",) if self.student else needed_branches(self.guidance, scales)
+        predictions = self.evaluate(branches, scales, x, timestep, model_options)
         self.relevance.add(sigma, percent_to_sigma, predictions)
         guided = predictions["full"] if self.student else combine(self.guidance, scales, predictions)
         weaker = predictions.get("scene", predictions.get("empty", guided))

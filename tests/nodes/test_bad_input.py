@@ -99,6 +99,21 @@ class Kit:
         edited = self.scene if edited is None else edited
         return self.comfy("RestoreScene", **(dict(scene=self.scene, edited=edited) | inputs))
 
+    def choose(self, images=None, **inputs):
+        """Best Of; of the scene itself where no results are given."""
+        images = self.scene if images is None else images
+        given = dict(images=images, scene=self.scene, clip_vision=self.clip_vision, object_image=self.picture)
+        return self.comfy("BestOf", **(given | inputs))
+
+    def sweep(self, **changes):
+        """Guidance Sweep of one step and one cell."""
+        eye = dict(clip_vision=self.clip_vision, object_image=self.picture)
+        scales = dict(object_scales="2.5", scene_scales="1.2", seeds=1, pick="best")
+        settings = dict(seed=0, steps=1, sampler_name="euler", scheduler="normal")
+        positive, negative = changes.pop("conditioning", None) or self.condition()
+        inputs = dict(model=self.model, vae=self.vae, scene=self.scene, positive=positive, negative=negative)
+        return self.comfy("GuidanceSweep", **(inputs | eye | scales | settings | changes))
+
     @cached_property
     def told(self):
         """What Playroom Text-to-Picture loads."""
@@ -481,6 +496,7 @@ DOCTOR = "Visual Insertion Doctor"
 CROP, PASTE, BOX, SHAPE = "Local Region Crop", "Local Region Paste", "Box to Mask", "Arbitrary Mask"
 SPLIT, SAVE, PLACE = "Split Layers", "Save Layers", "Place Object"
 RESTORE = "Restore Scene"
+SWEEP, CHOOSE = "Guidance Sweep", "Best Of"
 ADD_PROMPT, ADD_PICTURE, ADD_ATTENTION = "Add-It Prompt", "Add-It Picture Subject", "Add-It Attention"
 ADD_SUBJECT, ADD_BLEND, ADD_SAMPLER = "Add-It Subject", "Add-It Blend", "Add-It Sampler"
 PICTURE_WORDS = "Playroom Picture as Words"
@@ -954,6 +970,38 @@ REFUSED = [
                            bounding_box=box(30, 0, 16, 16))),
     Case(SHAPE, "a mask too faint for a box", "The mask is too faint for a box: no pixel of it is 0.5 or more.",
          lambda k: k.comfy("ArbitraryMask", image=k.scene, seed=0, mask=mask(1, 64, 64, ones=9) * 0.4)),
+    Case(SWEEP, "no object scale", "object_scales is empty. Write numbers such as",
+         lambda k: k.sweep(object_scales=" ")),
+    Case(SWEEP, "a scale that is no number", "scene_scales: 'high' is no number. Write numbers such as",
+         lambda k: k.sweep(scene_scales="1.2, high")),
+    Case(SWEEP, "a scale below 0", "object_scale must be a number from 0 to 1000; got -1",
+         lambda k: k.sweep(object_scales="-1, 2")),
+    Case(SWEEP, "a range of too many scales", "object_scales asks for 50 scales; give 1 to 12.",
+         lambda k: k.sweep(object_scales="1..10 x 50")),
+    Case(SWEEP, "more runs than anyone waits for", "144 cells with 2 seeds are 288 runs; at most 144.",
+         lambda k: k.sweep(object_scales="1..12 x 12", scene_scales="1..12 x 12", seeds=2)),
+    Case(SWEEP, "no seed, through the API", "At least 1 seed is needed; got 0.",
+         lambda k: k.sweep(seeds=0)),
+    Case(SWEEP, "a cell that is not there", "pick = '2, 1' names no cell: there are 1 rows and 1 columns.",
+         lambda k: k.sweep(pick="2, 1")),
+    Case(SWEEP, "two scenes", "A sweep is of one scene and one object; there are 2.",
+         lambda k: k.sweep(scene=k.two_scenes())),
+    Case(SWEEP, "NaN in the scene", "The scene holds values that are not finite",
+         lambda k: k.sweep(scene=nan(k.scene))),
+    Case(SWEEP, "NaN in the object's picture", "The object's picture holds values that are not finite",
+         lambda k: k.sweep(object_image=nan(k.picture))),
+    Case(SWEEP, "a mask of another size than the object's picture", "The object's mask is 32x32 px, its picture 48x48",
+         lambda k: k.sweep(object_mask=mask(1, 32, 32, ones=9))),
+    Case(CHOOSE, "two scenes", "There are 2 scenes: results are compared in one. Give one scene at a time.",
+         lambda k: k.choose(scene=k.two_scenes())),
+    Case(CHOOSE, "no results", "The edited picture is empty: (0, 64, 64, 3).",
+         lambda k: k.choose(k.scene[:0])),
+    Case(CHOOSE, "NaN in a result", "The edited picture holds values that are not finite",
+         lambda k: k.choose(nan(k.scene))),
+    Case(CHOOSE, "an object of one pixel", "The object's picture is too small: 1 x 1x1 px",
+         lambda k: k.choose(object_image=k.picture[:, :1, :1])),
+    Case(CHOOSE, "three masks for two object pictures", "3 masks do not pair up with 2 pictures of the object.",
+         lambda k: k.choose(object_image=k.picture.repeat(2, 1, 1, 1), object_mask=mask(3, 48, 48, ones=9))),
     Case(RESTORE, "NaN in the scene", "The scene holds values that are not finite",
          lambda k: k.restore(k.scene, scene=nan(k.scene))),
     Case(RESTORE, "NaN in the edited picture", "The edited picture holds values that are not finite",

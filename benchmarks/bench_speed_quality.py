@@ -8,6 +8,7 @@ out. What is finished is kept in output/bench, so a call that was stopped goes o
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,12 @@ from ..pipelines.playroom.judging import oracle
 from ..pipelines.playroom.judging.judge import load_judge
 from ..pipelines.playroom.pictures import grid, restored_pictures
 from ..pipelines.playroom.world import dataset
+from ..pipelines.sampling.pix2pix import FACTS
+from ..pipelines.visual_insertion.distillation.student import LOSS
 from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+from ..pipelines.weights.reading import read_weights
+from ..pipelines.weights.writing import save_tensors
+from ..pipelines.whole_files import write_text
 from .bench_ablation import remembered
 from .figures import ROOT, record
 
@@ -159,12 +165,35 @@ def kept(tables: list[Scores], exact: list[Scores], column: str) -> float:
     return float(np.nanmedian(np.concatenate(ratios)))
 
 
+def told(tables: list[Scores], exact: list[Scores], count: str) -> str:
+    """What an arm loses, as presets and students say it."""
+    identity, background = (lost(tables, exact, column) for column in ("identity", "background"))
+    ends = [-100 * (end or 0) for end in (identity.high, identity.low)]
+    return (
+        f"identity {-100 * identity.value:+.1f} points [{ends[0]:+.1f}, {ends[1]:+.1f}], "
+        f"background {-background.value:+.2f} dB ({count})"
+    )
+
+
+def note(losses: dict[str, str]) -> None:
+    """Write what was measured into the models themselves: the presets' facts, and the metadata of students."""
+    path = MODELS / FACTS
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    for speed, preset in facts["speed"].items():
+        preset["loss"] = losses[speed]
+    write_text(path, json.dumps(facts, indent=2) + "\n")
+    for file in STUDENTS.glob("*.safetensors"):
+        state, metadata = read_weights(file)
+        save_tensors(file, state, {**metadata, LOSS: losses[f"student {file.stem}"]})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file")
+    parser.add_argument("--note", action="store_true", help="write the losses into presets and students as well")
     options = parser.parse_args()
     folder = FOLDER / f"{options.cases}"
     if options.fresh:
@@ -192,13 +221,13 @@ def main() -> None:
             cells.append(f"{mean:6.2f} -{scale * interval.value:5.2f} [{ends[0]:5.2f},{ends[1]:5.2f}]")
             if figure := ways[name].figure:
                 unit = "dB" if column == "background" else "points"
-                told = f"{unit} below exact, mean of {n}; 95 % over cases: {ends[0]:.2f} to {ends[1]:.2f}"
-                figures[f"{figure}_{column}_drop"] = (round(scale * interval.value, 3), told)
+                unit = f"{unit} below exact, mean of {n}; 95 % over cases: {ends[0]:.2f} to {ends[1]:.2f}"
+                figures[f"{figure}_{column}_drop"] = (round(scale * interval.value, 3), unit)
         ratios = [kept(own, exact, column) for column in ("texture", "colours")]
         print(f"{name:24}{ways[name].evaluations:5}  " + "  ".join(cells) + "  " + " ".join(f"{r:.3f}" for r in ratios))
         if figure := ways[name].figure:
-            told = "of exact inside the object, the lesser of texture and spread of colours, medians"
-            figures[f"contrast_ratio_{figure}"] = (round(min(ratios), 3), told)
+            unit = "of exact inside the object, the lesser of texture and spread of colours, medians"
+            figures[f"contrast_ratio_{figure}"] = (round(min(ratios), 3), unit)
     rows = [np.load(folder / f"{_file(name)}.npy") for name in ways]
     shown = {name: cases.truth[name][:SHOWN] for name in ("scene", "target")}
     grid([shown["scene"], cases.truth["objects"][:SHOWN, 0], shown["target"], *rows], across=1).save(
@@ -207,6 +236,8 @@ def main() -> None:
     seeds = mean_interval(np.nanstd([table["identity"] for table in exact], 0))
     if seeds:
         print(f"identity of exact over seeds, standard deviation within a case: {100 * seeds.value:.2f} points")
+    if options.note:
+        note({name: told(own, exact, n) for name, own in tables.items()})
     if not options.dry:
         print(record("speed", figures, f"python dev.py bench speed_quality --cases {options.cases}"))
 

@@ -6,9 +6,11 @@ from comfy_api.latest import io
 from ..pipelines.fitting.working_sizes import size_remark
 from ..pipelines.pictures.checks import check_result
 from ..pipelines.pictures.scene import crop_to
+from ..pipelines.sampling.guidance import Guidance
+from ..pipelines.sampling.speed import EXACT, SPEEDS, Run, chosen, remark
 from .host.conditionings import missing_patch
 from .host.node_output import node_output
-from .host.pix2pix_sampling import prepare, relevance_of, sample, working_size_of
+from .host.pix2pix_sampling import prepare, presets_of, relevance_of, sample, working_size_of
 from .host.three_branch_guider import ignored_patches
 from .on_the_node import STAYS, on_the_node
 from .sockets import GuidanceType, seed_input
@@ -52,6 +54,11 @@ def _conditioning_inputs() -> list:
 _MASK_TOOLTIP = (
     "Optional: the object may only appear here. The latents outside stay the scene's; as pixels they still come out of "
     "the VAE. An unpainted mask counts as none."
+)
+
+_SPEED_TOOLTIP = (
+    "exact: what the widgets say. balanced and fast set steps, sampler and scheduler themselves, fast the scene's scale "
+    "to 1 too; the node says what ran. Measured on the toys (2.7 and 4.1 times as fast); for photographs a guess."
 )
 
 
@@ -106,6 +113,7 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
                     tooltip="Below 1 the run starts from the noised scene.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip=_MASK_TOOLTIP),
+                io.Combo.Input("speed", options=list(SPEEDS), default=EXACT, optional=True, tooltip=_SPEED_TOOLTIP),
             ],
             **STAYS,
             outputs=[
@@ -132,18 +140,27 @@ class ImageConditionedPix2PixSampler(io.ComfyNode):
         denoise,
         guidance=None,
         mask=None,
+        speed=EXACT,
     ) -> io.NodeOutput:
-        keep_scene = denoise < 1
+        guidance = guidance or Guidance()
+        preset = chosen(speed, presets_of(model))
         guider, latent = prepare(
-            model, vae, scene, positive=positive, negative=negative, guidance=guidance, mask=mask, keep_scene=keep_scene
+            model,
+            vae,
+            scene,
+            positive=positive,
+            negative=negative,
+            guidance=preset.guided(guidance) if preset else guidance,
+            mask=mask,
+            keep_scene=denoise < 1,
         )
-        latent = sample(
-            model, guider, latent, seed=seed, steps=steps, sampler=sampler_name, scheduler=scheduler, denoise=denoise
-        )
+        run = preset or Run(sampler_name, scheduler, steps)
+        latent = sample(model, guider, latent, run, seed=seed, denoise=denoise)
         relevance = relevance_of(guider, latent, scene)
         shown = on_the_node(
             cls,
             f"{guider.evaluations} UNet evaluations",
+            remark(speed, preset, guidance),
             ignored_patches(model.model_options),
             missing_patch(model, positive),
             size_remark(scene.shape[2], scene.shape[1], working_size_of(model)),

@@ -12,6 +12,7 @@ from ...pipelines.pictures.checks import check_result
 from ...pipelines.pictures.masks import optional_mask, touched_cells
 from ...pipelines.pictures.scene import CELL, check_scene, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
+from ...pipelines.sampling.speed import UNMEASURED, Presets, Run
 from ...pipelines.weights.layouts import kind_of
 from .conditionings import EMBEDDING_OPTIMIZER, batch_size, check_contexts, check_makers
 from .three_branch_guider import ThreeBranchGuider
@@ -75,6 +76,11 @@ def working_size_of(model) -> int:
     return getattr(model.model.latent_format, "working_size", SD15_SIZE)
 
 
+def presets_of(model) -> Presets:
+    """What a speed is on a MODEL: its latent format's presets, or a guess for weights of Stable Diffusion's size."""
+    return getattr(model.model.latent_format, "presets", UNMEASURED)
+
+
 def _check_latents(model, latents: Tensor) -> None:
     """Raise ValueError when a scene's latents come from a VAE of another kind of model."""
     channels = model.model.latent_format.latent_channels
@@ -85,7 +91,7 @@ def _check_latents(model, latents: Tensor) -> None:
         )
 
 
-def sample(model, guider, latent, *, seed: int, steps: int, sampler: str, scheduler: str, denoise: float):
+def sample(model, guider, latent, run: Run, *, seed: int, denoise: float):
     """LATENT after sampling; live preview, progress and cancel are the host's.
 
     Raises ValueError for a result that is not finite.
@@ -93,8 +99,8 @@ def sample(model, guider, latent, *, seed: int, steps: int, sampler: str, schedu
     sampled = SamplerCustomAdvanced.execute(
         noise=RandomNoise.execute(seed)[0],
         guider=guider,
-        sampler=KSamplerSelect.execute(sampler)[0],
-        sigmas=BasicScheduler.execute(model, scheduler, steps, denoise)[0],
+        sampler=KSamplerSelect.execute(run.sampler)[0],
+        sigmas=BasicScheduler.execute(model, run.scheduler, run.steps, denoise)[0],
         latent_image=latent,
     )[0]
     check_result(sampled["samples"], "What was sampled")

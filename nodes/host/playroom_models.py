@@ -9,6 +9,7 @@ import comfy.latent_formats
 import comfy.ops
 
 from ...pipelines.paint_by_example import exemplar_encoder
+from ...pipelines.sampling.speed import presets_in
 from ...pipelines.weights.configs import read_json
 from ...pipelines.weights.unets import open_unet, unet_folder
 from . import paint_by_example_models
@@ -46,6 +47,7 @@ class PlayroomLatent(comfy.latent_formats.LatentFormat):
         facts = read_json(FOLDER / "playroom.json")
         self.latent_rgb_factors = facts["latent_rgb_factors"]
         self.latent_rgb_factors_bias = facts["latent_rgb_factors_bias"]
+        self.presets = presets_in(FOLDER / "playroom.json")
 
 
 def load_playroom():

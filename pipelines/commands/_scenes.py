@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models"
 # Spelt out again, so that --help does not load torch; a test compares them with the pipelines'.
 FRAMINGS = ("squash", "pad", "crop")
+SPEEDS = ("exact", "balanced", "fast")
 BACKGROUNDS = ("keep", "mean", "white", "grey", "auto")
 LARGE = 4096  # px
 OUTPUT_HELP = "the result, of the scene's size: .png, .webp and .tiff to the last bit, .bmp without alpha, .jpg nearly"
@@ -60,6 +61,15 @@ def add_sampling(parser: ArgumentParser, steps: int | None, samplers: tuple[str,
     add("--framing", choices=FRAMINGS, default=FRAMINGS[0], help="how the object's picture becomes square")
     add("--background", choices=BACKGROUNDS, default=BACKGROUNDS[0], help="what is seen around the object")
     add("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+
+
+def add_speed(parser: ArgumentParser) -> None:
+    """Add --speed."""
+    what = (
+        "exact (the default) is what the options say; balanced and fast set steps, sampler and noise levels themselves, "
+        "and take --steps and --sampler for unsaid (README, Speed)"
+    )
+    parser.add_argument("--speed", choices=SPEEDS, default=SPEEDS[0], help=what)
 
 
 def add_region(parser: ArgumentParser) -> None:

@@ -57,6 +57,7 @@ def register(subparsers: Any) -> None:
     _scenes.add_restoring(parser)
     _scenes.add_record(parser)
     _scenes.add_sampling(parser, 20, SAMPLERS)
+    _scenes.add_speed(parser)
 
 
 def insert_one_or_many(args: Namespace) -> int:
@@ -138,6 +139,7 @@ class Inserter:
 
         from ..evaluation.inserters import chosen_guidance
         from ..object_representation.application import check_applied, read_applied
+        from ..sampling.speed import chosen
         from ..visual_insertion.pipeline import VisualInsertionPipeline
         from ..visual_insertion.trained_files import files_named
 
@@ -148,6 +150,7 @@ class Inserter:
         self.pipeline = VisualInsertionPipeline.from_files(files, device, dtype, warn=say)
         check_applied(self.pipeline.pipeline.unet, self.learned)
         self.guidance = chosen_guidance(args, self.pipeline.guidance)
+        self.preset = chosen(args.speed, self.pipeline.presets)
         self.origin = origin
         self.files: dict[str, Path | None] = {} if origin else vars(files)
 
@@ -157,10 +160,12 @@ class Inserter:
         from ..local_region.edit import edit_region
         from ..object_representation.application import applied, contexts_of
         from ..pictures.scene import with_alpha
+        from ..sampling.speed import settings_of
 
         pipeline = self.pipeline
-        settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(self.guidance)}
-        settings["box"] = args.box
+        guidance = self.preset.guided(self.guidance) if self.preset else self.guidance
+        settings = sampling_settings(args) | {"denoise": args.denoise, "guidance": asdict(guidance), "box": args.box}
+        settings |= settings_of(args.speed, self.preset)
         pictures = {"scene": args.scene, "object": args.object, "object_mask": args.object_mask, "mask": args.mask}
         if given.shown:
             contexts = pipeline.contexts(*given.shown, framing=args.framing, background=args.background)
@@ -178,6 +183,7 @@ class Inserter:
                 steps=args.steps,
                 seed=args.seed,
                 sampler=args.sampler,
+                speed=args.speed,
                 mask=limit,
                 denoise=args.denoise,
                 callback=progress,

@@ -70,6 +70,7 @@ def register(subparsers: Any) -> None:
     _scenes.add_restoring(parser)
     _scenes.add_record(parser)
     _scenes.add_sampling(parser, 50, SAMPLERS)
+    _scenes.add_speed(parser)
 
 
 def paint_one_or_many(args: Namespace) -> int:
@@ -175,6 +176,7 @@ class Painter:
         from ..local_region.edit import edit_region
         from ..object_representation.application import applied, contexts_of
         from ..pictures.scene import with_alpha
+        from ..sampling.speed import chosen, settings_of
 
         pipeline = self.pipeline
         contexts = None
@@ -190,6 +192,7 @@ class Painter:
         files |= _numbered("learned", [one.path for one in self.learned])
         settings = sampling_settings(args) | {"similarity": args.similarity, "mask_resize": args.mask_resize}
         settings |= {"box": args.box, "whole": args.whole}
+        settings |= settings_of(args.speed, chosen(args.speed, pipeline.presets))
         if self.learned:
             settings["learned_strengths"] = [one.strength for one in self.learned]
 
@@ -202,6 +205,7 @@ class Painter:
                 steps=args.steps,
                 seed=args.seed,
                 sampler=args.sampler,
+                speed=args.speed,
                 mask_resize=args.mask_resize,
                 callback=progress,
             )

@@ -17,7 +17,8 @@ from ..encoders.vision import Encoder
 from ..output_folders import MARK, claim, whole_folder
 from ..paint_by_example.pipeline import PaintByExamplePipeline
 from ..paint_by_example.training.export import save_folder
-from ..sampling.pix2pix import DEFAULT
+from ..sampling.pix2pix import DEFAULT, FACTS
+from ..sampling.speed import UNMEASURED, as_facts
 from ..visual_insertion import optimizer_files
 from ..visual_insertion.pipeline import VisualInsertionPipeline
 from ..visual_insertion.trained_files import OPTIMIZER_FILE
@@ -57,14 +58,16 @@ def save_visual_insertion(pipeline: VisualInsertionPipeline, folder: Path) -> No
             _save_encoder(pipeline.detail_encoder, part / DETAILS)
         optimizer: Any = pipeline.context_encoder
         optimizer_files.save(optimizer, part / OPTIMIZER_FILE, torch.float32)
-        if pipeline.guidance != DEFAULT:
-            _write_json(part / "playroom.json", {"guidance": asdict(pipeline.guidance)})
+        if pipeline.guidance != DEFAULT or pipeline.presets != UNMEASURED:
+            facts = {"guidance": asdict(pipeline.guidance), "speed": as_facts(pipeline.presets)}
+            _write_json(part / FACTS, facts)
 
 
 def save_paint_by_example(pipeline: PaintByExamplePipeline, folder: Path) -> None:
     """Write the diffusers folder as it was published, whole or not at all; raises ValueError as above."""
     with _ours(folder):
-        save_folder(folder, pipeline, pipeline.native_size, {})
+        own = {} if pipeline.presets == UNMEASURED else {"speed": as_facts(pipeline.presets)}
+        save_folder(folder, pipeline, pipeline.native_size, own)
 
 
 def save_copy(source: Path, folder: Path) -> None:

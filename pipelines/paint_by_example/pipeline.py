@@ -19,7 +19,8 @@ from ..pictures.files import Picture, mask_tensor, picture_tensor
 from ..pictures.scene import check_scene, crop_to
 from ..sampling.guidance import LARGEST_SCALE, check_scale
 from ..sampling.latents import Callback, Sampled, decode, encode, first_noise, step_generator
-from ..sampling.schedulers import check_steps, make_schedule, read_scheduler, training_levels
+from ..sampling.schedulers import check_steps, make_schedule, read_scheduler, spread_sigmas, training_levels
+from ..sampling.speed import EXACT, UNMEASURED, Presets, Run, chosen, presets_in
 from ..weights.configs import pixel_statistics, read_json
 from ..weights.pretrained import load_model, present
 from . import exemplar_encoder as exemplars
@@ -33,6 +34,7 @@ PLMS = dict(skip_prk_steps=True, set_alpha_to_one=False)
 REFERENCE = dict(  # PNDMScheduler's settings in the published folder; DDIM's timesteps are then 1, 21, ..., 981
     beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
 )
+FACTS = "facts.json"
 OWN = "exemplar_encoder.safetensors"  # in a folder that this pack's training wrote
 
 
@@ -48,8 +50,11 @@ class PaintByExamplePipeline:
         exemplar_encoder: exemplars.ExemplarEncoder,
         image_mean: Sequence[float],
         image_std: Sequence[float],
+        presets: Presets = UNMEASURED,
     ):
-        """`image_mean` and `image_std` [3] are the encoder's. Raises ValueError when the parts do not pair up."""
+        """`image_mean` and `image_std` [3] are the encoder's, `presets` the speeds of these models.
+
+        Raises ValueError when the parts do not pair up."""
         check_channels(Path(str(unet.config.get("_name_or_path") or "the UNet")), unet.config["in_channels"])
         settings = exemplar_encoder.settings
         width = unet.config["cross_attention_dim"]
@@ -70,6 +75,7 @@ class PaintByExamplePipeline:
         self.exemplar_encoder = exemplar_encoder
         self.image_mean = image_mean
         self.image_std = image_std
+        self.presets = presets
         self.levels = training_levels(DDIMScheduler.from_config(scheduler_config))
 
     @classmethod
@@ -106,6 +112,7 @@ class PaintByExamplePipeline:
             exemplar_encoder=encoder.to(device, dtype),
             image_mean=image_mean,
             image_std=image_std,
+            presets=presets_in(folder / FACTS),
         )
 
     @property
@@ -159,6 +166,7 @@ class PaintByExamplePipeline:
         steps: int = 50,
         seed: int = 0,
         sampler: str = "plms",
+        speed: str = EXACT,
         latents: Tensor | None = None,
         framing: str = "squash",
         background: str = "keep",
@@ -172,7 +180,8 @@ class PaintByExamplePipeline:
 
         Several pictures of one object are joined by `views` "concatenate" or "average"; as "separate" they are several.
         `contexts` (object, null) [B,N,C] take the place of an exemplar: what `contexts()` gives, or a learned object's.
-        `similarity` is the guidance scale: 1 is none, the documented runs use 5. `latents` [B,C,h,w] is unit-variance
+        `similarity` is the guidance scale: 1 is none, the documented runs use 5. A `speed` other than "exact" decides
+        steps and sampler itself, by the model's `presets`. `latents` [B,C,h,w] is unit-variance
         noise in place of the one `seed` draws. The whole picture comes out of the VAE; paste the mask's part into the
         scene for an untouched background. Batches pair up: one of either, or equally many.
 
@@ -180,7 +189,7 @@ class PaintByExamplePipeline:
         """
         check_steps(steps)
         check_scale("similarity", similarity, least=-LARGEST_SCALE)
-        scheduler = self._scheduler(sampler, steps)
+        scheduler = self._scheduler(chosen(speed, self.presets) or Run(sampler, "normal", steps))
         scene = check_scene(picture_tensor(scene))
         height, width = scene.shape[1:3]
         painted = binary_mask(mask_tensor(mask), scene)
@@ -244,8 +253,9 @@ class PaintByExamplePipeline:
                 callback(number, len(scheduler.timesteps), latents)
         return latents
 
-    def _scheduler(self, sampler: str, steps: int) -> Any:
+    def _scheduler(self, run: Run) -> Any:
         """A scheduler with its timesteps set. "plms" is the original's, "ddim" what it uses without --plms."""
+        sampler, steps = run.sampler, run.steps
         if sampler not in SAMPLERS:
             raise ValueError(f"Unknown sampler '{sampler}'; use {', '.join(SAMPLERS)}.")
         if sampler in ("plms", "ddim"):
@@ -254,6 +264,8 @@ class PaintByExamplePipeline:
             scheduler = kind.from_config(self.scheduler_config, **more)
         else:
             euler: Any = EulerDiscreteScheduler.from_config(self.scheduler_config)
-            scheduler, steps, _ = make_schedule(sampler, euler.config, self.levels, steps)
+            scheduler, steps, _ = make_schedule(
+                sampler, euler.config, self.levels, steps, sigmas=spread_sigmas(self.levels, run.scheduler, steps)
+            )
         scheduler.set_timesteps(steps, device=self.unet.device)
         return scheduler

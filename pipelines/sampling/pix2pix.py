@@ -32,9 +32,11 @@ from .guidance import Branch, Guidance, combine, needed_branches, scales_at
 from .kept_scene import KeptScene, restore_kept
 from .latents import Callback, Sampled, decode, encode, first_noise, step_generators
 from .relevance import Relevance
-from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, shortened_sigmas, training_levels
+from .schedulers import Schedule, make_schedule, percent_to_sigma, read_scheduler, spread_sigmas, training_levels
+from .speed import EXACT, UNMEASURED, Presets, Run, chosen
 
 DEFAULT = Guidance()
+FACTS = "playroom.json"  # beside a folder's models: what the layout has no place for
 PARTS = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
 
 
@@ -126,13 +128,22 @@ class GuidedPix2Pix:
     `pipeline` is diffusers' own: load LoRAs there, move it, look at it.
     """
 
-    def __init__(self, pipeline: StableDiffusionInstructPix2PixPipeline, guidance: Guidance = DEFAULT):
-        """`guidance` is the default of every call. Raises ValueError for models of another kind."""
+    def __init__(
+        self,
+        pipeline: StableDiffusionInstructPix2PixPipeline,
+        guidance: Guidance = DEFAULT,
+        presets: Presets = UNMEASURED,
+    ):
+        """`guidance` is the default of every call, `presets` say what a speed is on these models.
+
+        Raises ValueError for models of another kind.
+        """
         check_pix2pix(pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels)
         if pipeline.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(f"Prediction type '{pipeline.scheduler.config.prediction_type}' is not known here.")
         self.pipeline = pipeline
         self.guidance = guidance
+        self.presets = presets
         self.levels = training_levels(pipeline.scheduler)
 
     @property
@@ -156,6 +167,8 @@ class GuidedPix2Pix:
         steps: int = 20,
         seed: int | Sequence[int] = 0,
         sampler: str = "euler_ancestral",
+        scheduler: str = "normal",
+        speed: str = EXACT,
         sigmas: Tensor | None = None,
         latents: Tensor | None = None,
         mask: Picture | None = None,
@@ -165,8 +178,9 @@ class GuidedPix2Pix:
     ) -> Insertion:
         """Insert what `context` [B,N,D] says into a scene of any size; `null` [B,N,D] says nothing.
 
-        `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default the host's "normal" ones for
-        `steps`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws; with B seeds every
+        `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default those of `scheduler`, one of
+        SPREADS, for `steps`. A `speed` other than "exact" decides these four, and perhaps the scene's scale, itself, by
+        the models' `presets`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws; with B seeds every
         picture has the noise that it would have alone. With a `mask` [H,W] or
         [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's; an
         unpainted mask counts as none. A `denoise` below 1 starts from the noised scene, at that share of the noise
@@ -175,7 +189,14 @@ class GuidedPix2Pix:
 
         Raises ValueError for unusable scenes or settings, and batches that do not pair up.
         """
-        schedule = self._schedule(sampler, steps, sigmas, denoise)
+        run = Run(sampler, scheduler, steps)
+        guidance = guidance or self.guidance
+        if preset := chosen(speed, self.presets):
+            if sigmas is not None:
+                raise ValueError(f"The speed {speed} sets the noise levels itself: leave out the sigmas.")
+            run = preset
+            guidance = preset.guided(guidance)
+        schedule = self._schedule(run, sigmas, denoise)
         scene = check_scene(picture_tensor(scene))
         height, width = scene.shape[1:3]
         free = None if mask is None else optional_mask(mask_tensor(mask), height, width)
@@ -192,7 +213,7 @@ class GuidedPix2Pix:
         unet = GuidedUNet(
             self.pipeline.unet,
             null=null.expand(count, -1, -1).to(noise),
-            guidance=guidance or self.guidance,
+            guidance=guidance,
             prediction_type=self.pipeline.scheduler.config.prediction_type,
             levels=self.levels,
             sigma_at=schedule.sigma_at,
@@ -208,13 +229,13 @@ class GuidedPix2Pix:
         relevance = unet.relevance.masks((count, height, width), cell, kept.mask if kept else None)
         return Insertion(images.cpu(), sampled.cpu(), unet.evaluations, relevance)
 
-    def _schedule(self, sampler: str, steps: int, sigmas: Tensor | None, denoise: float) -> Schedule:
-        """The run of a sampler over `sigmas` [N+1], or the noise levels of `steps` and a share of them, `denoise`."""
-        if denoise != 1:
-            if sigmas is not None:
-                raise ValueError("Give the noise levels (sigmas) or a denoise below 1, not both.")
-            sigmas = shortened_sigmas(self.levels, steps, denoise)
-        return make_schedule(sampler, self.pipeline.scheduler.config, self.levels, steps, sigmas=sigmas)
+    def _schedule(self, run: Run, sigmas: Tensor | None, denoise: float) -> Schedule:
+        """A run's schedule over `sigmas` [N+1], or over noise levels of its own and a share of them, `denoise`."""
+        if denoise != 1 and sigmas is not None:
+            raise ValueError("Give the noise levels (sigmas) or a denoise below 1, not both.")
+        if sigmas is None and (denoise != 1 or run.scheduler != "normal"):
+            sigmas = spread_sigmas(self.levels, run.scheduler, run.steps, denoise)
+        return make_schedule(run.sampler, self.pipeline.scheduler.config, self.levels, run.steps, sigmas=sigmas)
 
     def _run(
         self,
@@ -275,7 +296,7 @@ def load_pix2pix(
 
 def guidance_in(folder: Path) -> Guidance:
     """The guidance that a folder's playroom.json recommends, or the default."""
-    facts = folder / "playroom.json"
+    facts = folder / FACTS
     if not facts.is_file():
         return DEFAULT
     with reading(str(facts)):

@@ -89,15 +89,32 @@ def normal_sigmas(levels: Tensor, steps: int) -> Tensor:
     return torch.cat([level_at(levels, torch.linspace(len(levels) - 1, 0, steps)), torch.zeros(1)])
 
 
-def shortened_sigmas(levels: Tensor, steps: int, denoise: float) -> Tensor:
-    """[steps + 1] noise levels of the end of a longer run: the host's "normal" scheduler at a `denoise` of 0..1.
+def karras_sigmas(levels: Tensor, steps: int, rho: float = 7.0) -> Tensor:
+    """[steps + 1] noise levels even in sigma^(1 / rho) (arXiv 2206.00364, eq. 5), then 0: the host's "karras"."""
+    least, most = (float(level) ** (1 / rho) for level in levels[[0, -1]].float())
+    return torch.cat([(most + torch.linspace(0, 1, steps) * (least - most)) ** rho, torch.zeros(1)])
 
-    Raises ValueError for a denoise outside of that, and for what `check_steps` refuses.
+
+def simple_sigmas(levels: Tensor, steps: int) -> Tensor:
+    """[steps + 1] noise levels of every so many training steps, the last one never, then 0: the host's "simple"."""
+    stride = len(levels) / steps
+    return torch.cat([levels[[-1 - int(step * stride) for step in range(steps)]].float(), torch.zeros(1)])
+
+
+SPREADS = {"normal": normal_sigmas, "karras": karras_sigmas, "simple": simple_sigmas}
+
+
+def spread_sigmas(levels: Tensor, scheduler: str, steps: int, denoise: float = 1.0) -> Tensor:
+    """[steps + 1] noise levels as the host's `scheduler` spreads them, below a `denoise` of 1 the end of a longer run.
+
+    Raises ValueError for an unknown scheduler, a denoise outside of 0..1, and what `check_steps` refuses.
     """
+    if scheduler not in SPREADS:
+        raise ValueError(f"Unknown scheduler '{scheduler}'; use {', '.join(SPREADS)}.")
     if not 0 < denoise <= 1:
         raise ValueError(f"denoise must be above 0 and at most 1; got {denoise}.")
     check_steps(steps)
-    return normal_sigmas(levels, int(steps / denoise))[-(steps + 1) :]
+    return SPREADS[scheduler](levels, int(steps / denoise))[-(steps + 1) :]
 
 
 # Samplers: diffusers' schedulers, two of them with noise levels of our choice.

@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from ..encoders.vision import Encoder, as_views, find_encoder, load_encoder, vision_tokens
 from ..pictures.files import Picture
 from ..sampling.guidance import Guidance
-from ..sampling.pix2pix import DEFAULT, Callback, GuidedPix2Pix, Insertion, check_folder, guidance_in, load_pix2pix
+from ..sampling.pix2pix import (
+    DEFAULT,
+    FACTS,
+    Callback,
+    GuidedPix2Pix,
+    Insertion,
+    check_folder,
+    guidance_in,
+    load_pix2pix,
+)
+from ..sampling.speed import EXACT, UNMEASURED, Presets, presets_in
 from ..weights.pretrained import present
 from ..weights.unet_patch_reading import apply_patch
 from . import optimizer_files as optimizers
@@ -31,13 +41,14 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         context_encoder: ContextEncoder,
         guidance: Guidance = DEFAULT,
         detail_encoder: Encoder | None = None,
+        presets: Presets = UNMEASURED,
     ):
         """`context_encoder` tells the UNet what `encoder` sees of the object, an embedding optimizer as a rule.
 
-        `guidance` is the default of every call. `detail_encoder` sees the same pictures, for a context encoder that
+        `guidance` is the default of every call, `presets` are the speeds of these models. `detail_encoder` sees the same pictures, for a context encoder that
         was trained with two encoders. Raises ValueError when the parts do not belong together.
         """
-        super().__init__(pipeline, guidance)
+        super().__init__(pipeline, guidance, presets)
         context_width = pipeline.unet.config.cross_attention_dim
         if context_encoder.context_width != context_width:
             raise ValueError(
@@ -154,7 +165,8 @@ class VisualInsertionPipeline(GuidedPix2Pix):
             if encoder:
                 encoder.network.to(device, dtype)
         context_encoder.to(device, dtype)
-        return cls(pipeline, vision, context_encoder, guidance_in(folder), details)
+        presets = presets_in(folder / FACTS)
+        return cls(pipeline, vision, context_encoder, guidance_in(folder), details, presets)
 
     @torch.no_grad()
     def contexts(
@@ -184,6 +196,8 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         steps: int = 20,
         seed: int = 0,
         sampler: str = "euler_ancestral",
+        scheduler: str = "normal",
+        speed: str = EXACT,
         sigmas: Tensor | None = None,
         latents: Tensor | None = None,
         mask: Picture | None = None,
@@ -210,6 +224,8 @@ class VisualInsertionPipeline(GuidedPix2Pix):
             steps=steps,
             seed=seed,
             sampler=sampler,
+            scheduler=scheduler,
+            speed=speed,
             sigmas=sigmas,
             latents=latents,
             mask=mask,

@@ -89,6 +89,15 @@ def test_an_object_appears_in_its_window_and_nowhere_else(comfy, truth, scene, t
     Image.fromarray(shown).save(artifacts / f"local_region_{area}_{room}.png")
 
 
+@pytest.mark.parametrize("speed", ["balanced", "fast"])
+def test_an_object_is_made_fast_in_a_window_too(comfy, truth, scene, toys, speed):
+    cropped, crop_mask, region = crop(comfy, scene, **middle_of(6))
+    edited = insert(comfy, toys, cropped, mask=crop_mask, speed=speed)
+    result, changed = paste(comfy, region, edited)
+    assert torch.equal(result[changed == 0], scene[changed == 0])
+    assert found(truth, 6, result) is not None
+
+
 def test_by_changes_most_of_the_window_stays_bit_equal(comfy, scene, toys):
     cropped, _, region = crop(comfy, scene, **middle_of(6))
     edited = insert(comfy, toys, cropped)

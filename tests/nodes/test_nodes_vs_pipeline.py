@@ -190,6 +190,31 @@ def test_both_doors_keep_and_start_from_the_scene_alike(comfy, models, pipeline,
         assert (alone - scene)[~kept].abs().mean() > 0.01
 
 
+# a speed other than exact
+
+SPEED_RUNS = {"all noise": {}, "denoise 0.6": {"denoise": 0.6}, "mask": {"mask": MASKS["soft"]}}
+
+
+@pytest.mark.parametrize("speed", ["balanced", "fast"])
+@pytest.mark.parametrize("run", SPEED_RUNS.values(), ids=SPEED_RUNS)
+def test_a_speed_is_one_picture_in_both_doors(comfy, models, pipeline, speed, run):
+    """The widgets say something else, and Guidance Control another scale of the scene."""
+    (control,) = comfy("GuidanceControl", object_scale=2.5, scene_scale=1.2)
+    host, relevance = sampler_node(comfy, models, guidance=control, speed=speed, **run)
+    guidance = Guidance(object_scale=2.5, scene_scale=1.2)
+    alone = pipeline(SCENE, OBJECT, MASK, guidance, seed=11, steps=2, sampler="ddim", speed=speed, **run)
+    assert relative(alone.latents, host) <= LIMIT
+    assert (alone.relevance - relevance).abs().max() <= 2e-3
+    assert alone.unet_evaluations == {"balanced": 18, "fast": 8}[speed]
+
+
+@pytest.mark.parametrize("scheduler", ["karras", "simple"])
+def test_both_doors_know_a_scheduler_by_one_name(comfy, models, pipeline, scheduler):
+    host, _ = sampler_node(comfy, models, scheduler=scheduler)
+    alone = pipeline(SCENE, OBJECT, MASK, Guidance(), sampler="euler", scheduler=scheduler, steps=5, seed=11)
+    assert relative(alone.latents, host) <= LIMIT
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
 def test_samplers_with_noise_levels_of_their_own_keep_the_scene_but_cannot_start_from_it(pipeline, sampler):
     with pytest.raises(ValueError, match=f"{sampler} sets its own noise levels; use euler or euler_ancestral"):
@@ -224,12 +249,14 @@ def test_a_run_that_starts_below_full_noise_starts_alike(comfy, models, pipeline
     assert relative(alone.latents, host["samples"]) <= LIMIT
 
 
-def test_both_doors_walk_the_same_noise_levels(comfy, models, pipeline):
+@pytest.mark.parametrize("scheduler", samplers.SPREADS)
+@pytest.mark.parametrize("denoise", [1.0, 0.37])
+def test_both_doors_walk_the_same_noise_levels(comfy, models, pipeline, scheduler, denoise):
     """Bit for bit: halfway between two training steps the last bit decides which one the UNet is told."""
     model = models[0]
     for steps in range(1, 120):
-        (theirs,) = comfy("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=1.0)
-        ours = samplers.normal_sigmas(pipeline.levels, steps)
+        (theirs,) = comfy("BasicScheduler", model=model, scheduler=scheduler, steps=steps, denoise=denoise)
+        ours = samplers.spread_sigmas(pipeline.levels, scheduler, steps, denoise)
         assert torch.equal(ours, theirs)
         told = model.get_model_object("model_sampling").timestep(theirs[:-1])
         assert torch.equal(samplers.nearest_timesteps(pipeline.levels, ours[:-1]), told)

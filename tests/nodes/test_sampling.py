@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from visual_insertion_pack.pipelines.playroom.judging import oracle
 from visual_insertion_pack.pipelines.playroom.world.dataset import HELD_OUT_SEED
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
+from visual_insertion_pack.pipelines.sampling.guidance import Guidance
+from visual_insertion_pack.pipelines.sampling.speed import chosen, remark
 from visual_insertion_pack.tests.nodes.parts import run_guider
 
 STEPS = 4
@@ -128,6 +130,59 @@ def test_denoise_below_one_starts_from_the_scene(comfy, playroom):
     ours = insert(comfy, playroom, denoise=0.4)
     assert difference(ours, theirs) <= 1e-5
     assert difference(ours, insert(comfy, playroom)) > 0.1
+
+
+# a speed other than exact
+
+SHIPPED = {  # of the toys, in playroom.json
+    "balanced": dict(sampler_name="euler_ancestral", scheduler="karras", steps=6),
+    "fast": dict(sampler_name="euler_ancestral", scheduler="simple", steps=4),
+}
+
+
+def left_half(kit):
+    mask = torch.zeros(kit.scene.shape[:3])
+    mask[:, :, :64] = 1
+    return mask
+
+
+@pytest.mark.parametrize("speed", SHIPPED)
+def test_a_speed_is_what_its_settings_are(comfy, playroom, speed):
+    """Bit for bit, whatever the widgets say; the object's scale stays the artist's."""
+    scene_scale = 1.0 if speed == "fast" else 1.2
+    by_widgets = insert(comfy, playroom, guidance=guidance(comfy, 2.5, scene_scale), **SHIPPED[speed])
+    by_speed = insert(comfy, playroom, guidance=guidance(comfy, 2.5, 1.2), speed=speed, steps=50)
+    assert torch.equal(by_speed, by_widgets)
+    assert difference(by_speed, insert(comfy, playroom, guidance=guidance(comfy, 2.5, 1.2))) > 0.1
+
+
+def test_exact_is_what_the_widgets_say(comfy, playroom):
+    assert torch.equal(insert(comfy, playroom, speed="exact"), insert(comfy, playroom))
+
+
+@pytest.mark.parametrize("speed", SHIPPED)
+def test_a_speed_goes_with_a_mask_and_a_denoise(comfy, playroom, speed):
+    mask = left_half(playroom)
+    made = insert(comfy, playroom, mask=mask, speed=speed)
+    (scene,) = comfy("VAEEncode", pixels=playroom.scene, vae=playroom.vae)
+    assert torch.equal(made[..., 8:], scene["samples"][..., 8:])
+    assert difference(made[..., :8], scene["samples"][..., :8]) > 0.1
+    faint = insert(comfy, playroom, denoise=0.2, speed=speed)
+    whole = insert(comfy, playroom, speed=speed)
+    assert (faint - scene["samples"]).abs().mean() < (whole - scene["samples"]).abs().mean() / 2
+
+
+@pytest.mark.parametrize("speed", ["exact", *SHIPPED])
+def test_the_node_says_what_ran(playroom, speed):
+    presets = playroom.model.model.latent_format.presets
+    said = remark(speed, chosen(speed, presets), Guidance(scene_scale=1.2))
+    if speed == "exact":
+        assert not said
+        return
+    ran = SHIPPED[speed]
+    assert said.startswith(f"{speed}: euler_ancestral, {ran['scheduler']}, {ran['steps']} steps")
+    assert ("scene scale 1 in place of 1.2" in said) == (speed == "fast")
+    assert "Against exact: identity" in said
 
 
 def test_a_split_run_equals_a_whole_one(comfy, playroom):

@@ -8,12 +8,15 @@ Scene in, picture out; the object is encoded beforehand (not in `stand-alone`, w
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,27 +29,69 @@ from .timing import Way, interleaved, ratios, summary, table
 
 MODELS = ROOT / "playroom_models"
 OURS = "our node"
+STOCK = "stock graph"
+DIFFUSERS = "diffusers"
+ALONE = "stand-alone"
 
 
-def host_ways(comfy: InProcess, scene: Tensor, thing: Tensor, steps: int, guidance: Guidance) -> dict[str, Way]:
-    """Our sampler node, and the same of stock nodes, both in the real host."""
+@dataclass(frozen=True)
+class Scenes:
+    """Another scene [1,H,W,3] for each picture, so that nobody finds one encoded already."""
+
+    first: Tensor
+    count: Iterator[int] = field(default_factory=itertools.count)
+
+    def __call__(self) -> Tensor:
+        return self.first.roll(next(self.count), 2)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Models of the host, and an object as conditioning."""
+
+    model: Any
+    vae: Any
+    positive: Any
+    negative: Any
+
+
+def toy_kit(comfy: InProcess, thing: Tensor) -> Kit:
+    """The shipped models, looking at an object [1,H,W,3]."""
     model, vae, vision, optimizer = comfy("PlayroomModels")
     (encoded,) = comfy("ObjectImageEncode", clip_vision=vision, image=thing)
-    positive, negative = comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=encoded)
+    return Kit(model, vae, *comfy("EmbeddingOptimizer", embedding_optimizer=optimizer, clip_vision_output=encoded))
+
+
+def host_ways(
+    comfy: InProcess, kit: Kit, scenes: Scenes, steps: int, guidance: Guidance, speed: str = "exact"
+) -> dict[str, Way]:
+    """Our sampler node, and the same of stock nodes, both in the real host; stock nodes know no `speed`."""
+    model = kit.model
+    vae = kit.vae
+    contexts = dict(positive=kit.positive, negative=kit.negative)
     (control,) = comfy("GuidanceControl", object_scale=guidance.object_scale, scene_scale=guidance.scene_scale)
-    conditions = dict(model=model, vae=vae, scene=scene, positive=positive, negative=negative, guidance=control)
     schedule = dict(scheduler="normal", steps=steps, denoise=1.0)
 
     def ours():
-        latent, _ = comfy("ImageConditionedPix2PixSampler", **conditions, **schedule, seed=0, sampler_name="euler")
+        scene = scenes()
+        latent, _ = comfy(
+            "ImageConditionedPix2PixSampler",
+            model=model,
+            vae=vae,
+            scene=scene,
+            **contexts,
+            guidance=control,
+            **schedule,
+            seed=0,
+            sampler_name="euler",
+            speed=speed,
+        )
         return comfy("SceneDecode", latent=latent, vae=vae, scene=scene)
 
     def stock():
-        full, scene_alone, empty = comfy(
-            "InstructPixToPixConditioning", positive=positive, negative=negative, vae=vae, pixels=scene
-        )
+        full, scene_alone, empty = comfy("InstructPixToPixConditioning", **contexts, vae=vae, pixels=scenes())
         scales = dict(cfg_conds=guidance.object_scale, cfg_cond2_negative=guidance.scene_scale, style="regular")
-        (guider,) = comfy("DualCFGGuider", model=model, cond1=full, cond2=scene_alone, negative=negative, **scales)
+        (guider,) = comfy("DualCFGGuider", model=model, cond1=full, cond2=scene_alone, negative=kit.negative, **scales)
         (noise,) = comfy("RandomNoise", noise_seed=0)
         (sampler,) = comfy("KSamplerSelect", sampler_name="euler")
         (sigmas,) = comfy("BasicScheduler", model=model, **schedule)
@@ -56,10 +101,10 @@ def host_ways(comfy: InProcess, scene: Tensor, thing: Tensor, steps: int, guidan
         return comfy("VAEDecode", samples=latent, vae=vae)
 
     unet = model.model.diffusion_model
-    return {OURS: Way(ours, unet), "stock graph": Way(stock, unet)}
+    return {OURS: Way(ours, unet), STOCK: Way(stock, unet)}
 
 
-def diffusers_ways(scene: Tensor, thing: Tensor, steps: int, guidance: Guidance) -> dict[str, Way]:
+def diffusers_ways(scenes: Scenes, thing: Tensor, steps: int, guidance: Guidance) -> dict[str, Way]:
     """diffusers' InstructPix2Pix pipeline as it is, and our stand-alone pipeline on it."""
     alone = VisualInsertionPipeline.from_folder(MODELS)
     stock = alone.pipeline
@@ -68,7 +113,7 @@ def diffusers_ways(scene: Tensor, thing: Tensor, steps: int, guidance: Guidance)
 
     def theirs():
         return stock(
-            image=scene.movedim(-1, 1),
+            image=scenes().movedim(-1, 1),
             prompt_embeds=context,
             negative_prompt_embeds=null,
             num_inference_steps=steps,
@@ -79,9 +124,9 @@ def diffusers_ways(scene: Tensor, thing: Tensor, steps: int, guidance: Guidance)
         )
 
     def ours():
-        return alone(scene, thing, guidance=guidance, steps=steps, sampler="euler")
+        return alone(scenes(), thing, guidance=guidance, steps=steps, sampler="euler")
 
-    return {"diffusers": Way(theirs, stock.unet), "stand-alone": Way(ours, stock.unet)}
+    return {DIFFUSERS: Way(theirs, stock.unet), ALONE: Way(ours, stock.unet)}
 
 
 def plot(rows: dict[str, dict[str, float]], path: Path) -> None:
@@ -90,7 +135,7 @@ def plot(rows: dict[str, dict[str, float]], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         return
-    figure = Figure(figsize=(6, 2.4), layout="constrained")
+    figure = Figure(figsize=(6, 1 + 0.35 * len(rows)), layout="constrained")
     axes = figure.subplots()
     outside = [row["seconds_outside_unet"] for row in rows.values()]
     inside = [row["seconds_per_image"] - rest for row, rest in zip(rows.values(), outside, strict=True)]
@@ -119,11 +164,12 @@ def main() -> int:
     generator = torch.Generator().manual_seed(0)
     scene = torch.rand(1, args.size, args.size, 3, generator=generator)
     thing = torch.rand(1, 64, 64, 3, generator=generator)
-    settings = (scene, thing, args.steps, Guidance(args.object_scale, args.scene_scale))
+    scenes = Scenes(scene)
+    settings = (args.steps, Guidance(args.object_scale, args.scene_scale))
     with tempfile.TemporaryDirectory() as base:
         comfy = InProcess(host, Path(base))
         import_module("comfy.utils").set_progress_bar_enabled(False)
-        ways = {**host_ways(comfy, *settings), **diffusers_ways(*settings)}
+        ways = host_ways(comfy, toy_kit(comfy, thing), scenes, *settings) | diffusers_ways(scenes, thing, *settings)
         runs = interleaved(ways, args.repeats)
     rows = summary(runs)
     faster = ratios(runs, OURS)

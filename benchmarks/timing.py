@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+import psutil
 from torch import nn
 
 
@@ -20,11 +23,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Run:
-    """One image, seconds; `evaluations` counts the rows the UNet saw."""
+    """One image, seconds; `evaluations` counts the rows the UNet saw, `busy` is the processor's time for it."""
 
     total: float
     inside: float
     evaluations: int
+    busy: float
 
 
 def measure(way: Way) -> Run:
@@ -44,11 +48,13 @@ def measure(way: Way) -> Run:
 
     hooks = [way.unet.register_forward_pre_hook(enter), way.unet.register_forward_hook(leave)]
     start = time.perf_counter()
+    busy = time.process_time()
     way.make()
+    busy = time.process_time() - busy
     total = time.perf_counter() - start
     for hook in hooks:
         hook.remove()
-    return Run(total=total, inside=inside, evaluations=rows)
+    return Run(total=total, inside=inside, evaluations=rows, busy=busy)
 
 
 def interleaved(ways: Mapping[str, Way], repeats: int) -> dict[str, list[Run]]:
@@ -68,6 +74,7 @@ def summary(runs: Mapping[str, list[Run]]) -> dict[str, dict[str, float]]:
     for name, of_way in runs.items():
         rows[name] = {
             "seconds_per_image": median(run.total for run in of_way),
+            "processor_seconds": median(run.busy for run in of_way),
             "seconds_per_evaluation": median(run.inside / run.evaluations for run in of_way),
             "seconds_outside_unet": median(run.total - run.inside for run in of_way),
             "evaluations_per_image": of_way[0].evaluations,
@@ -82,6 +89,34 @@ def ratios(runs: Mapping[str, list[Run]], ours: str) -> dict[str, float]:
     for name, theirs in others.items():
         medians[name] = median(their.total / our.total for their, our in zip(theirs, runs[ours], strict=True))
     return medians
+
+
+def time_ratio(runs: Mapping[str, list[Run]], ours: str, theirs: str) -> float:
+    """Median over the rounds of the processor's time for `ours` / that for `theirs`: below 1 ours is faster.
+
+    On a machine that others use too, the clock on the wall measures them as well.
+    """
+    return median(our.busy / their.busy for our, their in zip(runs[ours], runs[theirs], strict=True))
+
+
+def peak_memory(way: Way) -> float:
+    """MB of this process beyond what it held before, at the peak of one image, looked at every few milliseconds."""
+    process = psutil.Process()
+    gc.collect()
+    before = process.memory_info().rss
+    peak = [before]
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.002):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    way.make()
+    ended.set()
+    watcher.join()
+    return (peak[0] - before) / 1e6
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -57,8 +57,8 @@ _MASK_TOOLTIP = (
 )
 
 _SPEED_TOOLTIP = (
-    "exact: what the widgets say. balanced and fast set steps, sampler and scheduler themselves, fast the scene's scale "
-    "to 1 too; the node says what ran. Measured on the toys (2.7 and 4.1 times as fast); for photographs a guess."
+    "exact: what the widgets say. balanced and fast set steps, sampler and scheduler themselves, fast the scene's "
+    "scale to 1 too; the node says what ran. Measured on the toys (2.7 and 4.1 times as fast), on photographs a guess."
 )
 
 

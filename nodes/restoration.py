@@ -9,6 +9,7 @@ from ..pipelines.pictures.masks import mask_in_boxes, painted_mask
 from ..pipelines.pictures.scene import pad_to_multiple
 from ..pipelines.restoration.copies import reports_with_copies
 from ..pipelines.restoration.restore import MASK_USES, restore
+from .host.kept_encodings import made_once
 from .host.node_output import node_output
 from .host.run_progress import run_progress
 from .on_the_node import STAYS, on_the_node
@@ -159,5 +160,6 @@ class RestoreScene(io.ComfyNode):
 def round_trip(vae, scene):
     """Scenes [B,H,W,C] in 0..1 through a VAE of pictures or of videos: [B,H,W,3]."""
     height, width = scene.shape[1:3]
-    decoded = vae.decode(vae.encode(pad_to_multiple(rgb(scene), CELL)))
+    padded = pad_to_multiple(rgb(scene), CELL)
+    decoded = made_once(vae, "round trip", padded, lambda pictures: vae.decode(vae.encode(pictures)))
     return decoded.flatten(0, -4)[:, :height, :width]

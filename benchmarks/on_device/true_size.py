@@ -8,7 +8,7 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ LARGE = (1600, 1280)  # px, 2 MP
 ON_A_CPU = 64  # px, and a scene of a quarter of the large one's sides, 2 steps
 
 
-def write_models(models: Path) -> None:
-    """Both UNets and a VAE below the host's models, in diffusers' layouts."""
+def write_models(models: Path, unets: Sequence[tuple[str, int]] = ((PIX2PIX, 8), (PAINT, 9))) -> None:
+    """UNets, by name and input channels, and a VAE below the host's models, in diffusers' layouts."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from ...tests import sd15
@@ -49,7 +49,7 @@ def write_models(models: Path) -> None:
     def seeded(network: Any) -> dict[str, Any]:
         return {name: (name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()}
 
-    for name, channels in ((PIX2PIX, 8), (PAINT, 9)):
+    for name, channels in unets:
         config = {"in_channels": channels, **sd15.UNET}
         with torch.device("meta"):
             unet = UNet2DConditionModel(**config)

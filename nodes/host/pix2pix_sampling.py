@@ -15,6 +15,7 @@ from ...pipelines.sampling.guidance import Guidance
 from ...pipelines.sampling.speed import UNMEASURED, Presets, Run
 from ...pipelines.weights.layouts import kind_of
 from .conditionings import EMBEDDING_OPTIMIZER, batch_size, check_contexts, check_makers
+from .kept_encodings import made_once
 from .three_branch_guider import ThreeBranchGuider
 
 SD15_SIZE = 512  # px
@@ -41,7 +42,7 @@ def prepare(
         positive=batch_size(positive),
         negative=batch_size(negative),
     )
-    scene_latents = vae.encode(pad_to_multiple(scene, CELL))
+    scene_latents = made_once(vae, "latents", pad_to_multiple(scene, CELL), vae.encode)
     _check_latents(model, scene_latents)
     if len(scene_latents) < count:
         scene_latents = scene_latents.repeat(count, 1, 1, 1)

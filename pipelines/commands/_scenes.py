@@ -66,8 +66,8 @@ def add_sampling(parser: ArgumentParser, steps: int | None, samplers: tuple[str,
 def add_speed(parser: ArgumentParser) -> None:
     """Add --speed."""
     what = (
-        "exact (the default) is what the options say; balanced and fast set steps, sampler and noise levels themselves, "
-        "and take --steps and --sampler for unsaid (README, Speed)"
+        "exact (the default) is what the options say; balanced and fast set steps, sampler and noise levels "
+        "themselves, whatever --steps and --sampler say (docs/speed.md)"
     )
     parser.add_argument("--speed", choices=SPEEDS, default=SPEEDS[0], help=what)
 
@@ -119,16 +119,18 @@ def restored(
     *,
     mask: torch.Tensor | None = None,
     relevance: torch.Tensor | None = None,
+    drift: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The scene [1,H,W,C] with what our models put into it [1,H,W,3], the rest bit for bit its own: [1,H,W,3].
 
-    Outside `mask` nothing changes; `relevance` is that of each pixel to the model. Our models keep every pixel in its
-    place, so there is no geometry to undo.
+    Outside `mask` nothing changes; `relevance` is that of each pixel to the model. `drift` [1,H,W,3] is what the VAE
+    alone makes of the scene, where it is known already. Our models keep every pixel in its place, so there is no
+    geometry to undo.
     """
     from ..restoration.restore import restore
     from ..sampling.latents import round_trip
 
-    drift = round_trip(vae, scene)
+    drift = round_trip(vae, scene) if drift is None else drift
     found = restore(scene, edited, mask=mask, relevance=relevance, align_geometry=False, round_trip=drift)
     return found.images[..., :3]
 

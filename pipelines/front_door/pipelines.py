@@ -19,7 +19,7 @@ from ..paint_by_example.pipeline import PaintByExamplePipeline as OwnPaintByExam
 from ..pictures.files import mask_tensor, picture_tensor, pil_pictures
 from ..pictures.masks import optional_mask
 from ..sampling.guidance import Guidance
-from ..sampling.latents import Sampled
+from ..sampling.latents import Sampled, round_trip
 from ..systems import load_add_it
 from ..training.run_record import RECORD
 from ..visual_insertion.pipeline import VisualInsertionPipeline as OwnVisualInsertion
@@ -115,11 +115,11 @@ class Pipeline(ABC):
         rows = self._rows(settings, len(scenes))
         results = []
         images = []
-        for number, seed in enumerate(seeds):
-            scene = scenes[number // copies]
-            result = self.own(scene, **rows[number // copies], seed=seed)
-            results.append(result)
-            images.append(self.restored(scene, result, rows[number // copies]) if restore else result.images)
+        for number, (scene, row) in enumerate(zip(scenes, rows, strict=True)):
+            of_scene = [self.own(scene, **row, seed=seed) for seed in seeds[number * copies : (number + 1) * copies]]
+            results += of_scene
+            drift = round_trip(self.vae(), scene) if restore and of_scene else None  # once, whatever the copies
+            images += [self.restored(scene, one, row, drift) if restore else one.images for one in of_scene]
         return Output(_as(output_type, images), seeds, results)
 
     def _rows(self, settings: dict[str, Any], count: int) -> list[dict[str, Any]]:
@@ -132,12 +132,16 @@ class Pipeline(ABC):
         }
         return [self.settle({name: values[row] for name, values in own.items()}) for row in range(count)]
 
-    def restored(self, scene: Tensor, result: Any, settings: dict[str, Any]) -> Tensor:
-        """The result [B,H,W,3] with the scene's own pixels wherever the object changed nothing."""
+    def restored(self, scene: Tensor, result: Any, settings: dict[str, Any], drift: Tensor | None) -> Tensor:
+        """The result [B,H,W,3] with the scene's own pixels wherever the object changed nothing.
+
+        `drift` [B,H,W,3] is what the VAE alone makes of the scene.
+        """
         mask = settings.get("mask")
         if mask is not None:
             mask = optional_mask(mask_tensor(mask), *scene.shape[1:3])
-        return restored(scene, result.images, self.vae(), mask=mask, relevance=self.relevance(result))
+        relevance = self.relevance(result)
+        return restored(scene, result.images, self.vae(), mask=mask, relevance=relevance, drift=drift)
 
     def relevance(self, result: Any) -> Tensor | None:
         """Where the object mattered to the model, [B,H,W] in 0..1, if it says so."""

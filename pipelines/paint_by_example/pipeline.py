@@ -244,7 +244,7 @@ class PaintByExamplePipeline:
         latents = noise * float(scheduler.init_noise_sigma)
         for number, timestep in enumerate(scheduler.timesteps, 1):
             inputs = nine_channels(scheduler.scale_model_input(latents, timestep), masked, cells)
-            inputs = torch.cat([inputs] * branches).to(self.unet.dtype)
+            inputs = torch.cat([inputs] * branches).to(contexts.dtype)
             predicted = self.unet(inputs, timestep, encoder_hidden_states=contexts).sample.float()
             if branches == 2:
                 predicted = guided(*predicted.chunk(2), scale=similarity)

@@ -68,6 +68,7 @@ class GuidedUNet(nn.Module):
         """
         super().__init__()
         self.unet = unet
+        self.precision = unet.dtype  # diffusers looks through all modules each time it is asked
         self.config = unet.config
         self.device = unet.device
         self.null = null
@@ -91,14 +92,14 @@ class GuidedUNet(nn.Module):
 
         noisy = self.kept.noised(latents, sigma, signal) if self.kept else latents
         scenes = [torch.zeros_like(scene) if branch == "empty" else scene for branch in branches]
-        inputs = torch.cat([torch.cat([noisy, one], 1) for one in scenes]).to(self.unet.dtype)
+        inputs = torch.cat([torch.cat([noisy, one], 1) for one in scenes]).to(self.precision)
         contexts = torch.cat([encoder_hidden_states if branch == "full" else self.null for branch in branches])
         if self.embeds:
             object_embeds, null_embeds = self.embeds
             embeds = [object_embeds if branch == "full" else null_embeds for branch in branches]
             embeds = torch.cat([one.expand(len(noisy), *one.shape[1:]) for one in embeds])
             kwargs["added_cond_kwargs"] = {"image_embeds": [embeds.to(inputs)]}
-        contexts = contexts.to(self.unet.dtype)
+        contexts = contexts.to(self.precision)
         outputs = self.unet(inputs, timestep, encoder_hidden_states=contexts, **kwargs, return_dict=False)[0].float()
         self.evaluations += len(branches)
 
@@ -179,13 +180,13 @@ class GuidedPix2Pix:
         """Insert what `context` [B,N,D] says into a scene of any size; `null` [B,N,D] says nothing.
 
         `sampler` is one of SAMPLERS. The Euler ones follow `sigmas` [N+1], by default those of `scheduler`, one of
-        SPREADS, for `steps`. A `speed` other than "exact" decides these four, and perhaps the scene's scale, itself, by
-        the models' `presets`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws; with B seeds every
-        picture has the noise that it would have alone. With a `mask` [H,W] or
-        [B,H,W] in 0..1 the object may only appear where it is 1; latents of cells outside stay the scene's; an
-        unpainted mask counts as none. A `denoise` below 1 starts from the noised scene, at that share of the noise
-        levels. `embeds`, (object, null) [B,V,...], are for a UNet with an IP-Adapter. `callback(done, total, latents)`
-        may raise to cancel. Batches pair up: one of each, or equally many.
+        SPREADS, for `steps`. A `speed` other than "exact" decides these three, and perhaps the scene's scale, itself,
+        by the models' `presets`. `latents` [B,C,h,w] is unit-variance noise in place of the one `seed` draws; with B
+        seeds every picture has the noise that it would have alone. With a `mask` [H,W] or [B,H,W] in 0..1 the object
+        may only appear where it is 1; latents of cells outside stay the scene's; an unpainted mask counts as none.
+        A `denoise` below 1 starts from the noised scene, at that share of the noise levels. `embeds`, (object, null)
+        [B,V,...], are for a UNet with an IP-Adapter. `callback(done, total, latents)` may raise to cancel. Batches
+        pair up: one of each, or equally many.
 
         Raises ValueError for unusable scenes or settings, and batches that do not pair up.
         """

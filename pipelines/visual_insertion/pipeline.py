@@ -45,8 +45,9 @@ class VisualInsertionPipeline(GuidedPix2Pix):
     ):
         """`context_encoder` tells the UNet what `encoder` sees of the object, an embedding optimizer as a rule.
 
-        `guidance` is the default of every call, `presets` are the speeds of these models. `detail_encoder` sees the same pictures, for a context encoder that
-        was trained with two encoders. Raises ValueError when the parts do not belong together.
+        `guidance` is the default of every call, `presets` are the speeds of these models. `detail_encoder` sees the
+        same pictures, for a context encoder that was trained with two encoders. Raises ValueError when the parts do
+        not belong together.
         """
         super().__init__(pipeline, guidance, presets)
         context_width = pipeline.unet.config.cross_attention_dim

@@ -1,0 +1,145 @@
+"""Equal pictures in less time, and nearly equal ones in much less: our node, the stock graph and diffusers' pipeline.
+
+    python dev.py bench speed --rounds=9
+    python dev.py bench speed --only true_size --rounds=3
+
+Ways and settings take turns within each round, and ratios are of the processor's time, medians over the rounds: a busy
+machine is unfair to nobody. Below 1 ours is faster. Every picture is of a scene that was not encoded before. At a scene
+scale of 1 the host's own guider leaves a branch out as ours does; where both scales are equal, only ours does. The toys
+say little about a branch less, because a lone evaluation of so small a UNet costs nearly two of a batch: `true_size` is
+a UNet and a VAE of Stable Diffusion 1.5's size with random weights. Figures go to docs/figures/speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from ..devtools.environment import ROOT, find_host
+from ..devtools.inprocess import InProcess
+from ..pipelines.sampling.guidance import Guidance
+from .bench_sampling import ALONE, DIFFUSERS, OURS, STOCK, Kit, Scenes, diffusers_ways, host_ways, plot, toy_kit
+from .figures import record
+from .on_device.true_size import PIX2PIX, VAE, write_models
+from .timing import Way, interleaved, peak_memory, summary, table, time_ratio
+
+Ways = dict[str, Way]
+Figures = dict[str, tuple[float, str]]
+
+GENERAL = Guidance()
+SCENE_SCALE_1 = Guidance(scene_scale=1.0)  # the branch without a scene has the coefficient zero
+ZERO = Guidance(object_scale=1.5, scene_scale=1.5)  # the branch of the scene alone has
+TOYS = Guidance(object_scale=2.5, scene_scale=1.2)
+STEPS = 20
+TRUE_STEPS = 2
+TRUE_SIDE = 256  # px
+TOKENS, WIDTH = 77, 768  # of a random context
+
+# Ratios of time by the figure's name: setting and way, over setting and way.
+RATIOS = {
+    "toys": {
+        "exact_vs_core": (f"exact, {OURS}", f"exact, {STOCK}"),
+        "exact_vs_diffusers": (f"exact, {OURS}", f"exact, {DIFFUSERS}"),
+        "exact_stand_alone_vs_diffusers": (f"exact, {ALONE}", f"exact, {DIFFUSERS}"),
+        "scene_scale_1_vs_core": (f"scene scale 1, {OURS}", f"scene scale 1, {STOCK}"),
+        "scene_scale_1_vs_diffusers": (f"scene scale 1, {OURS}", f"exact, {DIFFUSERS}"),  # which has three always
+        "zero_branch_toys_vs_core": (f"zero branch, {OURS}", f"zero branch, {STOCK}"),
+        "balanced_vs_exact": (f"balanced, {OURS}", f"exact of the toys, {OURS}"),
+        "fast_vs_exact": (f"fast, {OURS}", f"exact of the toys, {OURS}"),
+    },
+    "true_size": {
+        "zero_branch_vs_core": (f"zero branch, {OURS}", f"zero branch, {STOCK}"),
+    },
+}
+UNITS = {
+    "toys": f"processor time of ours / theirs, the toys, 128 px, {STEPS} steps",
+    "true_size": f"processor time of ours / theirs, Stable Diffusion 1.5's size at {TRUE_SIDE} px, {TRUE_STEPS} steps, scene to "
+    "picture",
+}
+
+
+def named(setting: str, ways: Mapping[str, Way]) -> Ways:
+    """Ways by their setting and their own name."""
+    return {f"{setting}, {name}": way for name, way in ways.items()}
+
+
+def toys(comfy: InProcess) -> Ways:
+    """The shipped models in both doors and their two rivals."""
+    generator = torch.Generator().manual_seed(0)
+    scenes = Scenes(torch.rand(1, 128, 128, 3, generator=generator))
+    thing = torch.rand(1, 64, 64, 3, generator=generator)
+    kit = toy_kit(comfy, thing)
+    ways = named("exact", host_ways(comfy, kit, scenes, STEPS, GENERAL))
+    ways |= named("exact", diffusers_ways(scenes, thing, STEPS, GENERAL))
+    ways |= named("scene scale 1", host_ways(comfy, kit, scenes, STEPS, SCENE_SCALE_1))
+    ways |= named("zero branch", host_ways(comfy, kit, scenes, STEPS, ZERO))
+    for setting, speed in (("exact of the toys", "exact"), ("balanced", "balanced"), ("fast", "fast")):
+        ours = host_ways(comfy, kit, scenes, STEPS, TOYS, speed)[OURS]
+        ways |= named(setting, {OURS: ours})
+    return ways
+
+
+def true_size(comfy: InProcess) -> Ways:
+    """Random networks of the true size in the host."""
+    write_models(comfy.base / "models", [(PIX2PIX, 8)])
+    (model,) = comfy("Pix2PixUNetLoader", name=PIX2PIX, weights="as saved")
+    (vae,) = comfy("VAELoader", vae_name=VAE)
+    generator = torch.Generator().manual_seed(0)
+    contexts = [[[torch.randn(1, TOKENS, WIDTH, generator=generator), {}]] for _ in range(2)]
+    kit = Kit(model, vae, *contexts)
+    scenes = Scenes(torch.rand(1, TRUE_SIDE, TRUE_SIDE, 3, generator=generator))
+    return named("zero branch", host_ways(comfy, kit, scenes, TRUE_STEPS, ZERO))
+
+
+PARTS: dict[str, Callable[[InProcess], Ways]] = {"toys": toys, "true_size": true_size}
+
+
+def measured(part: str, ways: Ways, rounds: int, folder: Path) -> Figures:
+    """A part's ratios, printed and plotted; all runs go to a file of `folder`."""
+    runs = interleaved(ways, rounds)
+    rows = summary(runs)
+    for name, way in ways.items():
+        rows[name]["peak_memory_mb"] = peak_memory(way)
+    print(table(rows))
+    ratios = {name: round(time_ratio(runs, *pair), 3) for name, pair in RATIOS[part].items()}
+    for name, ratio in ratios.items():
+        print(f"{name}: {ratio}")
+    report = {"ratios": ratios, "medians": rows, "runs": {name: [asdict(run) for run in runs[name]] for name in runs}}
+    (folder / f"speed_{part}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    plot(rows, folder / f"speed_{part}.png")
+    return {name: (ratio, f"{UNITS[part]}, median of {rounds} rounds") for name, ratio in ratios.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("bench_speed", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--dry", action="store_true", help="leave docs/figures alone")
+    options = parser.parse_args()
+    host = find_host()
+    if not host:
+        parser.error("no ComfyUI yet: run this through `python dev.py bench`, or set COMFYUI_PATH")
+    torch.set_num_threads(options.threads)
+    folder = ROOT / "output" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as base:
+        comfy = InProcess(host, Path(base))
+        import_module("comfy.utils").set_progress_bar_enabled(False)
+        for part in options.only:
+            figures = measured(part, PARTS[part](comfy), options.rounds, folder)
+            if not options.dry:
+                command = f"python dev.py bench speed --only {part} --rounds={options.rounds}"
+                print(record("speed", figures, command))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -2,7 +2,7 @@
 
     python dev.py bench sampling --repeats=7 --steps=20 --threads=2
 
-Scene in, picture out; the object is encoded beforehand (not in `stand-alone`, which has no place to keep it).
+Scene in, picture out; the object is encoded beforehand.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def diffusers_ways(scenes: Scenes, thing: Tensor, steps: int, guidance: Guidance
         )
 
     def ours():
-        return alone(scenes(), thing, guidance=guidance, steps=steps, sampler="euler")
+        return alone.sample(scenes(), context, null, guidance, steps=steps, sampler="euler")
 
     return {DIFFUSERS: Way(theirs, stock.unet), ALONE: Way(ours, stock.unet)}
 

@@ -60,8 +60,7 @@ RATIOS = {
 }
 UNITS = {
     "toys": f"processor time of ours / theirs, the toys, 128 px, {STEPS} steps",
-    "true_size": f"processor time of ours / theirs, Stable Diffusion 1.5's size at {TRUE_SIDE} px, {TRUE_STEPS} steps, scene to "
-    "picture",
+    "true_size": f"processor time of ours / theirs, Stable Diffusion 1.5's size, {TRUE_SIDE} px, {TRUE_STEPS} steps",
 }
 
 

@@ -28,6 +28,7 @@ class Relevance:
         """Both are shares of the schedule, like a guidance interval's."""
         self.start = start
         self.end = end
+        self.sigmas: tuple[float, float] | None = None  # the noise levels of both, once the run has begun
         self.total: Tensor | None = None  # [B,h,w] on the run's device
         self.steps = 0
 
@@ -35,8 +36,10 @@ class Relevance:
         self, sigma: float, percent_to_sigma: Callable[[float], float], predictions: Mapping[Branch, Tensor]
     ) -> None:
         """Count a step at noise level `sigma` with its denoised latents [B,C,h,w] by branch."""
-        inside = percent_to_sigma(self.end) < sigma <= percent_to_sigma(self.start)
-        if not inside or "full" not in predictions or "scene" not in predictions:
+        if self.sigmas is None:
+            self.sigmas = (percent_to_sigma(self.start), percent_to_sigma(self.end))
+        begun, ended = self.sigmas
+        if not ended < sigma <= begun or "full" not in predictions or "scene" not in predictions:
             return
         step = (predictions["full"] - predictions["scene"]).float().abs().mean(1) / sigma
         self.total = step if self.total is None else self.total + step

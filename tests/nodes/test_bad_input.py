@@ -640,6 +640,8 @@ REFUSED = [
     Case(SAMPLER, "a mask that is an image",
          "A mask must be [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1]; got (1, 64, 64, 3).",
          lambda k: k.sample(mask=k.scene)),
+    Case(SAMPLER, "a speed that there is not", "Unknown speed 'slow'; use exact, balanced, fast.",
+         lambda k: k.sample(speed="slow")),
     Case(SAMPLER, "a run that ends in NaN, as in half precision", "What was sampled holds values that are not finite",
          lambda k: k.sample(scheduler="kl_optimal")),
     Case(GUIDER, "any of these", "This sampler needs an InstructPix2Pix model",

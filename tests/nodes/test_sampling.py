@@ -172,6 +172,42 @@ def test_a_speed_goes_with_a_mask_and_a_denoise(comfy, playroom, speed):
     assert (faint - scene["samples"]).abs().mean() < (whole - scene["samples"]).abs().mean() / 2
 
 
+def test_a_queue_of_seeds_encodes_its_scene_once(comfy, playroom, monkeypatch):
+    """And never gives one scene's latents, or those of a patched VAE, for another's."""
+    _, vae, _, _ = comfy("PlayroomModels")
+    encoded = []
+    encode = vae.encode
+    monkeypatch.setattr(vae, "encode", lambda pictures: encoded.append(pictures) or encode(pictures))
+    scene = playroom.scene.clone()
+    first, second = (insert(comfy, playroom, vae=vae, scene=scene, seed=seed) for seed in (3, 4))
+    assert len(encoded) == 1
+    assert torch.equal(first, insert(comfy, playroom, seed=3)) and torch.equal(second, insert(comfy, playroom, seed=4))
+    scene[:, :8] = 1  # in place, as no node should
+    changed = insert(comfy, playroom, vae=vae, scene=scene)
+    assert len(encoded) == 2
+    assert torch.equal(changed, insert(comfy, playroom, scene=scene.clone()))
+    vae.patcher.add_patches({})
+    insert(comfy, playroom, vae=vae, scene=scene)
+    assert len(encoded) == 3
+    with torch.inference_mode():
+        for _ in range(2):
+            _, latent = prepare(comfy, playroom, vae=vae, scene=scene, keep_scene=True)
+            assert latent["samples"].any() and len(encoded) == 3
+            latent["samples"].zero_()  # each run has a copy of its own
+
+
+def test_restoring_passes_its_scene_through_the_vae_once(comfy, playroom, monkeypatch):
+    _, vae, _, _ = comfy("PlayroomModels")
+    decoded = []
+    decode = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda latents: decoded.append(latents) or decode(latents))
+    edited = playroom.scene.clone()
+    edited[:, 40:80, 40:80] = 0
+    first, *_ = comfy("RestoreScene", scene=playroom.scene, edited=edited, vae=vae)
+    again, *_ = comfy("RestoreScene", scene=playroom.scene, edited=edited, vae=vae)
+    assert len(decoded) == 1 and torch.equal(first, again)
+
+
 @pytest.mark.parametrize("speed", ["exact", *SHIPPED])
 def test_the_node_says_what_ran(playroom, speed):
     presets = playroom.model.model.latent_format.presets

@@ -16,6 +16,7 @@ from visual_insertion_pack.pipelines.commands.insert import SAMPLERS
 from visual_insertion_pack.pipelines.pictures import objects as object_picture
 from visual_insertion_pack.pipelines.pictures.files import picture_tensor
 from visual_insertion_pack.pipelines.pictures.scene import pad_to_multiple
+from visual_insertion_pack.pipelines.provenance import PNG_TEXT
 from visual_insertion_pack.pipelines.sampling import schedulers as samplers
 from visual_insertion_pack.pipelines.sampling.guidance import Guidance
 from visual_insertion_pack.pipelines.visual_insertion import optimizer_files as embedding_optimizer
@@ -400,6 +401,44 @@ def test_the_command_restores_what_the_object_did_not_change(insert):
     same, same_raw = ((picture == scene).all(2) for picture in (restored, raw))
     assert same.mean() > 0.6 and same_raw.mean() < 0.1
     assert (np.abs(restored - scene).max(2) > 60).mean() > 0.02  # the object is there
+
+
+def recorded(path):
+    """What a picture says of how it was made."""
+    return json.loads(Image.open(path).text[PNG_TEXT])
+
+
+@pytest.mark.parametrize(
+    ("speed", "ran"),
+    [
+        ("balanced", {"scheduler": "karras", "steps": 6, "scene_scale": 1.2}),
+        ("fast", {"scheduler": "simple", "steps": 4, "scene_scale": 1.0}),
+    ],
+)
+def test_the_command_says_in_the_picture_what_a_speed_was(insert, speed, ran):
+    code, path = insert(speed=speed, sampler="ddim")
+    assert code == 0
+    settings = recorded(path)["settings"]
+    assert settings["speed"] == speed and settings["sampler"] == "euler_ancestral"
+    assert {**settings, **settings["guidance"]}.items() >= ran.items()
+
+
+def test_at_exact_the_command_s_options_count(insert, tmp_path):
+    _, first = insert(speed="exact")
+    _, plain = insert(output=tmp_path / "plain.png")
+    assert np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(plain)))
+    assert "speed" not in recorded(first)["settings"]
+
+
+def test_a_speed_sets_the_noise_levels_itself(toys):
+    with pytest.raises(ValueError, match="The speed fast sets the noise levels itself: leave out the sigmas"):
+        toys(SCENE, OBJECT, speed="fast", sigmas=torch.tensor([10.0, 0.0]))
+    with pytest.raises(ValueError, match="Unknown speed 'slow'; use exact, balanced, fast"):
+        toys(SCENE, OBJECT, speed="slow")
+    with pytest.raises(ValueError, match="Unknown scheduler 'beta'; use normal, karras, simple"):
+        toys(SCENE, OBJECT, scheduler="beta")
+    with pytest.raises(ValueError, match="ddim sets its own noise levels; use euler or euler_ancestral"):
+        toys(SCENE, OBJECT, scheduler="karras", sampler="ddim")
 
 
 def test_the_command_changes_no_pixel_outside_a_mask(insert, tmp_path):

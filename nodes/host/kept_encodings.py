@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-LARGEST = 64 * 2**20  # bytes; a larger result is made again
+LARGEST = 64_000_000  # bytes; a larger result is made again
 
 _kept: WeakKeyDictionary[Any, dict[str, tuple[Any, Tensor]]] = WeakKeyDictionary()
 

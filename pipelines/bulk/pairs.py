@@ -1,19 +1,22 @@
 """Lists of pairs: a scene and an object, and the name that the picture of both gets. Of any length, read as a stream.
 
-A list is a CSV file with a first line of column names, or JSON lines. What columns it has beside `name` depends on the
-method; JSON's null and an empty cell are the same as none.
+A list is a CSV file with a first line of column names, JSON lines, or Parquet. What columns it has beside `name`
+depends on the method; null and an empty cell are the same as none.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from .parquet import is_parquet, parquet_file, rows_of
 
 JSON_LINES = (".jsonl", ".ndjson")
 SEEDS = 2**64
@@ -47,7 +50,7 @@ class Pair:
     files: Mapping[str, str]
     seed: int | None
     name: str
-    line: int
+    line: int  # of a Parquet file the row, from 1
 
     def seed_from(self, seed: int) -> int:
         """Its own seed, or one that only the run's `seed` and its name decide."""
@@ -59,15 +62,40 @@ class Pair:
 def read_pairs(path: Path, columns: Columns) -> Iterator[Pair]:
     """The pairs of a list, in order. Raises FileNotFoundError, or ValueError naming file and line for what is none."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file. Needed is a list of pairs, CSV or JSON lines.")
+        raise FileNotFoundError(f"{path} is not a file. Needed is a list of pairs: CSV, JSON lines, or Parquet.")
+    for line, row in _parquet_rows(path, columns) if is_parquet(path) else _text_rows(path, columns):
+        try:
+            yield _pair(row, columns, line)
+        except ValueError as error:
+            raise ValueError(f"{_line(path, line)} is no pair: {error}.") from error
+
+
+def _line(path: Path, line: int) -> str:
+    """What errors call a line of a list."""
+    return f"{path}, {_unit(path)} {line}"
+
+
+def _unit(path: Path) -> str:
+    return "row" if is_parquet(path) else "line"
+
+
+def _parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row from 1, its values) of a Parquet file. Whole numbers may be floats: pandas makes them so beside none."""
+    file = parquet_file(path)
+    _check_columns(file.schema_arrow.names, columns, path, "")
+    for line, row in enumerate(rows_of(file, file.schema_arrow.names, path), 1):
+        seed = row.get("seed")
+        if isinstance(seed, float):
+            row["seed"] = None if math.isnan(seed) else int(seed) if seed.is_integer() else seed
+        yield line, row
+
+
+def _text_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, row) of a text file."""
     rows = _json_rows if path.suffix.lower() in JSON_LINES else _csv_rows
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            for line, row in rows(file, path, columns):
-                try:
-                    yield _pair(row, columns, line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {line} is no pair: {error}.") from error
+            yield from rows(file, path, columns)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8: {error}.") from error
 
@@ -77,7 +105,7 @@ def _csv_rows(file: Any, path: Path, columns: Columns) -> Iterator[tuple[int, di
     reader = csv.DictReader(file, restkey="", strict=True)
     try:
         names = [name.strip() for name in reader.fieldnames or ()]
-        _check_columns(names, columns, path)
+        _check_columns(names, columns, path, " in its first line")
         reader.fieldnames = names
         for row in reader:
             if "" in row:
@@ -87,17 +115,17 @@ def _csv_rows(file: Any, path: Path, columns: Columns) -> Iterator[tuple[int, di
         raise ValueError(f"{path} is no CSV near line {reader.line_num + 1}: {error}.") from error
 
 
-def _check_columns(names: list[str], columns: Columns, path: Path) -> None:
+def _check_columns(names: list[str], columns: Columns, path: Path, where: str) -> None:
     if not names:
         raise ValueError(f"{path} is empty. {columns}.")
     for name in names:
         if name not in columns.known:
-            raise ValueError(f"{path} has a column '{name}' in its first line. {columns}.")
+            raise ValueError(f"{path} has a column '{name}'{where}. {columns}.")
         if names.count(name) > 1:
-            raise ValueError(f"{path} has two columns '{name}' in its first line.")
+            raise ValueError(f"{path} has two columns '{name}'{where}.")
     for name in columns.needed:
         if name not in names:
-            raise ValueError(f"{path} has no column '{name}' in its first line. {columns}.")
+            raise ValueError(f"{path} has no column '{name}'{where}. {columns}.")
 
 
 def _json_rows(file: Any, path: Path, _: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -186,8 +214,8 @@ def survey(path: Path, columns: Columns, first: int = 0) -> Survey:
         before = lines.setdefault(blake2b(same, digest_size=16).digest(), pair.line)
         if before != pair.line:
             raise ValueError(
-                f"{path}, line {pair.line} would make the same file as line {before}: {pair.name}.png. Give one of "
-                "them a name, or a seed, of its own."
+                f"{_line(path, pair.line)} would make the same file as {_unit(path)} {before}: {pair.name}.png. Give "
+                "one of them a name, or a seed, of its own."
             )
         digest.update(json.dumps([pair.files, pair.seed, pair.name]).encode())
         if count == first:

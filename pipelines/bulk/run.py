@@ -13,6 +13,7 @@ from ..output_folders import claim, locked
 from ..whole_files import remove_parts, write_text
 from .failures import FAILURES, Failures
 from .pairs import Columns, Survey, output_of, read_pairs, survey
+from .picture_table import InTable, PictureTable
 from .tasks import Making, Task
 from .workers import Workers
 
@@ -27,7 +28,7 @@ class Many:
 
     pairs: Path
     columns: Columns
-    places: Mapping[str, Path]  # the folder of which the files in a column are named
+    places: Mapping[str, Path | PictureTable]  # of which the files in a column are named: a folder, or a table
     folder: Path
     seed: int = 0
 
@@ -124,9 +125,11 @@ class Missing:
                 self.there += 1
                 continue
             output.parent.mkdir(parents=True, exist_ok=True)
+            named = {column: many.places[column] / file for column, file in pair.files.items()}
             yield Task(
                 name=pair.name,
-                files={column: many.places[column] / file for column, file in pair.files.items()},
+                files={column: file for column, file in named.items() if isinstance(file, Path)},
+                tables={column: picture for column, picture in named.items() if isinstance(picture, InTable)},
                 seed=pair.seed_from(many.seed),
                 output=output,
                 given=pair.files,

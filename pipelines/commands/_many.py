@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..bulk.pairs import Columns
+from ..bulk.parquet import is_parquet
+from ..bulk.picture_table import PictureTable
 from ..bulk.tasks import Making, Task
 from ..provenance import Origin, origin_of, sha256_of_all
 from . import OK, PROBLEM, _scenes, say
@@ -20,11 +23,13 @@ def add_pairs(parser: ArgumentParser, columns: Columns, folders: Mapping[str, st
     """Add --pairs and the options that go with it; `folders` are those of files, by the columns of their names."""
     add = parser.add_argument_group("many pictures (docs/scale.md)").add_argument
     optional = ", ".join(name for name in columns.known if name not in columns.needed)
-    pairs = f"CSV or JSON lines with {', '.join(columns.needed)}, if wanted {optional}: a picture of each"
+    pairs = f"CSV, JSON lines or Parquet with {', '.join(columns.needed)}, if wanted {optional}: a picture of each"
     add("--pairs", type=Path, metavar="FILE", help=pairs)
     for column, folder in folders.items():
-        where = f"where the list's {column} files are (default: beside the list)"
-        add(f"--{folder}", type=Path, metavar="FOLDER", help=where)
+        where = (
+            f"where the list's {column} files are: a folder, or Parquet with name and image (default: beside the list)"
+        )
+        add(f"--{folder}", type=Path, metavar="FOLDER|PARQUET", help=where)
     workers = "processes that make pictures (default 1), each with models and one thread of its own; no picture changes"
     add("--workers", type=int, metavar="N", help=workers)
 
@@ -47,6 +52,9 @@ def lack(args: Namespace, of_one: Sequence[str], needed: Sequence[str], folders:
         return f"{_option(missing[0])} FILE is needed, or --pairs FILE for many pictures."
     if args.workers is not None and args.workers < 1:
         return "--workers must be at least 1."
+    paths = [args.pairs, *(getattr(args, name) for name in folders.values())]
+    if any(path and is_parquet(path) for path in paths) and find_spec("pyarrow") is None:
+        return "pyarrow is not installed, which reads Parquet. Install the pack with its 'data' extra."
     return None
 
 
@@ -68,7 +76,7 @@ def make(
     from ..bulk.run import Many, check_list, make_many
     from ..progress import ProgressBar
 
-    places = {column: getattr(args, folder) or args.pairs.parent for column, folder in folders.items()}
+    places = {column: _place(getattr(args, folder) or args.pairs.parent) for column, folder in folders.items()}
     many = Many(args.pairs, columns, places, args.output, getattr(args, "seed", 0))
     content = check_list(many)
     named = {name: path for name, path in files().items() if path}
@@ -91,6 +99,11 @@ def make(
     if not done.failed:
         return OK
     return say(f"{done.failed:,} of {content.count:,} pairs failed; why is in {done.failures}", PROBLEM)
+
+
+def _place(path: Path) -> Path | PictureTable:
+    """What the files in a column are named from. Raises what reading a table does."""
+    return PictureTable(path) if is_parquet(path) else path
 
 
 def of_one(args: Namespace, task: Task) -> Namespace:

@@ -106,6 +106,11 @@ class WorkerProcess:
         self.process.start()
         theirs.close()  # or its end would not be heard here when the process dies
 
+    @property
+    def pid(self) -> int | None:
+        """The process, as the system counts."""
+        return self.process.pid
+
     def send(self, *arguments: Any) -> None:
         """Ask for an answer to these arguments; one that is dead is met at `answer`."""
         with suppress(BrokenPipeError, ConnectionResetError):

@@ -14,8 +14,7 @@ from ..whole_files import remove_parts, write_text
 from .failures import FAILURES, Failures
 from .pairs import Columns, Survey, output_of, read_pairs, survey
 from .picture_table import InTable, PictureTable
-from .tasks import Making, Task
-from .workers import Workers
+from .tasks import Crew, Task
 
 KIND = "run over many pairs"
 LIST = "pairs.json"  # which pairs a folder is for
@@ -72,20 +71,19 @@ def make_many(
     many: Many,
     content: Survey,
     settings: Mapping[str, Any],
-    opening: Callable[..., Making],
-    *arguments: Any,
-    workers: int,
+    crew: Crew,
+    *,
     progress: Progress = lambda done, total: None,
     told: Callable[[str], object] = lambda line: None,
 ) -> Done:
-    """Make a list's pictures with `opening(*arguments)` in worker processes, but for those that an earlier run made.
+    """Let a crew make a list's pictures, but for those that an earlier run made.
 
     `content` is what `check_list` gave; `settings` are what the pictures depend on, beside their pairs. Each picture is
-    a whole file or none, and depends on its pair, the settings and the seed alone, in whatever order and process it is
+    a whole file or none, and depends on its pair, the settings and the seed alone, in whatever order and place it is
     made. `told` hears of failures.
 
     Raises ValueError for a folder that cannot be used, and for settings that are not those of the pictures there;
-    OSError where nothing can be written; and what `Workers.run` raises.
+    OSError where nothing can be written; and what the crew's `run` raises.
     """
     claim(many.folder, KIND)
     with locked(many.folder):
@@ -96,8 +94,8 @@ def make_many(
         missing = Missing(many)
         made = 0
         progress(0, content.count)
-        with Workers(workers, opening, *arguments) as processes:
-            for task, reason in processes.run(missing):
+        with crew:
+            for task, reason in crew.run(missing):
                 if reason:
                     failures.add(task, reason)
                     told(f"{task.name}: {reason}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 from .picture_table import Contents, InTable
 
@@ -30,6 +30,18 @@ class Made(Protocol):
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all. Raises OSError."""
+        ...
+
+
+class Crew(Protocol):
+    """Who does tasks, of whatever kind: a context manager."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *ending: Any) -> None: ...
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, str]]:
+        """Each task as it ends, with why it failed, or nothing where it did not. Raises what ends the whole run."""
         ...
 
 

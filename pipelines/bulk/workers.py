@@ -1,33 +1,72 @@
-"""Tasks in worker processes that open their models once, each task done though processes are killed."""
+"""Tasks handed to workers that open their models once, each task done though workers are killed.
+
+A worker is a process here, or a thread that speaks for a server elsewhere: whatever has the face of `WorkerProcess`.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from multiprocessing.connection import wait
-from typing import Any
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
 
 from ..whole_files import part_of
 from ..worker_processes import WorkerKilled, WorkerProcess
 from .tasks import Making, Task
 
 OPENINGS = 3  # that are killed one after another, after which the run is
-ROW = 20  # pairs in a row that end their process: the machine is at fault then, not they
+ROW = 20  # pairs in a row that end their worker: the machine is at fault then, not they
+TRIES = 2  # of a pair that ends its worker
+
+
+class PlaceGone(RuntimeError):
+    """Where a worker was to be opened none ever will; those elsewhere go on."""
+
+
+class Worker(Protocol):
+    """What a task is sent to; `pid` is its process on this machine, None where it is this very one."""
+
+    connection: Connection
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def send(self, *arguments: Any) -> None: ...
+
+    def answer(self) -> Any: ...
+
+    def close(self, *, now: bool = False) -> None: ...
+
+
+Place = Callable[[], Worker]  # starts a worker where it is free
 
 
 class Workers:
-    """Up to `count` processes that call `opening(*arguments)` for what they do with tasks; a context manager."""
+    """Up to one worker for each place, started when there is something to do; a context manager."""
 
-    def __init__(self, count: int, opening: Callable[..., Making], *arguments: Any):
-        self.count = count
-        self.opening = opening
-        self.arguments = arguments
-        self.opened: list[WorkerProcess] = []  # those without a task, ready for one
-        self.beginning: set[WorkerProcess] = set()
-        self.at_work: dict[WorkerProcess, Task] = {}
-        self.again: deque[Task] = deque()  # whose process ended, and who wait for another one
-        self.ended: set[str] = set()  # names of all whose process ended
+    def __init__(
+        self,
+        places: Sequence[Place],
+        *,
+        tries: int = TRIES,
+        all_at_once: bool = False,
+        told: Callable[[str], object] = lambda line: None,
+    ):
+        """A pair is tried `tries` times where its worker ends. `all_at_once` opens workers at all places, however few
+        pairs there are: where they may be long in coming. `told` hears of places that are gone."""
+        self.count = len(places)
+        self.places = list(places)  # where no worker is
+        self.tries = tries
+        self.all_at_once = all_at_once
+        self.told = told
+        self.opened: list[Worker] = []  # those without a task, ready for one
+        self.beginning: set[Worker] = set()
+        self.at_work: dict[Worker, Task] = {}
+        self.place_of: dict[Worker, Place] = {}
+        self.again: deque[Task] = deque()  # whose worker ended, and who wait for another one
+        self.ended: dict[str, int] = {}  # how many workers ended, by the name of the task
         self.in_a_row = 0
         self.openings_killed = 0
 
@@ -44,8 +83,8 @@ class Workers:
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, str]]:
         """Each task as it ends, with why it failed, or nothing where it did not.
 
-        `tasks` are taken as processes become free. Raises what opening raises; OSError for a picture that cannot be
-        written; RuntimeError where processes end whatever they are told to do.
+        `tasks` are taken as workers become free. Raises what opening raises; OSError for a picture that cannot be
+        written; RuntimeError where workers end whatever they are told to do.
         """
         coming = iter(tasks)
         waiting: deque[Task] = deque()
@@ -56,9 +95,9 @@ class Workers:
                     break
                 waiting.append(task)
             self._hand_out(waiting)
-            listening = [*self.beginning, *self.at_work]
-            if not listening:
+            if not waiting and not self.at_work:
                 return
+            listening = [*self.beginning, *self.at_work]
             ready = wait([worker.connection for worker in listening])
             for worker in listening:
                 if worker.connection in ready:
@@ -67,16 +106,20 @@ class Workers:
                         yield ended
 
     def _hand_out(self, waiting: deque[Task]) -> None:
-        """Tasks to processes that have none, and new processes for tasks that are left."""
+        """Tasks to workers that have none, and new workers for tasks that are left."""
         while waiting and self.opened:
             worker = self.opened.pop()
             self.at_work[worker] = task = waiting.popleft()
             worker.send(task)
-        for _ in range(min(len(waiting) - len(self.beginning), self.count - len(self.beginning) - len(self.at_work))):
-            self.beginning.add(WorkerProcess(self.opening, *self.arguments))
+        wanted = self.count if waiting and self.all_at_once else len(waiting) - len(self.beginning)
+        for _ in range(min(wanted, len(self.places))):
+            place = self.places.pop()
+            worker = place()
+            self.place_of[worker] = place
+            self.beginning.add(worker)
 
-    def _hear(self, worker: WorkerProcess) -> tuple[Task, str] | None:
-        """What a process has to say: that it is ready, or how its task ended; None where that is to be done again."""
+    def _hear(self, worker: Worker) -> tuple[Task, str] | None:
+        """What a worker has to say: that it is ready, or how its task ended; None where that is to be done again."""
         if worker in self.beginning:
             self._hear_opening(worker)
             return None
@@ -93,9 +136,17 @@ class Workers:
         self.in_a_row = 0
         return task, reason
 
-    def _hear_opening(self, worker: WorkerProcess) -> None:
+    def _hear_opening(self, worker: Worker) -> None:
         try:
             worker.answer()
+        except PlaceGone as gone:
+            self._end(worker)
+            self.places.pop()
+            self.count -= 1
+            self.told(str(gone))
+            if not self.count:
+                raise
+            return
         except WorkerKilled:
             self._end(worker)
             self.openings_killed += 1
@@ -110,25 +161,32 @@ class Workers:
         self.opened.append(worker)
 
     def _again(self, task: Task, ending: str) -> tuple[Task, str] | None:
-        """Let a task wait until all others are done, by when others are more likely to be met by what kills processes.
+        """Let a task wait until all others are done, by when others are more likely to be met by what ends workers.
 
-        The second time it is given up.
+        The last time it is given up.
         """
-        if task.name in self.ended:
-            return task, f"Its worker process ended twice: {ending}"
+        count = self.ended[task.name] = self.ended.get(task.name, 0) + 1
+        if count == self.tries:
+            times = "twice" if count == 2 else f"{count} times"
+            return task, f"Its worker process ended {times}: {ending}"
         self.in_a_row += 1
         if self.in_a_row == ROW:
             raise RuntimeError(f"{ROW} worker processes ended without a picture, the last one so: {ending}")
-        self.ended.add(task.name)
         self.again.append(task)
         return None
 
-    def _end(self, worker: WorkerProcess) -> None:
-        """End a process, and remove the half of a picture that it may leave."""
-        process = worker.process.pid
+    def _end(self, worker: Worker) -> None:
+        """End a worker, and remove the half of a picture that its process may leave. Its place is free then."""
+        process = worker.pid
         self.beginning.discard(worker)
         task = self.at_work.pop(worker, None)
         worker.close(now=True)
-        if task:
+        self.places.append(self.place_of.pop(worker))
+        if task and process:
             with suppress(OSError):
                 part_of(task.output, process).unlink(missing_ok=True)
+
+
+def processes(count: int, opening: Callable[..., Making], *arguments: Any) -> Workers:
+    """Workers that are `count` processes of this machine, which call `opening(*arguments)` for what they do."""
+    return Workers([partial(WorkerProcess, opening, *arguments)] * count)

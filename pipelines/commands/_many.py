@@ -11,16 +11,19 @@ from typing import Any
 from ..bulk.pairs import Columns
 from ..bulk.parquet import is_parquet
 from ..bulk.picture_table import PictureTable
-from ..bulk.tasks import Making, Task
+from ..bulk.tasks import Crew, Making, Task
 from ..provenance import Origin, origin_of, sha256_of_all
 from . import OK, PROBLEM, _scenes, say
+from ._on_servers import OnServers, option
 
+OF_MANY = ("workers", "servers", "workflow")  # options beside the folders
 OUTPUT_HELP = "with --pairs a folder, of .png"
-NO_SETTINGS = ("run", "output", "pairs", "workers")  # on which no picture depends
+NO_SETTINGS = ("run", "default_of", "output", "pairs", "workers", "servers")  # on which no picture depends
 
 
 def add_pairs(parser: ArgumentParser, columns: Columns, folders: Mapping[str, str]) -> None:
     """Add --pairs and the options that go with it; `folders` are those of files, by the columns of their names."""
+    parser.set_defaults(default_of=parser.get_default)
     add = parser.add_argument_group("many pictures (docs/scale.md)").add_argument
     optional = ", ".join(name for name in columns.known if name not in columns.needed)
     pairs = f"CSV, JSON lines or Parquet with {', '.join(columns.needed)}, if wanted {optional}: a picture of each"
@@ -32,9 +35,15 @@ def add_pairs(parser: ArgumentParser, columns: Columns, folders: Mapping[str, st
         add(f"--{folder}", type=Path, metavar="FOLDER|PARQUET", help=where)
     workers = "processes that make pictures (default 1), each with models and one thread of its own; no picture changes"
     add("--workers", type=int, metavar="N", help=workers)
+    servers = "ComfyUI servers with this pack that make the pictures, such as http://gpu1:8188, in the place of workers"
+    add("--servers", nargs="+", metavar="URL", help=servers)
+    own = "with --servers: a workflow in API format in the place of the shipped one; its Load Image nodes have titles"
+    add("--workflow", type=Path, metavar="FILE", help=own)
 
 
-def lack(args: Namespace, of_one: Sequence[str], needed: Sequence[str], folders: Mapping[str, str]) -> str | None:
+def lack(
+    args: Namespace, of_one: Sequence[str], needed: Sequence[str], folders: Mapping[str, str], on_servers: OnServers
+) -> str | None:
     """What must be given or left out first, in a line; None where one picture or many are asked for.
 
     `of_one` are the options that only one picture has, `needed` those of them that it cannot be made without.
@@ -43,23 +52,22 @@ def lack(args: Namespace, of_one: Sequence[str], needed: Sequence[str], folders:
         mixed = [name for name in of_one if getattr(args, name)]
         said = "--pairs names what many pictures are made of"
     else:
-        mixed = [name for name in (*folders.values(), "workers") if getattr(args, name) is not None]
+        mixed = [name for name in (*folders.values(), *OF_MANY) if getattr(args, name) is not None]
         said = "Without --pairs one picture is made"
     if mixed:
-        return f"{said}: leave out {_option(mixed[0])}."
+        return f"{said}: leave out {option(mixed[0])}."
     missing = [name for name in needed if not getattr(args, name)]
     if missing and not args.pairs:
-        return f"{_option(missing[0])} FILE is needed, or --pairs FILE for many pictures."
+        return f"{option(missing[0])} FILE is needed, or --pairs FILE for many pictures."
     if args.workers is not None and args.workers < 1:
         return "--workers must be at least 1."
+    not_there = on_servers.lack(args)
+    if not_there:
+        return not_there
     paths = [args.pairs, *(getattr(args, name) for name in folders.values())]
     if any(path and is_parquet(path) for path in paths) and find_spec("pyarrow") is None:
         return "pyarrow is not installed, which reads Parquet. Install the pack with its 'data' extra."
     return None
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def make(
@@ -68,10 +76,12 @@ def make(
     columns: Columns,
     folders: Mapping[str, str],
     files: Callable[[], Mapping[str, Path | None]],
+    on_servers: OnServers,
 ) -> int:
-    """Make a list's pictures by `opening(args, origin)` in worker processes, and say how many; `files` gives weights.
+    """Make a list's pictures, and say how many: by `opening(args, origin)` in worker processes, or on servers.
 
-    1 where some failed. Raises what `check_list` and `make_many` do, and ValueError for a device that is not there.
+    `files` gives weights. 1 where some failed. Raises what `check_list` and `make_many` do, and ValueError for a device
+    that is not there.
     """
     from ..bulk.run import Many, check_list, make_many
     from ..progress import ProgressBar
@@ -79,7 +89,26 @@ def make(
     places = {column: _place(getattr(args, folder) or args.pairs.parent) for column, folder in folders.items()}
     many = Many(args.pairs, columns, places, args.output, getattr(args, "seed", 0))
     content = check_list(many)
-    named = {name: path for name, path in files().items() if path}
+    with ProgressBar("pictures", "picture") as bar:
+        if args.servers:
+            crew, settings = on_servers.crew(args, settings_of(args), told=bar.write)
+        else:
+            crew, settings = _local_crew(args, opening, files())
+        done = make_many(many, content, settings, crew, progress=bar, told=bar.write)
+    there = f", {done.there:,} were there" if done.there else ""
+    print(f"{done.made:,} pictures made in {args.output}{there}")
+    if not done.failed:
+        return OK
+    return say(f"{done.failed:,} of {content.count:,} pairs failed; why is in {done.failures}", PROBLEM)
+
+
+def _local_crew(
+    args: Namespace, opening: Callable[[Namespace, Origin], Making], files: Mapping[str, Path | None]
+) -> tuple[Crew, dict[str, Any]]:
+    """Worker processes with the models that a command names, and what pictures of theirs depend on."""
+    from ..bulk.workers import processes
+
+    named = {name: path for name, path in files.items() if path}
     origin = origin_of(named)
     settings = settings_of(args) | {
         "weights": origin.sha256,
@@ -89,16 +118,8 @@ def make(
         device, _ = _scenes.device_of(args)
         args.device = str(device)  # the workers' as well
         settings["device"] = device.type
-    args.run = None  # a function of the parser's, of no use to a worker
-    with ProgressBar("pictures", "picture") as bar:
-        done = make_many(
-            many, content, settings, opening, args, origin, workers=args.workers or 1, progress=bar, told=bar.write
-        )
-    there = f", {done.there:,} were there" if done.there else ""
-    print(f"{done.made:,} pictures made in {args.output}{there}")
-    if not done.failed:
-        return OK
-    return say(f"{done.failed:,} of {content.count:,} pairs failed; why is in {done.failures}", PROBLEM)
+    args.run = args.default_of = None  # functions of the parser's, of no use to a worker
+    return processes(args.workers or 1, opening, args, origin), settings
 
 
 def _place(path: Path) -> Path | PictureTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ..bulk.pairs import Columns
 from ..bulk.tasks import Making, Task, making
 from ..provenance import Origin
 from . import MISSING, _many, _scenes, outcome, say
+from ._on_servers import OnServers, shipped
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,6 +25,19 @@ SAMPLERS = ("euler_ancestral", "euler", "ddim", "dpmpp_2m")
 COLUMNS = Columns(needed=("scene", "object"))
 FOLDERS = {"scene": "scenes", "object": "objects"}  # options, by column
 OF_ONE = ("scene", "object", "object_mask", "learned", "mask", "box")  # options that say what one picture is made of
+ON_SERVERS = OnServers(
+    name="insert_object.json",
+    shipped=partial(shipped, "insert_object.json"),
+    titles={"scene": "Scene", "object": "Object"},
+    inputs={
+        **{name: name for name in ("steps", "denoise", "object_scale", "scene_scale", "framing", "background")},
+        "sampler": "sampler_name",
+    },
+    local=(
+        *("trained", "models", "embedding_optimizer", "unet_patch", "image_encoder", "detail_encoder", "device"),
+        *("no_restore", "working_size"),
+    ),
+)
 
 
 def register(subparsers: Any) -> None:
@@ -61,7 +76,7 @@ def register(subparsers: Any) -> None:
 
 def insert_one_or_many(args: Namespace) -> int:
     """Insert one or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
-    lack = _many.lack(args, OF_ONE, needed=("scene",), folders=FOLDERS)
+    lack = _many.lack(args, OF_ONE, on_servers=ON_SERVERS, needed=("scene",), folders=FOLDERS)
     if lack:
         return say(lack, MISSING)
     return outcome(insert_many if args.pairs else insert, args)
@@ -90,7 +105,7 @@ def insert_many(args: Namespace) -> int:
     """Insert each pair's object into its scene; 1 where some failed. Raises what `_many.make` does."""
     from ..visual_insertion.trained_files import files_named
 
-    return _many.make(args, inserting, COLUMNS, FOLDERS, files=lambda: vars(files_named(args)))
+    return _many.make(args, inserting, COLUMNS, FOLDERS, files=lambda: vars(files_named(args)), on_servers=ON_SERVERS)
 
 
 def inserting(args: Namespace, origin: Origin) -> Making:

@@ -11,10 +11,13 @@ from ..bulk.pairs import Columns
 from ..bulk.tasks import Making, Task, making
 from ..provenance import Origin
 from . import MISSING, _many, _scenes, outcome, say
+from ._on_servers import OnServers, shipped
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+    from ..bulk.workflow import Graph
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 SAMPLERS = ("plms", "ddim", "euler", "euler_ancestral")
@@ -23,6 +26,26 @@ VIEWS = ("concatenate", "average")
 COLUMNS = Columns(needed=("scene", "exemplar", "mask"))
 FOLDERS = {"scene": "scenes", "exemplar": "exemplars", "mask": "masks"}  # options, by column
 OF_ONE = ("scene", "exemplar", "exemplar_mask", "learned", "mask", "box")  # that say what one picture is made of
+
+
+def _workflow() -> Graph:
+    """The workflow of servers: the example's, with a pair's mask in the place of one that the example draws."""
+    graph = shipped("paint_by_example_local_region.json")
+    (drawn,) = (number for number, node in graph.items() if node["class_type"] == "ArbitraryMask")
+    loader = {"class_type": "LoadImageMask", "inputs": {"image": "", "channel": "red"}, "_meta": {"title": "Mask"}}
+    return {**graph, drawn: loader}
+
+
+ON_SERVERS = OnServers(
+    name="paint_by_example_local_region.json",
+    shipped=_workflow,
+    titles={"scene": "Scene", "exemplar": "Object", "mask": "Mask"},
+    inputs={
+        **{name: name for name in ("steps", "mask_resize", "framing", "background", "expansion", "working_size")},
+        "similarity": "cfg",
+    },
+    local=("models", "sampler", "whole", "no_restore", "device"),
+)
 
 
 def register(subparsers: Any) -> None:
@@ -74,7 +97,7 @@ def register(subparsers: Any) -> None:
 
 def paint_one_or_many(args: Namespace) -> int:
     """Paint one or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
-    lack = _many.lack(args, OF_ONE, needed=("scene",), folders=FOLDERS)
+    lack = _many.lack(args, OF_ONE, on_servers=ON_SERVERS, needed=("scene",), folders=FOLDERS)
     if not lack and not args.pairs and not args.mask and not args.box:
         lack = "One of --mask FILE and --box X Y WIDTH HEIGHT is needed: where the object goes."
     if lack:
@@ -107,7 +130,9 @@ def paint_many(args: Namespace) -> int:
     """Paint each pair's exemplar into the mask of its scene; 1 where some failed. Raises what `_many.make` does."""
     from ..paint_by_example.checkpoints import model_folder
 
-    return _many.make(args, painting, COLUMNS, FOLDERS, files=lambda: {"models": model_folder(args.models)})
+    return _many.make(
+        args, painting, COLUMNS, FOLDERS, files=lambda: {"models": model_folder(args.models)}, on_servers=ON_SERVERS
+    )
 
 
 def painting(args: Namespace, origin: Origin) -> Making:

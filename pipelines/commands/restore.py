@@ -11,12 +11,33 @@ from ..bulk.pairs import Columns
 from ..bulk.tasks import Making, Task, making
 from ..provenance import Origin
 from . import MISSING, _many, _scenes, outcome, say
+from ._on_servers import OnServers
 
 # Spelt out again, so that --help does not load torch; a test compares them with the pipeline's.
 MASK_USES = ("limit", "force")
 COLUMNS = Columns(needed=("scene", "edited"), files=("mask",), seed=False)
 FOLDERS = {"scene": "scenes", "edited": "edits", "mask": "masks"}  # options, by column
 OF_ONE = ("scene", "edited", "mask", "object_picture", "effect", "object", "layer")  # of a single picture
+RESTORING = {  # the workflow of servers
+    "scene": {"class_type": "LoadImage", "inputs": {"image": ""}, "_meta": {"title": "Scene"}},
+    "edited": {"class_type": "LoadImage", "inputs": {"image": ""}, "_meta": {"title": "Edited"}},
+    "mask": {"class_type": "LoadImageMask", "inputs": {"image": "", "channel": "red"}, "_meta": {"title": "Mask"}},
+    "restored": {
+        "class_type": "RestoreScene",
+        "inputs": {
+            **{name: [name, 0] for name in ("scene", "edited", "mask")},
+            **{"mask_use": "limit", "align_geometry": True, "match_colour": True, "sensitivity": 1.0, "feather": -1},
+        },
+    },
+    "result": {"class_type": "SaveImage", "inputs": {"images": ["restored", 0], "filename_prefix": "restored"}},
+}
+ON_SERVERS = OnServers(
+    name="restore_scene",
+    shipped=lambda: RESTORING,
+    titles={"scene": "Scene", "edited": "Edited", "mask": "Mask"},
+    inputs={name: name for name in ("mask_use", "sensitivity", "feather")},
+    local=("vae", "no_align", "no_colour"),
+)
 
 
 def register(subparsers: Any) -> None:
@@ -48,7 +69,7 @@ def register(subparsers: Any) -> None:
 
 def restore_one_or_many(args: Namespace) -> int:
     """Restore one scene or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
-    lack = _many.lack(args, OF_ONE, needed=("scene", "edited"), folders=FOLDERS)
+    lack = _many.lack(args, OF_ONE, on_servers=ON_SERVERS, needed=("scene", "edited"), folders=FOLDERS)
     if lack:
         return say(lack, MISSING)
     return outcome(restore_many if args.pairs else restore, args)
@@ -56,7 +77,7 @@ def restore_one_or_many(args: Namespace) -> int:
 
 def restore_many(args: Namespace) -> int:
     """Restore each pair's scene; 1 where some failed. Raises what `_many.make` does."""
-    return _many.make(args, restoring, COLUMNS, FOLDERS, files=lambda: {"vae": args.vae})
+    return _many.make(args, restoring, COLUMNS, FOLDERS, files=lambda: {"vae": args.vae}, on_servers=ON_SERVERS)
 
 
 def restoring(args: Namespace, origin: Origin) -> Making:

@@ -11,6 +11,7 @@ from PIL import Image
 from visual_insertion_pack.pipelines.bulk import workers
 from visual_insertion_pack.pipelines.bulk.pairs import Columns
 from visual_insertion_pack.pipelines.bulk.run import Many, check_list, make_many
+from visual_insertion_pack.pipelines.bulk.workers import processes
 from visual_insertion_pack.pipelines.whole_files import PARTS
 from visual_insertion_pack.tests.bulk import toy_making
 
@@ -35,10 +36,7 @@ class Runs:
             self.many,
             check_list(self.many),
             settings or {"size": 8},
-            opening,
-            self.folder,
-            *arguments,
-            workers=workers,
+            processes(workers, opening, self.folder, *arguments),
             progress=lambda *counts: self.progress.append(counts),
             told=told or self.told.append,
         )

@@ -173,7 +173,8 @@ def serve(connection: Connection, work: bytes) -> None:
         function = opening(*arguments)
         connection.send((None, None))
     except Exception as error:
-        connection.send((None, portable(error)))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.send((None, portable(error)))
         return
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,21 +27,32 @@ NOT_IN_NAMES = set('<>:"|?*\\')  # of no file on Windows
 
 @dataclass(frozen=True)
 class Columns:
-    """What columns a list has: files that each pair needs, files that it may have, and whether it may have a seed."""
+    """What columns a list has: files that each pair needs, files that it may have, and whether it may have a seed.
+
+    `texts` are columns that hold words, needed or not by the same rule; `named` are those of which names are made.
+    """
 
     needed: tuple[str, ...] = ("scene", "object")
     files: tuple[str, ...] = ()
     seed: bool = True
+    texts: tuple[str, ...] = ()
+    more_texts: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     @property
     def known(self) -> tuple[str, ...]:
         """All of them."""
-        return (*self.needed, *self.files, *(("seed",) if self.seed else ()), "name")
+        return (*self.all_needed, *self.files, *self.more_texts, *(("seed",) if self.seed else ()), "name")
+
+    @property
+    def all_needed(self) -> tuple[str, ...]:
+        """Files and texts that each pair has."""
+        return (*self.needed, *self.texts)
 
     def __str__(self) -> str:
-        *others, last = self.known[len(self.needed) :]
+        *others, last = self.known[len(self.all_needed) :]
         optional = f"{', '.join(others)} and {last}" if others else last
-        return f"A list of pairs has {', '.join(self.needed)}, and may have {optional}"
+        return f"A list of pairs has {', '.join(self.all_needed)}, and may have {optional}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Pair:
     seed: int | None
     name: str
     line: int  # of a Parquet file the row, from 1
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def seed_from(self, seed: int) -> int:
         """Its own seed, or one that only the run's `seed` and its name decide."""
@@ -123,7 +136,7 @@ def _check_columns(names: list[str], columns: Columns, path: Path, where: str) -
             raise ValueError(f"{path} has a column '{name}'{where}. {columns}.")
         if names.count(name) > 1:
             raise ValueError(f"{path} has two columns '{name}'{where}.")
-    for name in columns.needed:
+    for name in columns.all_needed:
         if name not in names:
             raise ValueError(f"{path} has no column '{name}'{where}. {columns}.")
 
@@ -155,10 +168,15 @@ def _pair(row: dict[str, Any], columns: Columns, line: int) -> Pair:
             files[name] = file
         elif name in cells or name in columns.needed:
             raise ValueError(f"'{name}' must be the name of a file")
+    texts = {name: cells[name] for name in (*columns.texts, *columns.more_texts) if name in cells}
+    for name in (*columns.texts, *texts):
+        if not isinstance(texts.get(name), str):
+            raise ValueError(f"'{name}' must be a text")
     seed = _seed(cells.get("seed"))
     stems = [Path(file).stem for file in files.values()]
-    name = cells.get("name", "__".join([*stems, *([] if seed is None else [str(seed)])]))
-    return Pair(files=files, seed=seed, name=checked_name(name), line=line)
+    words = [re.sub(r"\W+", "_", texts[name]).strip("_") for name in columns.named]
+    name = cells.get("name", "__".join([*stems, *words, *([] if seed is None else [str(seed)])]))
+    return Pair(files=files, seed=seed, name=checked_name(name), line=line, texts=texts)
 
 
 def _seed(value: Any) -> int | None:
@@ -217,7 +235,8 @@ def survey(path: Path, columns: Columns, first: int = 0) -> Survey:
                 f"{_line(path, pair.line)} would make the same file as {_unit(path)} {before}: {pair.name}.png. Give "
                 "one of them a name, or a seed, of its own."
             )
-        digest.update(json.dumps([pair.files, pair.seed, pair.name]).encode())
+        texts = [pair.texts] if columns.texts else []
+        digest.update(json.dumps([pair.files, pair.seed, pair.name, *texts]).encode())
         if count == first:
             known = digest.hexdigest()
     if not count:

@@ -130,6 +130,7 @@ class Missing:
                 tables={column: picture for column, picture in named.items() if isinstance(picture, InTable)},
                 seed=pair.seed_from(many.seed),
                 output=output,
-                given=pair.files,
+                given={**pair.files, **pair.texts},
                 line=pair.line,
+                texts=pair.texts,
             )

@@ -117,11 +117,11 @@ def serving(
                 if path != task.files["scene"]:
                     open_picture(path, deep=True)  # what it is not is told in our own words
                 names[column] = client.upload(f"{hashes[column][:32]}{path.suffix.lower()}", path.read_bytes())
-            content = client.run(workflow.of_pair(names, task.seed), workflow.result)
+            content = client.run(workflow.of_pair(names, task.seed, task.texts), workflow.result)
         except HTTPError as error:
             raise ValueError(f"{url} answers with an error: {error}") from error
         named = {column: {path.name: hashes[column]} for column, path in task.files.items()}
-        written = origin.record({**settings, "seed": task.seed}, named) if record else None
+        written = origin.record({**settings, **task.texts, "seed": task.seed}, named) if record else None
         return FromServer(Image.open(io.BytesIO(content)), scene, written)
 
     return making(make)

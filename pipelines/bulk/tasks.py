@@ -22,6 +22,7 @@ class Task:
     output: Path
     given: Mapping[str, str]
     line: int
+    texts: Mapping[str, str] = field(default_factory=dict)  # words by their columns
     tables: Mapping[str, InTable] = field(default_factory=dict)  # pictures that are no files
 
 

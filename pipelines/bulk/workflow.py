@@ -36,9 +36,17 @@ class Workflow:
         """Which nodes a server must have."""
         return sorted({node["class_type"] for node in self.graph.values()})
 
-    def of_pair(self, pictures: Mapping[str, str], seed: int) -> Graph:
-        """What is queued for pictures that the server knows by these names; a picture that is not there has no node."""
+    def of_pair(self, pictures: Mapping[str, str], seed: int, texts: Mapping[str, str]) -> Graph:
+        """What is queued for pictures that the server knows by these names; a picture that is not there has no node.
+
+        `texts` are set in any node that has inputs of their names. Raises ValueError for a picture or a text that the
+        workflow has no place for.
+        """
         graph = copy.deepcopy(self.graph)
+        for column in pictures:
+            if column not in self.loaders:
+                raise ValueError(f"The workflow has no Load Image node for the {column} of a pair.")
+        set_inputs(graph, texts, "The workflow")
         for column, number in self.loaders.items():
             if column in pictures:
                 graph[number]["inputs"]["image"] = pictures[column]
@@ -79,13 +87,18 @@ def workflow(graph: Graph, titles: Mapping[str, str], inputs: Mapping[str, Any],
     graph[result] = {"class_type": "PreviewImage", "inputs": {"images": graph[result]["inputs"]["images"]}}
     for node in graph.values():
         node.pop("_meta", None)
+    set_inputs(graph, inputs, name)
+    return Workflow(graph, loaders, result)
+
+
+def set_inputs(graph: Graph, inputs: Mapping[str, Any], name: str) -> None:
+    """Set inputs of any nodes that have them as values of their own. Raises ValueError where none has."""
     for one, value in inputs.items():
         having = [node["inputs"] for node in graph.values() if _has_own(node, one)]
         if not having:
             raise ValueError(f"{name} has no input '{one}' to set on the way to its result.")
         for node_inputs in having:
             node_inputs[one] = value
-    return Workflow(graph, loaders, result)
 
 
 def _result(graph: Graph, name: str) -> str:

@@ -55,7 +55,7 @@ class OnServers:
             return f"--servers needs addresses such as http://gpu1:8188; got {strange[0]}."
         if len({url.rstrip("/") for url in args.servers}) < len(args.servers):
             return "--servers has one address twice."
-        mixed = [name for name in ("workers", *self.local) if getattr(args, name) != args.default_of(name)]
+        mixed = [name for name in ("workers", "ray", *self.local) if getattr(args, name) != args.default_of(name)]
         if mixed:
             return f"--servers have models and settings of their own: leave out {option(mixed[0])}."
         return None

@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _scenes, outcome
+from ..bulk.pairs import Columns
+from ..bulk.tasks import Making, Task, making
+from ..provenance import Origin
+from . import MISSING, _many, _scenes, outcome, say
+from ._on_servers import OnServers, shipped
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from ..add_it.pipeline import AddItPipeline
     from ..add_it.windows import AddItSettings
 
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_flux"
+COLUMNS = Columns(
+    needed=("scene",),
+    files=("object",),
+    texts=("prompt", "subject"),
+    more_texts=("scene_prompt",),
+    named=("subject",),
+)
+FOLDERS = {"scene": "scenes", "object": "objects"}  # options, by column
+OF_ONE = ("scene", "prompt", "subject", "object", "scene_prompt", "occurrence")  # that say what one picture is made of
+ON_SERVERS = OnServers(
+    name="add_it.json",
+    shipped=partial(shipped, "add_it.json"),
+    titles={"scene": "Scene"},
+    inputs={"steps": "steps", "guidance": "guidance", "start": "start", "blend": "blend_at", "invert": "invert"},
+    local=("models", "gamma", "refine", "no_restore", "device"),
+)
 
 
 def register(subparsers: Any) -> None:
     """Add `add`."""
     text = "add what a prompt says to a scene, without training (Add-it)"
     parser: ArgumentParser = subparsers.add_parser("add", help=text, description=text)
-    parser.set_defaults(run=partial(outcome, add_to_scene))
+    parser.set_defaults(run=add_one_or_many)
     add = parser.add_argument
-    _scenes.add_scene(parser)
+    _scenes.add_scene(parser, many=_many.OUTPUT_HELP)
+    _many.add_pairs(parser, COLUMNS, FOLDERS)
     whole = "of the whole new picture, such as: a room with a red ball on the floor; again for each further addition"
-    add("--prompt", action="append", required=True, metavar="TEXT", help=whole)
+    add("--prompt", action="append", metavar="TEXT", help=whole)
     named = "what is added, in the prompt's words, such as: red ball; one for each prompt"
-    add("--subject", action="append", required=True, metavar="TEXT", help=named)
+    add("--subject", action="append", metavar="TEXT", help=named)
     add("--object", action="append", type=Path, metavar="FILE", help="shows the subject; none, or one for each prompt")
     add("--scene-prompt", default="", metavar="TEXT", help="what is in the scene already; later prompts follow by it")
     add(
@@ -63,60 +85,124 @@ def gamma(text: str) -> float | str:
         raise ArgumentTypeError(f"a number such as 1.05, or auto; got {text}") from None
 
 
+def add_one_or_many(args: Namespace) -> int:
+    """Add to one scene or many; 0 done, 1 a problem or failures, 2 wrong use, or something is missing."""
+    lack = _many.lack(args, OF_ONE, on_servers=ON_SERVERS, needed=("scene",), folders=FOLDERS)
+    if not lack and not args.pairs and not (args.prompt and args.subject):
+        lack = "--prompt TEXT and --subject TEXT are needed: the new picture in words, and what of it is added."
+    if lack:
+        return say(lack, MISSING)
+    return outcome(add_many if args.pairs else add_to_scene, args)
+
+
 def add_to_scene(args: Namespace) -> None:
     """Add and write. Raises ValueError or FileNotFoundError for unusable pictures, models, prompts or output."""
-    from ..pictures.files import picture_tensor, pil_pictures, save_picture
-    from ..pictures.scene import with_alpha
+    from ..progress import ProgressBar
     from ..whole_files import check_not_read
 
-    objects = args.object or []
-    check_not_read([args.output], [args.scene, *objects])
+    check_not_read([args.output], [args.scene, *(args.object or [])])
     check_counts(args)
+    given = open_given(args)
+    adder = Adder(args)
+    with ProgressBar(f"adding {', '.join(args.subject)}", "step") as bar:
+        result = adder(args, given, bar)
+    for note in adder.notes:
+        print(note)
+    result.save(args.output)
+    print(args.output)
+
+
+def add_many(args: Namespace) -> int:
+    """Add to the scene of each line; 1 where some failed. Raises what `_many.make` does."""
+    return _many.make(args, adding, COLUMNS, FOLDERS, files=lambda: {"models": args.models}, on_servers=ON_SERVERS)
+
+
+def adding(args: Namespace, origin: Origin) -> Making:
+    """What a worker process does with the models that a command names."""
+    adder = Adder(args, origin)
+
+    def make(task: Task) -> _scenes.Result:
+        one = _many.of_one(args, task)
+        one.prompt, one.subject = [one.prompt], [one.subject]
+        one.object = [one.object] if one.object else None
+        return adder(one, open_given(one))
+
+    return making(make)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one picture is made of: the scene and its pixels [1,H,W,C], and pictures [1,h,w,3] of what is added."""
+
+    scene_picture: Image.Image
+    scene: torch.Tensor
+    objects: list[torch.Tensor | None]
+
+
+def open_given(args: Namespace) -> Given:
+    """The pictures that a command names. Raises ValueError or FileNotFoundError for what cannot be used."""
+    from ..pictures.files import picture_tensor
+
     scene_picture, scene = _scenes.open_scene(args)
-    pictures: list[torch.Tensor | None] = [None] * len(args.prompt)
-    if objects:
-        pictures = [picture_tensor(_scenes.open_object(path, None)[0].convert("RGB")) for path in objects]
+    objects: list[torch.Tensor | None] = [None] * len(args.prompt)
+    if args.object:
+        objects = [picture_tensor(_scenes.open_object(path, None)[0].convert("RGB")) for path in args.object]
+    return Given(scene_picture, scene, objects)
 
-    from transformers.utils.logging import disable_progress_bar
 
-    from ..progress import ProgressBar
-    from ..systems import load_add_it
+class Adder:
+    """The models that a command names, and what they make of what is given."""
 
-    disable_progress_bar()
-    device, dtype = _scenes.device_of(args)
-    pipeline: AddItPipeline = load_add_it(args.models, device, dtype)
-    settings = chosen_settings(args, pipeline.defaults.settings)
-    for prompt, subject in zip(args.prompt, args.subject, strict=True):
-        pipeline.find_subject(prompt, subject, args.occurrence)  # all of them, before the first one runs
+    def __init__(self, args: Namespace, origin: Origin | None = None):
+        """`origin` is that of a run of which this is a part. Raises what loading the models does."""
+        from transformers.utils.logging import disable_progress_bar
 
-    told = {"prompts": args.prompt, "subjects": args.subject, "seed": args.seed, "steps": args.steps}
-    files = {"models": args.models, "scene": args.scene} | {f"object {n}": file for n, file in enumerate(objects)}
-    record = _scenes.start_record(args, files, **told, add_it=asdict(settings))
-    images = scene[..., :3]
-    said = args.scene_prompt
-    for number, prompt in enumerate(args.prompt):
-        with ProgressBar(f"adding {args.subject[number]}", "step") as bar:
-            added = pipeline(
+        from ..systems import load_add_it
+
+        disable_progress_bar()
+        device, dtype = _scenes.device_of(args)
+        self.pipeline: AddItPipeline = load_add_it(args.models, device, dtype)
+        self.settings = chosen_settings(args, self.pipeline.defaults.settings)
+        self.origin = origin
+        self.files: dict[str, Path | None] = {} if origin else {"models": args.models}
+        self.notes: list[str] = []  # of the last picture
+
+    def __call__(self, args: Namespace, given: Given, progress: Any = None) -> _scenes.Result:
+        """The scene with all that the prompts say, one after another; `progress` is called after each step.
+
+        Raises ValueError for a subject that is not in its prompt, before the first one is added.
+        """
+        from ..pictures.scene import with_alpha
+
+        for prompt, subject in zip(args.prompt, args.subject, strict=True):
+            self.pipeline.find_subject(prompt, subject, args.occurrence)
+        told = {"prompts": args.prompt, "subjects": args.subject, "seed": args.seed, "steps": args.steps}
+        objects = {f"object {number}": file for number, file in enumerate(args.object or [])}
+        files = {**self.files, "scene": args.scene, **objects}
+        record = _scenes.start_record(args, files, self.origin, **told, add_it=asdict(self.settings))
+        images = given.scene[..., :3]
+        said = args.scene_prompt
+        self.notes.clear()
+        for number, prompt in enumerate(args.prompt):
+            added = self.pipeline(
                 images,
                 prompt,
                 args.subject[number],
                 scene_prompt=said,
-                picture=pictures[number],
+                picture=given.objects[number],
                 occurrence=args.occurrence,
-                settings=settings,
+                settings=self.settings,
                 steps=args.steps,
                 seed=args.seed + number,
                 guidance=args.guidance,
                 refined=args.refine,
                 invert=args.invert,
-                progress=bar,
+                progress=progress,
             )
-        for note in added.notes:
-            print(note)
-        images = added.images if args.no_restore else restored(images, added, pipeline)
-        said = prompt
-    save_picture(pil_pictures(with_alpha(images, scene))[0], args.output, like=scene_picture, record=record.result())
-    print(args.output)
+            self.notes += added.notes
+            images = added.images if args.no_restore else restored(images, added, self.pipeline)
+            said = prompt
+        return _scenes.Result(with_alpha(images, given.scene), given.scene_picture, record.result())
 
 
 def restored(scene: torch.Tensor, added: Any, pipeline: AddItPipeline) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""`--servers` with real ComfyUI servers: one is killed and started anew, each picture is there once, of the same bytes."""
+"""`--servers` with real ComfyUI servers: one is killed and started anew, each picture is there once and the same."""
 
 import json
 import socket
@@ -167,7 +167,7 @@ def test_painted_pictures_change_inside_their_masks(server, data, tmp_path):
 
 def test_what_a_server_cannot_make_is_a_row_in_its_own_words(server, data, tmp_path):
     (data / "torn.png").write_bytes((data / "room0.png").read_bytes()[:300])
-    Image.new("RGB", (4, 4)).save(data / "tiny.png")
+    Image.new("RGB", (1, 1)).save(data / "tiny.png")
     (tmp_path / "pairs.csv").write_text(
         "scene,object\nroom0.png,toy.png\ntorn.png,toy.png\nroom0.png,tiny.png\n", encoding="utf-8"
     )

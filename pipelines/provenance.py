@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .weights.licences import licences_of
 from .weights.manifest import sha256_of
 
 PACK = Path(__file__).resolve().parents[1]
@@ -93,6 +94,11 @@ def sha256_of_models(path: Path) -> dict[str, str]:
     return (sha256_of_files(path, MODELS) if path.is_dir() else {}) or sha256_of_files(path)
 
 
+def is_weights(path: Path) -> bool:
+    """Whether a path is that of weights, a folder of models or a file, by its name."""
+    return path.is_dir() or path.suffix in WEIGHTS
+
+
 def sha256_of_all(paths: Iterable[Path]) -> str:
     """One sha256 of the names and contents of files, in the order of their names."""
     digest = hashlib.sha256()
@@ -121,12 +127,19 @@ class Origin:
 
     sha256: Mapping[str, Mapping[str, str]]
     software: Mapping[str, str]
+    licences: Mapping[str, str]  # of the weights
 
     def record(self, settings: Mapping[str, Any], sha256: Mapping[str, Any]) -> dict[str, Any]:
         """That of one result, of its own settings and files."""
-        return {"settings": dict(settings), "sha256": {**self.sha256, **sha256}, "software": dict(self.software)}
+        return {
+            "settings": dict(settings),
+            "sha256": {**self.sha256, **sha256},
+            "licences": dict(self.licences),
+            "software": dict(self.software),
+        }
 
 
 def origin_of(files: Mapping[str, Path | None]) -> Origin:
     """That of a run with such weight files or folders. Raises OSError for what cannot be read."""
-    return Origin({name: sha256_of_models(path) for name, path in files.items() if path}, software())
+    hashes = {name: sha256_of_models(path) for name, path in files.items() if path}
+    return Origin(hashes, software(), licences_of(files, hashes))

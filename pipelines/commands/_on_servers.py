@@ -72,7 +72,7 @@ class OnServers:
         inputs = self._set(args)
         made_by = workflow(graph, self.titles, inputs, str(args.workflow or name))
         kind = kind_of(args.servers)
-        origin = Origin({"workflow": {name: made_by.sha256}}, {**software(), **kind})
+        origin = Origin({"workflow": {name: made_by.sha256}}, {**software(), **kind}, {})
         crew = crew_of_servers(
             args.servers, made_by, origin, inputs, kind, record=not getattr(args, "no_metadata", False), told=told
         )

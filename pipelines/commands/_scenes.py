@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pictures.boxes import Box, corners
-from ..provenance import Origin, made_by, sha256_of_models
+from ..provenance import Origin, is_weights, made_by, sha256_of_models
+from ..weights.licences import licences_of
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,10 @@ def start_record(
         if args.no_metadata or args.output.suffix.lower() != ".png":
             return None
         hashes = {name: sha256_of_models(path) for name, path in files.items() if path}
-        return origin.record(settings, hashes) if origin else made_by(settings=settings, sha256=hashes)
+        if origin:
+            return origin.record(settings, hashes)
+        weights = {name: path for name, path in files.items() if path and is_weights(path)}
+        return made_by(settings=settings, sha256=hashes, licences=licences_of(weights, hashes))
 
     background = ThreadPoolExecutor(1, "record")
     future = background.submit(record)

@@ -121,6 +121,7 @@ def test_a_picture_says_what_made_it_and_the_folder_what_made_all(data, undistur
     record = json.loads(Image.open(undisturbed / "room3__turned.png").text[PNG_TEXT])
     assert record["sha256"]["scene"] == {"room3.png": sha256_of(data / "scenes" / "room3.png")}
     assert record["sha256"]["object"] == {"turned.png": sha256_of(data / "objects" / "turned.png")}
+    assert record["licences"] == {"models": "apache-2.0", "embedding_optimizer": "Apache-2.0"}
     assert record["settings"]["steps"] == 3 and 0 <= record["settings"]["seed"] < 2**32
     whole = json.loads((undisturbed / "made_with.json").read_text("utf-8"))
     assert whole["weights"] == {name: record["sha256"][name] for name in ("models", "embedding_optimizer")}

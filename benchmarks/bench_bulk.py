@@ -26,6 +26,7 @@ from .figures import ROOT, record
 
 TOYS = ROOT / "playroom_models"
 SCENES = 20
+SIDE = 64  # px of a scene; the toy models take any
 SAID = 10  # lines of progress in a run
 LATER = 0.25  # share of a run after which memory is compared
 
@@ -72,9 +73,9 @@ class Run:
 def write_pairs(folder: Path, count: int) -> None:
     """Scenes and an object of the playroom, and a list of `count` pairs by seed."""
     folder.mkdir()
-    scene = Image.open(TOYS / "samples" / "scene.png").convert("RGB")
+    scene = Image.open(TOYS / "samples" / "scene.png").convert("RGB").resize((SIDE, SIDE))
     for number in range(SCENES):
-        scene.rotate(90 * number).crop((0, 0, 128 - number, 128)).save(folder / f"room{number}.png")
+        scene.rotate(90 * number).crop((0, 0, SIDE - number, SIDE)).save(folder / f"room{number}.png")
     Image.open(TOYS / "samples" / "object.png").save(folder / "toy.png")
     rows = "".join(f"room{number % SCENES}.png,toy.png,{number}\n" for number in range(count))
     (folder / "pairs.csv").write_text(f"scene,object,seed\n{rows}", encoding="utf-8")
@@ -145,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=12, help="of workers; the command is killed once more")
-    parser.add_argument("--steps", type=int, default=2, help="of each picture")
+    parser.add_argument("--steps", type=int, default=1, help="of each picture")
     parser.add_argument("--server", type=int, nargs="?", const=200, metavar="PAIRS", help="of a ComfyUI server as well")
     parser.add_argument("--seed", type=int, default=0, help="of when and what is killed")
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file of the repository")
@@ -181,7 +182,7 @@ def main() -> None:
     figures |= {
         f"bulk_rate_{workers}": (round(made, 2), f"{each}, {workers} workers") for workers, made in rates.items()
     }
-    figures["bulk_bytes_in"] = (bytes_in, "bytes of a toy scene of 128 px, median")
+    figures["bulk_bytes_in"] = (bytes_in, f"bytes of a toy scene of {SIDE} px, median")
     figures["bulk_bytes_out"] = (bytes_out, "bytes of a toy picture with its record, median")
     if by_server:
         unit = f"pictures per second of {options.server} toy pairs, {options.steps} steps, by one ComfyUI server"

@@ -30,6 +30,9 @@ TALL = (100, 0, 340, 512)  # of astronaut.png: a shape that is none of the model
 STANDING = {"x": 48, "y": 52, "width": 34, "height": 40}  # on the table of the sample scene, px
 
 
+FEW_STEPS = dict(steps=6, sampler_name="euler_ancestral", scheduler="karras")  # as in the template sweep_and_choose
+
+
 def corners(box: dict[str, int], grow: int = 0) -> tuple[int, int, int, int]:
     left = box["x"] - grow
     top = box["y"] - grow
@@ -381,9 +384,7 @@ def guidance_sweep(workshop: Workshop) -> Image.Image:
         embedding_optimizer=optimizer,
         seed=SEED,
         seeds=1,
-        steps=6,
-        sampler_name="euler_ancestral",
-        scheduler="karras",
+        **FEW_STEPS,
         pick="best",
         object_scales="1.5, 2.5, 4",
         scene_scales="1, 1.2, 1.5",
@@ -393,10 +394,22 @@ def guidance_sweep(workshop: Workshop) -> Image.Image:
 
 def best_of(workshop: Workshop) -> Image.Image:
     """Four seeds, and the object beside them."""
-    _, _, clip_vision, optimizer = workshop.toys
+    model, vae, clip_vision, optimizer = workshop.toys
     scene = pixels_of(sample("scene"))
-    latent, _ = workshop.sampled(scene.repeat(4, 1, 1, 1), sample("object"))
-    (edited,) = workshop("SceneDecode", latent=latent, vae=workshop.toys[1], scene=scene)
+    positive, negative = workshop.conditioning(sample("object"))
+    latent, _ = workshop(
+        "ImageConditionedPix2PixSampler",
+        model=model,
+        vae=vae,
+        scene=scene.repeat(4, 1, 1, 1),
+        positive=positive,
+        negative=negative,
+        guidance=workshop("GuidanceControl", **SCALES)[0],
+        seed=SEED,
+        denoise=1.0,
+        **FEW_STEPS,
+    )
+    (edited,) = workshop("SceneDecode", latent=latent, vae=vae, scene=scene)
     made = workshop(
         "BestOf",
         images=edited,

@@ -119,7 +119,8 @@ class VisualInsertionPipeline(GuidedPix2Pix):
         """Make the UNet into a student; there is no way back. Raises ValueError for a student of another UNet."""
         student_files.apply(student, self.pipeline.unet)
         self.student = student
-        self.presets = dict.fromkeys(SPEEDS[1:], student.preset)
+        presets: Presets = {speed: student.preset for speed in SPEEDS[1:]}
+        self.presets = presets
 
     @classmethod
     def from_run(

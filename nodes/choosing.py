@@ -114,8 +114,7 @@ class BestOf(io.ComfyNode):
         sheet = picture_tensor(ranking.sheet(images))
         report = ranking.text()
         shown = on_the_node(cls, report, picture=sheet, scores=[one.score for one in terms])
-        best = ranking.best
-        return node_output(images[best : best + 1], images[ranking.order], sheet, best, report, ui=shown)
+        return node_output(images[[ranking.best]], images[ranking.order], sheet, ranking.best, report, ui=shown)
 
 
 class GuidanceSweep(io.ComfyNode):
@@ -213,7 +212,7 @@ class GuidanceSweep(io.ComfyNode):
         eye = _eye(clip_vision, embedding_optimizer)
         terms = measure(scene, pictures, objects, eye, colour=clip_vision.image_mean, align_geometry=False)
         table = Table(cells, seeds, terms, picked)
-        best = pictures[table.run : table.run + 1]
+        best = pictures[[table.run]]
         sheet = picture_tensor(table.sheet(pictures))
         report = table.text()
         spent = f"{sweep.evaluations} UNet evaluations, {sweep.shared} more shared at the first step"

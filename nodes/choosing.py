@@ -170,7 +170,7 @@ class GuidanceSweep(io.ComfyNode):
                 GuidanceType.Output(display_name="guidance", tooltip="The chosen cell, for the sampler or guider."),
                 io.Image.Output(display_name="image", tooltip="The chosen cell's best picture."),
                 io.Image.Output(display_name="sheet", tooltip="All cells with their scales and scores."),
-                io.Int.Output(display_name="seed", tooltip="Of that picture: the sampler makes the same from it."),
+                io.Int.Output(display_name="best_seed", tooltip="Of that picture: the sampler makes the same from it."),
                 io.String.Output(display_name="report", tooltip="The cells from the best to the worst."),
             ],
         )

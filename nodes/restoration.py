@@ -9,7 +9,7 @@ from ..pipelines.pictures.masks import mask_in_boxes, painted_mask
 from ..pipelines.pictures.scene import pad_to_multiple
 from ..pipelines.restoration.copies import reports_with_copies
 from ..pipelines.restoration.restore import MASK_USES, restore
-from .host.kept_encodings import made_once
+from ..pipelines.sampling.kept_encodings import made_once
 from .host.node_output import node_output
 from .host.run_progress import run_progress
 from .on_the_node import STAYS, on_the_node

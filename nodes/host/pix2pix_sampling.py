@@ -12,10 +12,10 @@ from ...pipelines.pictures.checks import check_result
 from ...pipelines.pictures.masks import optional_mask, touched_cells
 from ...pipelines.pictures.scene import CELL, check_scene, crop_to, pad_to_multiple
 from ...pipelines.sampling.guidance import Guidance
+from ...pipelines.sampling.kept_encodings import made_once
 from ...pipelines.sampling.speed import SPEEDS, UNMEASURED, Presets, Run
 from ...pipelines.weights.layouts import kind_of
 from .conditionings import EMBEDDING_OPTIMIZER, batch_size, check_contexts, check_makers
-from .kept_encodings import made_once
 from .students import student_of
 from .three_branch_guider import ThreeBranchGuider
 

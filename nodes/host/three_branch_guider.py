@@ -59,6 +59,7 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         self.relevance = Relevance()
         if self.student:
             self.student.check(self.guidance)
+            self.student.check_run(sigmas)
         if ignored := ignored_patches(self.model_options):
             logging.warning("Visual Insertion: %s", ignored)
         samples = super().sample(noise, latent_image, sampler, sigmas, denoise_mask, **kwargs)
@@ -82,8 +83,6 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
         percent_to_sigma = self.inner_model.model_sampling.percent_to_sigma
         sigma = float(timestep.max())
         scales = scales_at(self.guidance, sigma, percent_to_sigma)
-        if self.student:
-            self.student.check_level(sigma)
         branches = ("full",) if self.student else needed_branches(self.guidance, scales)
         predictions = self.evaluate(branches, scales, x, timestep, model_options)
         self.relevance.add(sigma, percent_to_sigma, predictions)

@@ -26,8 +26,8 @@ class OneEvaluation(Protocol):
         """Raise ValueError for guidance that it has not learned."""
         ...
 
-    def check_level(self, sigma: float) -> None:
-        """Raise ValueError for a noise level that it has not learned."""
+    def check_run(self, sigmas: Tensor) -> None:
+        """Raise ValueError for noise levels [N+1], falling, that it has not learned."""
         ...
 
     def context(self, context: Tensor, scales: Scales) -> Tensor:

@@ -93,7 +93,6 @@ class GuidedUNet(nn.Module):
         scales = scales_at(self.guidance, sigma, level_of)
         branches = needed_branches(self.guidance, scales)
         if self.student:
-            self.student.check_level(sigma)
             branches = ("full",)
             encoder_hidden_states = self.student.context(encoder_hidden_states, scales)
 
@@ -211,6 +210,7 @@ class GuidedPix2Pix:
             preset = self.student.preset
             if sigmas is None:
                 sigmas, share = self.student.sigmas(denoise), 1.0
+            self.student.check_run(sigmas)
         if preset:
             run = preset
             guidance = preset.guided(guidance)

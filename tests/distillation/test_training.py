@@ -131,9 +131,12 @@ def test_a_student_refuses_what_it_has_not_learned(students, guidance, message):
 
 def test_a_student_refuses_other_noise_levels(students):
     student = files.load(students["guidance"])
-    student.check_level(student.settings.levels[3] * 1.0005)
-    with pytest.raises(ValueError, match=r"the noise levels of 8 steps .*Set speed to fast"):
-        student.check_level(student.settings.levels[3] * 1.05)
+    levels = student.sigmas()
+    for known in (levels, levels * 1.0005, levels[3:], levels[2:5], student.sigmas(0.5)):
+        student.check_run(known)
+    for other in (levels * 1.05, levels[::2], torch.cat([levels[:4], torch.zeros(1)]), levels[:1].repeat(2)):
+        with pytest.raises(ValueError, match=r"the noise levels of 8 steps .*Set speed to fast"):
+            student.check_run(other)
 
 
 def test_layers_are_all_of_a_unets_matrices_but_the_ends():

@@ -50,6 +50,8 @@ NODES = [
     "AddItSampler",
     "LearnObject",
     "ApplyObject",
+    "GuidanceSweep",
+    "BestOf",
     "ApplyStudent",
 ]
 HOST_LISTS = {"sampler_name", "scheduler", "name"}  # combos filled by the host or from its folders

@@ -7,6 +7,7 @@ The patch has the names that LoRA loaders know. Distilled are both scales of Ins
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,17 @@ class Student:
                     f"Set {term}_rescale to 0, or sample without the student."
                 )
 
-    def check_level(self, sigma: float) -> None:
-        """Raise ValueError for a noise level that it has not learned."""
+    def check_run(self, sigmas: Tensor) -> None:
+        """Raise ValueError for noise levels [N+1], falling, that are not some of its own, one after the other."""
         settings = self.settings
-        if not any(abs(sigma / level - 1) < CLOSE for level in settings.levels):
+        known = [*settings.levels, 0.0]
+        places = [[abs(sigma - level) <= CLOSE * level for level in known] for sigma in sigmas.tolist()]
+        found = [place.index(True) if any(place) else -1 for place in places]
+        if -1 in found or any(after - before != 1 for before, after in pairwise(found)):
             raise ValueError(
                 f"{self.name} has learned the noise levels of {settings.steps} steps ({settings.sampler}, "
-                f"{settings.scheduler}); asked is another one, {sigma:.3g}. Set speed to fast, which takes these, or "
-                "sample without the student."
+                f"{settings.scheduler}), one after the other; asked are others. Set speed to fast, which takes these, "
+                "or sample without the student."
             )
 
     @torch.no_grad()

@@ -107,9 +107,18 @@ def host_ways(
 def diffusers_ways(scenes: Scenes, thing: Tensor, steps: int, guidance: Guidance) -> dict[str, Way]:
     """diffusers' InstructPix2Pix pipeline as it is, and our stand-alone pipeline on it."""
     alone = VisualInsertionPipeline.from_folder(MODELS)
-    stock = alone.pipeline
-    stock.set_progress_bar_config(disable=True)
     context, null = alone.contexts(thing)
+
+    def ours():
+        return alone.sample(scenes(), context, null, guidance, steps=steps, sampler="euler")
+
+    stock = diffusers_way(alone.pipeline, scenes, context, null, steps, guidance)
+    return {DIFFUSERS: stock, ALONE: Way(ours, stock.unet)}
+
+
+def diffusers_way(stock: Any, scenes: Scenes, context: Tensor, null: Tensor, steps: int, guidance: Guidance) -> Way:
+    """diffusers' InstructPix2Pix pipeline as it is, with contexts [1,N,D] of an object and of none."""
+    stock.set_progress_bar_config(disable=True)
 
     def theirs():
         return stock(
@@ -123,10 +132,7 @@ def diffusers_ways(scenes: Scenes, thing: Tensor, steps: int, guidance: Guidance
             output_type="pt",
         )
 
-    def ours():
-        return alone.sample(scenes(), context, null, guidance, steps=steps, sampler="euler")
-
-    return {DIFFUSERS: Way(theirs, stock.unet), ALONE: Way(ours, stock.unet)}
+    return Way(theirs, stock.unet)
 
 
 def plot(rows: dict[str, dict[str, float]], path: Path) -> None:

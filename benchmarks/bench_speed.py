@@ -2,12 +2,14 @@
 
     python dev.py bench speed --rounds=9
     python dev.py bench speed --only true_size --rounds=3
+    python dev.py bench speed --only true_size_runs --rounds=3
 
 Ways and settings take turns within each round, and ratios are of the processor's time, medians over the rounds: a busy
 machine is unfair to nobody. Below 1 ours is faster. Every picture is of a scene that was not encoded before. At a scene
 scale of 1 the host's own guider leaves a branch out as ours does; where both scales are equal, only ours does. The toys
 say little about a branch less, because a lone evaluation of so small a UNet costs nearly two of a batch: `true_size` is
-a UNet and a VAE of Stable Diffusion 1.5's size with random weights. Figures go to docs/figures/speed.json.
+a UNet and a VAE of Stable Diffusion 1.5's size with random weights, and `true_size_runs` whole runs of them against
+diffusers' of 20 steps. Figures go to docs/figures/speed.json.
 """
 
 from __future__ import annotations
@@ -16,16 +18,30 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 
 import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
 
 from ..devtools.environment import ROOT, find_host
 from ..devtools.inprocess import InProcess
 from ..pipelines.sampling.guidance import Guidance
-from .bench_sampling import ALONE, DIFFUSERS, OURS, STOCK, Kit, Scenes, diffusers_ways, host_ways, plot, toy_kit
+from .bench_sampling import (
+    ALONE,
+    DIFFUSERS,
+    OURS,
+    STOCK,
+    Kit,
+    Scenes,
+    diffusers_way,
+    diffusers_ways,
+    host_ways,
+    plot,
+    toy_kit,
+)
+from .bench_training import NOISE, make_unet, make_vae
 from .figures import record
 from .on_device.true_size import PIX2PIX, VAE, write_models
 from .timing import Way, interleaved, peak_memory, summary, table, time_ratio
@@ -40,6 +56,8 @@ TOYS = Guidance(object_scale=2.5, scene_scale=1.2)
 STEPS = 20
 TRUE_STEPS = 2
 TRUE_SIDE = 256  # px
+SMALL_SIDE = 128  # px, where runs are whole
+ALONE_SCALES = Guidance(object_scale=1.0, scene_scale=1.0)  # one evaluation a step, as a student has
 TOKENS, WIDTH = 77, 768  # of a random context
 
 # Ratios of time by the figure's name: setting and way, over setting and way.
@@ -58,9 +76,27 @@ RATIOS = {
         "zero_branch_vs_core": (f"zero branch, {OURS}", f"zero branch, {STOCK}"),
     },
 }
+# How many times as fast the first is as the second.
+SPEEDUPS = {
+    "toys": {
+        "balanced_speedup": (f"balanced, {OURS}", f"exact, {DIFFUSERS}"),
+        "balanced_speedup_at_equal_steps": (f"balanced, {OURS}", f"6 steps, {DIFFUSERS}"),
+        "fast_toys_speedup": (f"fast, {OURS}", f"exact, {DIFFUSERS}"),
+        "fast_toys_speedup_at_equal_steps": (f"fast, {OURS}", f"4 steps, {DIFFUSERS}"),
+        "student8_toys_speedup": (f"student of 8 steps, {OURS}", f"exact, {DIFFUSERS}"),
+        "student4_toys_speedup": (f"student of 4 steps, {OURS}", f"exact, {DIFFUSERS}"),
+    },
+    "true_size_runs": {
+        "balanced_true_size_speedup": (f"12 x 3, {OURS}", f"20 x 3, {DIFFUSERS}"),
+        "fast_untrained_speedup": (f"8 x 2, {OURS}", f"20 x 3, {DIFFUSERS}"),
+        "fast_speedup": (f"4 x 1 as a student, {OURS}", f"20 x 3, {DIFFUSERS}"),
+        "fast_speedup_at_equal_steps": (f"4 x 1 as a student, {OURS}", f"4 x 3, {DIFFUSERS}"),
+    },
+}
 UNITS = {
     "toys": f"processor time of ours / theirs, the toys, 128 px, {STEPS} steps",
     "true_size": f"processor time of ours / theirs, Stable Diffusion 1.5's size, {TRUE_SIDE} px, {TRUE_STEPS} steps",
+    "true_size_runs": f"processor time, Stable Diffusion 1.5's size with random weights, {SMALL_SIDE} px",
 }
 
 
@@ -79,6 +115,13 @@ def toys(comfy: InProcess) -> Ways:
     ways |= named("exact", diffusers_ways(scenes, thing, STEPS, GENERAL))
     ways |= named("scene scale 1", host_ways(comfy, kit, scenes, STEPS, SCENE_SCALE_1))
     ways |= named("zero branch", host_ways(comfy, kit, scenes, STEPS, ZERO))
+    for steps in (6, 4):
+        ways |= {f"{steps} steps, {DIFFUSERS}": diffusers_ways(scenes, thing, steps, TOYS)[DIFFUSERS]}
+    for steps, name in ((8, "guidance"), (4, "few_step")):
+        own = toy_kit(comfy, thing)  # its weights stay patched, as in a queue
+        (student,) = comfy("ApplyStudent", model=own.model, name=f"playroom: {name}")
+        taught = host_ways(comfy, replace(own, model=student), scenes, STEPS, TOYS, "fast")[OURS]
+        ways |= named(f"student of {steps} steps", {OURS: taught})
     for setting, speed in (("exact of the toys", "exact"), ("balanced", "balanced"), ("fast", "fast")):
         ours = host_ways(comfy, kit, scenes, STEPS, TOYS, speed)[OURS]
         ways |= named(setting, {OURS: ours})
@@ -86,18 +129,54 @@ def toys(comfy: InProcess) -> Ways:
 
 
 def true_size(comfy: InProcess) -> Ways:
-    """Random networks of the true size in the host."""
+    """Random networks of the true size in the host, where one branch counts for nothing."""
+    return named("zero branch", host_ways(comfy, true_kit(comfy), random_scenes(TRUE_SIDE), TRUE_STEPS, ZERO))
+
+
+def true_size_runs(comfy: InProcess) -> Ways:
+    """Whole runs of such networks; a student's patch is part of its weights, so its time is that of one branch."""
+    kit = true_kit(comfy)
+    scenes = random_scenes(SMALL_SIDE)
+    ways: Ways = {}
+    for name, steps, guidance in (
+        ("12 x 3", 12, GENERAL),
+        ("8 x 2", 8, SCENE_SCALE_1),
+        ("4 x 1 as a student", 4, ALONE_SCALES),
+    ):
+        ways |= named(name, {OURS: host_ways(comfy, kit, scenes, steps, guidance)[OURS]})
+    stock = StableDiffusionInstructPix2PixPipeline(
+        unet=make_unet(),
+        vae=make_vae(),
+        scheduler=EulerDiscreteScheduler.from_config(NOISE.config),
+        **dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor")),
+        requires_safety_checker=False,
+    )
+    context, null = kit.positive[0][0], kit.negative[0][0]
+    for steps in (20, 4):
+        ways[f"{steps} x 3, {DIFFUSERS}"] = diffusers_way(stock, scenes, context, null, steps, GENERAL)
+    return ways
+
+
+def random_scenes(side: int) -> Scenes:
+    """Of so many px."""
+    return Scenes(torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(0)))
+
+
+def true_kit(comfy: InProcess) -> Kit:
+    """A UNet and a VAE of the true size in the host, and contexts, all random."""
     write_models(comfy.base / "models", [(PIX2PIX, 8)])
     (model,) = comfy("Pix2PixUNetLoader", name=PIX2PIX, weights="as saved")
     (vae,) = comfy("VAELoader", vae_name=VAE)
     generator = torch.Generator().manual_seed(0)
     contexts = [[[torch.randn(1, TOKENS, WIDTH, generator=generator), {}]] for _ in range(2)]
-    kit = Kit(model, vae, *contexts)
-    scenes = Scenes(torch.rand(1, TRUE_SIDE, TRUE_SIDE, 3, generator=generator))
-    return named("zero branch", host_ways(comfy, kit, scenes, TRUE_STEPS, ZERO))
+    return Kit(model, vae, *contexts)
 
 
-PARTS: dict[str, Callable[[InProcess], Ways]] = {"toys": toys, "true_size": true_size}
+PARTS: dict[str, Callable[[InProcess], Ways]] = {
+    "toys": toys,
+    "true_size": true_size,
+    "true_size_runs": true_size_runs,
+}
 
 
 def measured(part: str, ways: Ways, rounds: int, folder: Path) -> Figures:
@@ -107,13 +186,23 @@ def measured(part: str, ways: Ways, rounds: int, folder: Path) -> Figures:
     for name, way in ways.items():
         rows[name]["peak_memory_mb"] = peak_memory(way)
     print(table(rows))
-    ratios = {name: round(time_ratio(runs, *pair), 3) for name, pair in RATIOS[part].items()}
-    for name, ratio in ratios.items():
+    ratios = {name: round(time_ratio(runs, *pair), 3) for name, pair in RATIOS.get(part, {}).items()}
+    faster = {name: round(1 / time_ratio(runs, *pair), 2) for name, pair in SPEEDUPS.get(part, {}).items()}
+    for name, ratio in (ratios | faster).items():
         print(f"{name}: {ratio}")
-    report = {"ratios": ratios, "medians": rows, "runs": {name: [asdict(run) for run in runs[name]] for name in runs}}
+    report = {
+        "ratios": ratios,
+        "times as fast": faster,
+        "medians": rows,
+        "runs": {name: [asdict(run) for run in runs[name]] for name in runs},
+    }
     (folder / f"speed_{part}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     plot(rows, folder / f"speed_{part}.png")
-    return {name: (ratio, f"{UNITS[part]}, median of {rounds} rounds") for name, ratio in ratios.items()}
+    compared = {name: (ratio, f"{UNITS[part]}, median of {rounds} rounds") for name, ratio in ratios.items()}
+    for name, ratio in faster.items():
+        ours, theirs = SPEEDUPS[part][name]
+        compared[name] = ratio, f"times as fast: {ours}, than {theirs}; {UNITS[part]}, median of {rounds} rounds"
+    return compared
 
 
 def main() -> int:

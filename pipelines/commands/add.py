@@ -104,6 +104,7 @@ def add_to_scene(args: Namespace) -> None:
     check_counts(args)
     given = open_given(args)
     adder = Adder(args)
+    adder.check(args)  # before there is a bar
     with ProgressBar(f"adding {', '.join(args.subject)}", "step") as bar:
         result = adder(args, given, bar)
     for note in adder.notes:
@@ -167,15 +168,19 @@ class Adder:
         self.files: dict[str, Path | None] = {} if origin else {"models": args.models}
         self.notes: list[str] = []  # of the last picture
 
+    def check(self, args: Namespace) -> None:
+        """Raise ValueError for a subject that is not in its prompt."""
+        for prompt, subject in zip(args.prompt, args.subject, strict=True):
+            self.pipeline.find_subject(prompt, subject, args.occurrence)
+
     def __call__(self, args: Namespace, given: Given, progress: Any = None) -> _scenes.Result:
         """The scene with all that the prompts say, one after another; `progress` is called after each step.
 
-        Raises ValueError for a subject that is not in its prompt, before the first one is added.
+        Raises what `check` does, before the first one is added.
         """
         from ..pictures.scene import with_alpha
 
-        for prompt, subject in zip(args.prompt, args.subject, strict=True):
-            self.pipeline.find_subject(prompt, subject, args.occurrence)
+        self.check(args)
         told = {"prompts": args.prompt, "subjects": args.subject, "seed": args.seed, "steps": args.steps}
         objects = {f"object {number}": file for number, file in enumerate(args.object or [])}
         files = {**self.files, "scene": args.scene, **objects}

@@ -56,7 +56,7 @@ MASK_TOOLTIP = (
 
 _SPEED_TOOLTIP = (
     "exact: what the widgets say. balanced and fast set steps, sampler and scheduler themselves, fast the scene's "
-    "scale to 1 too; the node says what ran. Measured on the toys (2.7 and 4.1 times as fast), on photographs a guess."
+    "scale to 1 too; the node says what ran. Measured on the toys, on photographs a guess."
 )
 
 

@@ -80,7 +80,7 @@ RATIOS = {
 SPEEDUPS = {
     "toys": {
         "balanced_speedup": (f"balanced, {OURS}", f"exact, {DIFFUSERS}"),
-        "balanced_speedup_at_equal_steps": (f"balanced, {OURS}", f"6 steps, {DIFFUSERS}"),
+        "balanced_speedup_at_equal_steps": (f"balanced, {OURS}", f"9 steps, {DIFFUSERS}"),
         "fast_toys_speedup": (f"fast, {OURS}", f"exact, {DIFFUSERS}"),
         "fast_toys_speedup_at_equal_steps": (f"fast, {OURS}", f"4 steps, {DIFFUSERS}"),
         "student8_toys_speedup": (f"student of 8 steps, {OURS}", f"exact, {DIFFUSERS}"),
@@ -115,7 +115,7 @@ def toys(comfy: InProcess) -> Ways:
     ways |= named("exact", diffusers_ways(scenes, thing, STEPS, GENERAL))
     ways |= named("scene scale 1", host_ways(comfy, kit, scenes, STEPS, SCENE_SCALE_1))
     ways |= named("zero branch", host_ways(comfy, kit, scenes, STEPS, ZERO))
-    for steps in (6, 4):
+    for steps in (9, 4):
         ways |= {f"{steps} steps, {DIFFUSERS}": diffusers_ways(scenes, thing, steps, TOYS)[DIFFUSERS]}
     for steps, name in ((8, "guidance"), (4, "few_step")):
         own = toy_kit(comfy, thing)  # its weights stay patched, as in a queue

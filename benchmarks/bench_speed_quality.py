@@ -236,10 +236,10 @@ def main() -> None:
     seeds = mean_interval(np.nanstd([table["identity"] for table in exact], 0))
     if seeds:
         print(f"identity of exact over seeds, standard deviation within a case: {100 * seeds.value:.2f} points")
-    if options.note:
-        note({name: told(own, exact, n) for name, own in tables.items()})
     if not options.dry:
         print(record("speed", figures, f"python dev.py bench speed_quality --cases {options.cases}"))
+    if options.note:  # after the record, which names a commit without changes
+        note({name: told(own, exact, n) for name, own in tables.items()})
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ def load_add_it(folder: Path, device: torch.device, dtype: torch.dtype) -> AddIt
 
 METHODS: list[Method] = [
     VisualInsertion(),  # a configuration that names no method is of the first
-    Distilled(),
     PaintByExample(),
     PaintByExample("paint_by_example_views", "concatenate", training=None),
+    Distilled(),
     LearnsObjects(),
     AddIt(load_add_it),
     ToldInWords(),

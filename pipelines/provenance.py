@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .weights.licences import licences_of
 from .weights.manifest import sha256_of
 
 PACK = Path(__file__).resolve().parents[1]
@@ -140,7 +141,5 @@ class Origin:
 
 def origin_of(files: Mapping[str, Path | None]) -> Origin:
     """That of a run with such weight files or folders. Raises OSError for what cannot be read."""
-    from .weights.licences import licences_of  # which loads torch
-
     hashes = {name: sha256_of_models(path) for name, path in files.items() if path}
     return Origin(hashes, software(), licences_of(files, hashes))

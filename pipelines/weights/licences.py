@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .manifest import load_manifest
-from .reading import metadata_of
 
 NOT_STATED = "not stated"
 CARD = "README.md"  # of a model's folder; its head names the licence, as Hugging Face's do
@@ -35,6 +34,8 @@ def licences_of(files: Mapping[str, Path | None], hashes: Mapping[str, Mapping[s
 
 def _own(path: Path) -> str | None:
     """What a file says of its licence."""
+    from .reading import metadata_of  # which loads torch
+
     try:
         return metadata_of(path).get("licence") if path.is_file() else None
     except ValueError:  # whoever reads its tensors tells what is wrong with it

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .parquet import parquet_file, rows_of
 
@@ -32,6 +31,8 @@ class PictureTable:
 
     def __init__(self, path: Path):
         """Reads all names. Raises FileNotFoundError, or ValueError for a file without pictures or a name twice."""
+        import numpy as np  # not for a command's help
+
         self.path = path
         digests = array("Q")
         for name in _names(path):
@@ -49,7 +50,7 @@ class PictureTable:
     def __truediv__(self, name: str) -> InTable:
         """The picture of a name, as a folder's."""
         digest = _digest(name)
-        at = int(np.searchsorted(self.digests, np.uint64(digest)))
+        at = int(self.digests.searchsorted(self.digests.dtype.type(digest)))
         there = at < len(self.digests) and self.digests[at] == digest
         return InTable(self.path, name, int(self.rows[at]) if there else None)
 
@@ -118,12 +119,12 @@ class _Rows:
         self.file = parquet_file(path)
         _, self.column = _columns(path, self.file)
         counts = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
-        self.starts = np.cumsum([0, *counts])
+        self.starts = list(accumulate(counts, initial=0))
         self.kept: tuple[int, list[Any]] = (-1, [])  # a small row group, and its pictures
 
     def __getitem__(self, row: int) -> bytes | None:
-        group = int(np.searchsorted(self.starts, row, side="right")) - 1
-        inside = row - int(self.starts[group])
+        group = bisect_right(self.starts, row) - 1
+        inside = row - self.starts[group]
         if self.kept[0] == group:
             return self.kept[1][inside]
         small = self.file.metadata.row_group(group).total_byte_size <= SMALL

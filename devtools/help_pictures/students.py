@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from .layout import sheet
-from .workshop import SCALES, SEED, Workshop, pixels_of, sample
+from .workshop import Workshop, pixels_of, sample
 
 STUDENTS = {"playroom: guidance": "8 evaluations", "playroom: few_step": "4 evaluations"}
 
@@ -13,26 +13,8 @@ STUDENTS = {"playroom: guidance": "8 evaluations", "playroom: few_step": "4 eval
 def inserted(workshop: Workshop, student: str) -> Image.Image:
     """The sample object in the sample scene by a student, restored as the template insert_object does."""
     scene = pixels_of(sample("scene"))
-    model, vae, *_ = workshop.toys
-    (model,) = workshop("ApplyStudent", model=model, name=student)
-    positive, negative = workshop.conditioning(sample("object"))
-    (guidance,) = workshop("GuidanceControl", **SCALES)
-    latent, _ = workshop(
-        "ImageConditionedPix2PixSampler",
-        model=model,
-        vae=vae,
-        scene=scene,
-        positive=positive,
-        negative=negative,
-        guidance=guidance,
-        seed=SEED,
-        steps=20,
-        sampler_name="euler_ancestral",
-        scheduler="normal",
-        denoise=1.0,
-        speed="fast",
-    )
-    return workshop.restored(scene, latent, vae)
+    latent, _ = workshop.sampled(scene, sample("object"), student=student)
+    return workshop.restored(scene, latent, workshop.toys[1])
 
 
 def apply(workshop: Workshop) -> Image.Image:

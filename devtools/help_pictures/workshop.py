@@ -94,10 +94,21 @@ class Workshop:
         return positive, negative
 
     def sampled(
-        self, scene: Tensor, object_picture: Image.Image, *, strength: float = 1.0, **scales: float
+        self,
+        scene: Tensor,
+        object_picture: Image.Image,
+        *,
+        strength: float = 1.0,
+        student: str = "",
+        **scales: float,
     ) -> tuple[Any, Tensor]:
-        """The latent with the object in the scene, and the relevance, as in the template insert_object."""
+        """The latent with the object in the scene, and the relevance, as in the template insert_object.
+
+        With the name of a student as in insert_object_fast.
+        """
         model, vae, *_ = self.toys
+        if student:
+            (model,) = self("ApplyStudent", model=model, name=student)
         positive, negative = self.conditioning(object_picture, strength)
         (guidance,) = self("GuidanceControl", **(SCALES | scales))
         latent, relevance = self(
@@ -113,6 +124,7 @@ class Workshop:
             sampler_name="euler_ancestral",
             scheduler="normal",
             denoise=1.0,
+            speed="fast" if student else "exact",
         )
         return latent, relevance
 

@@ -128,7 +128,7 @@ class Workshop:
         )
         return latent, relevance
 
-    def inserted(self, object_name: str, **settings: float) -> Image.Image:
+    def inserted(self, object_name: str, **settings: Any) -> Image.Image:
         """A sample object in the sample scene: what the template insert_object makes of them."""
         scene = pixels_of(sample("scene"))
         latent, relevance = self.sampled(scene, sample(object_name), **settings)

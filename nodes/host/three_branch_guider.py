@@ -13,6 +13,7 @@ from ...pipelines.sampling.guidance import Branch, Guidance, Scales, combine, ne
 from ...pipelines.sampling.kept_scene import restore_kept
 from ...pipelines.sampling.relevance import Relevance
 from .students import asked, student_of
+from .whole_attention import with_whole_attention
 
 CONDS: dict[Branch, str] = {
     "empty": "negative",
@@ -43,6 +44,7 @@ class ThreeBranchGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model_patcher, guidance: Guidance):
         super().__init__(model_patcher)
+        self.model_options = with_whole_attention(self.model_options)
         self.guidance = guidance
         self.student = student_of(model_patcher)
         self.set_cfg(guidance.object_scale)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
@@ -144,17 +145,18 @@ def true_size_runs(comfy: InProcess) -> Ways:
         ("4 x 1 as a student", 4, ALONE_SCALES),
     ):
         ways |= named(name, {OURS: host_ways(comfy, kit, scenes, steps, guidance)[OURS]})
-    stock = StableDiffusionInstructPix2PixPipeline(
-        unet=make_unet(),
-        vae=make_vae(),
-        scheduler=EulerDiscreteScheduler.from_config(NOISE.config),
-        **dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor")),
-        requires_safety_checker=False,
-    )
+    stock = true_pipeline()
     context, null = kit.positive[0][0], kit.negative[0][0]
     for steps in (20, 4):
         ways[f"{steps} x 3, {DIFFUSERS}"] = diffusers_way(stock, scenes, context, null, steps, GENERAL)
     return ways
+
+
+def true_pipeline() -> StableDiffusionInstructPix2PixPipeline:
+    """diffusers' pipeline of random networks of the true size."""
+    parts: dict[str, Any] = dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
+    parts |= dict(unet=make_unet(), vae=make_vae(), scheduler=EulerDiscreteScheduler.from_config(NOISE.config))
+    return StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
 
 
 def random_scenes(side: int) -> Scenes:

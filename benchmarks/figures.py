@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def source(command: str, commit: str = "") -> dict[str, str]:
 
 
 def record(
-    topic: str, values: dict[str, tuple[float, str]], command: str, measured: dict[str, str] | None = None
+    topic: str, values: Mapping[str, tuple[float | None, str]], command: str, measured: dict[str, str] | None = None
 ) -> Path:
     """Merge {name: (value, unit)} measured by `command` into the topic's file and return its path.
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from visual_insertion_pack.pipelines.paint_by_example.pipeline import PaintByExamplePipeline
-from visual_insertion_pack.tests.nodes.parts import relative
+from visual_insertion_pack.tests.nodes.parts import controlled, random_controlnet, relative, with_lora
 
 PLAYROOM = Path(__file__).resolve().parents[2] / "playroom_models" / "paint_by_example"
 LORA, RANK = "paint_by_example_test.safetensors", 4
@@ -62,14 +62,10 @@ def lora(comfy, unet):
     path.unlink()
 
 
-def with_lora(comfy, model, strength):
-    return comfy("LoraLoaderModelOnly", model=model, lora_name=LORA, strength_model=strength)[0]
-
-
 def test_a_lora_changes_the_result_by_its_strength(comfy, kit, sample, lora, caplog):
     plain = sample()
-    assert torch.equal(sample(model=with_lora(comfy, kit.model, 0.0)), plain)
-    half, whole = (sample(model=with_lora(comfy, kit.model, strength)) for strength in (0.5, 1.0))
+    assert torch.equal(sample(model=with_lora(comfy, kit.model, LORA, 0.0)), plain)
+    half, whole = (sample(model=with_lora(comfy, kit.model, LORA, strength)) for strength in (0.5, 1.0))
     assert "not loaded" not in caplog.text.lower()
     assert relative(half, plain) > 0.01 and relative(whole, half) > 0.01
     assert torch.equal(sample(), plain), "the original is spared"
@@ -77,7 +73,7 @@ def test_a_lora_changes_the_result_by_its_strength(comfy, kit, sample, lora, cap
 
 def test_a_lora_is_what_it_adds_to_the_weights(comfy, kit, sample, lora, unet):
     """In the host by its own loader, outside it by hand; also over the host's channel order."""
-    made = sample(model=with_lora(comfy, kit.model, 1.0))
+    made = sample(model=with_lora(comfy, kit.model, LORA, 1.0))
     weights = dict(unet.unet.named_parameters())
     with torch.no_grad():
         for name, tensor in lora.items():
@@ -88,37 +84,14 @@ def test_a_lora_is_what_it_adds_to_the_weights(comfy, kit, sample, lora, unet):
     assert relative(made, alone) <= 1e-3
 
 
-@pytest.fixture
-def control(kit):
-    """The host's ControlNet, as large as the toys' UNet, with random weights."""
-    import comfy.cldm.cldm
-    import comfy.controlnet
-    import comfy.ops
-
-    config = {name: value for name, value in kit.model.model.model_config.unet_config.items() if name != "out_channels"}
-    torch.manual_seed(5)
-    network = comfy.cldm.cldm.ControlNet(
-        **config | dict(in_channels=4, hint_channels=3, dtype=torch.float32), operations=comfy.ops.manual_cast
-    )
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():  # the host leaves them as the memory was
-            if parameter.ndim > 1:
-                parameter.normal_(0, parameter[0].numel() ** -0.5)
-            else:
-                parameter.fill_(float(name.endswith("weight")))  # of norms
-    return comfy.controlnet.ControlNet(network.eval(), manual_cast_dtype=torch.float32)
-
-
-def test_a_controlnet_steers_it(comfy, kit, sample, control):
+def test_a_controlnet_steers_it(comfy, kit, sample):
     plain, hint = sample(), MASK[..., None].expand(-1, -1, -1, 3)
+    network = random_controlnet(kit.model)
 
-    def controlled(strength, image=hint):
-        given = dict(positive=kit.positive, negative=kit.negative, control_net=control, image=image)
-        positive, negative = comfy(
-            "ControlNetApplyAdvanced", **given, strength=strength, start_percent=0.0, end_percent=1.0
-        )
+    def steered(strength, image=hint):
+        positive, negative = controlled(comfy, network, image, kit.positive, kit.negative, strength)
         return sample(positive=positive, negative=negative)
 
-    assert torch.equal(controlled(0.0), plain)
-    assert relative(controlled(1.0), plain) > 0.01
-    assert relative(controlled(1.0, 1 - hint), controlled(1.0)) > 1e-3
+    assert torch.equal(steered(0.0), plain)
+    assert relative(steered(1.0), plain) > 0.01
+    assert relative(steered(1.0, 1 - hint), steered(1.0)) > 1e-3

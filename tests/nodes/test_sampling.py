@@ -6,14 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from visual_insertion_pack.pipelines.playroom.judging import oracle
 from visual_insertion_pack.pipelines.playroom.world.dataset import HELD_OUT_SEED
 from visual_insertion_pack.pipelines.playroom.world.triplets import make_triplet
 from visual_insertion_pack.pipelines.sampling.guidance import Guidance
 from visual_insertion_pack.pipelines.sampling.speed import chosen, remark
-from visual_insertion_pack.tests.nodes.parts import run_guider
+from visual_insertion_pack.tests.nodes.parts import random_lora, run_guider, with_lora
 
 STEPS = 4
 
@@ -497,20 +496,8 @@ def test_a_run_that_ends_in_noise_keeps_the_noise_outside_the_mask(comfy, playro
 
 def test_a_lora_changes_the_result_and_spares_the_original(comfy, playroom):
     before = insert(comfy, playroom)
-    weights = playroom.model.model_state_dict()
-    names = [name for name in weights if name.endswith("attn2.to_v.weight")]
-    generator = torch.Generator().manual_seed(0)
-    lora = {}
-    for name in names:
-        rows, columns = weights[name].shape
-        stem = name.removesuffix(".weight")
-        lora[f"{stem}.lora_up.weight"] = torch.randn(rows, 2, generator=generator)
-        lora[f"{stem}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
-    folder = comfy.base / "models" / "loras"
-    folder.mkdir(exist_ok=True)
-    save_file(lora, folder / "random.safetensors")
-
-    (changed,) = comfy("LoraLoaderModelOnly", model=playroom.model, lora_name="random.safetensors", strength_model=0.5)
+    names = random_lora(comfy, playroom.model, "random.safetensors")
+    changed = with_lora(comfy, playroom.model, "random.safetensors", 0.5)
     assert len(changed.get_key_patches("diffusion_model")) and set(names) <= set(changed.patches)
     assert difference(insert(comfy, playroom, model=changed), before) > 1e-3
     assert torch.equal(insert(comfy, playroom), before)

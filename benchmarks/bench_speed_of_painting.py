@@ -56,7 +56,7 @@ class Painting:
             scenes = torch.from_numpy(self.cases.scene[part]).float() / 255
             shown: Any = [Image.fromarray(exemplar) for exemplar in self.cases.exemplar[part]]
             contexts = self.pipeline.contexts(shown, views="separate")
-            settings = dict(similarity=GUIDANCE, seed=1000 * seed + start, speed=speed)
+            settings: Any = dict(similarity=GUIDANCE, seed=1000 * seed + start, speed=speed)
             result = self.pipeline(scenes, self.cases.hole[part].float(), contexts=contexts, **settings)
             made.append((result.images * 255).round().byte().numpy())
         return np.concatenate(made)

@@ -36,7 +36,7 @@ def claim(folder: Path, kind: str, names: Collection[str] | None = None) -> None
         if before != kind:
             raise ValueError(f"{folder} is the folder of a {before}. Choose another one; nothing was changed.")
         return
-    there = {entry.name for entry in folder.iterdir()} - {LOCK}
+    there = {entry.name for entry in folder.iterdir() if not entry.name.startswith(MARK)} - {LOCK}  # nor half a mark
     in_the_way = there if names is None else there & set(names)
     if in_the_way:
         raise ValueError(

@@ -23,6 +23,12 @@ def test_a_new_or_empty_folder_becomes_ours_and_stays_so(tmp_path):
         assert (folder / MARK).is_file()
 
 
+def test_half_a_mark_that_a_killed_process_left_is_in_nobodys_way(tmp_path):
+    (tmp_path / f"{MARK}.123.part").write_text("{")
+    claim(tmp_path, "data set")
+    assert (tmp_path / MARK).is_file()
+
+
 def test_a_folder_with_what_would_be_written_over_is_refused_and_not_touched(tmp_path):
     (tmp_path / "index.html").write_text("a page of mine")
     before = contents(tmp_path)

@@ -23,6 +23,8 @@ JSON_LINES = (".jsonl", ".ndjson")
 SEEDS = 2**64
 LONGEST = 200  # bytes of one part of a name: what is written is longer by ".png", a process's number and ".part"
 NOT_IN_NAMES = set('<>:"|?*\\')  # of no file on Windows
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}  # there
+OURS = (".png", ".json", ".jsonl", ".")  # ends of no folder: of files beside it; Windows leaves a last dot out
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,15 @@ def checked_name(name: Any) -> str:
     for part in name.split("/"):
         if part in ("", ".", "..") or part != part.strip() or part.startswith("."):
             raise ValueError(f"'{name}' leads out of the output folder, or is no plain name")
+        if part.partition(".")[0].rstrip().upper() in DEVICES:
+            raise ValueError(f"'{name}' is the name of a device on Windows")
         if NOT_IN_NAMES & set(part) or not part.isprintable():
             raise ValueError(f"'{name}' has characters that not every system allows in the name of a file")
         if len(part.encode()) > LONGEST:
             raise ValueError(f"a name may have {LONGEST} bytes; '{part[:20]}...' has {len(part.encode())}")
+    for folder in name.lower().split("/")[:-1]:
+        if folder.endswith(OURS):
+            raise ValueError(f"'{name}' has a folder that ends like a file: {folder}")
     return name
 
 

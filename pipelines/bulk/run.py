@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def make_many(
         write_text(many.folder / LIST, json.dumps({"pairs": content.count, "sha256": content.sha256}) + "\n")
         remove_parts(many.folder)
         failures = Failures(many.folder)
-        missing = Missing(many)
+        missing = Missing(many, content.count)
         made = 0
         progress(0, content.count)
         with crew:
@@ -109,15 +110,19 @@ def make_many(
 
 
 class Missing:
-    """The tasks of pictures that are not there, read from the list as they are asked for; and how many are `there`."""
+    """The tasks of pictures that are not there, read from the list as they are asked for; and how many are `there`.
 
-    def __init__(self, many: Many):
+    Pairs after the first `count` came to the list later: nobody has checked them.
+    """
+
+    def __init__(self, many: Many, count: int):
         self.many = many
+        self.count = count
         self.there = 0
 
     def __iter__(self) -> Iterator[Task]:
         many = self.many
-        for pair in read_pairs(many.pairs, many.columns):
+        for pair in islice(read_pairs(many.pairs, many.columns), self.count):
             output = output_of(many.folder, pair.name)
             if output.is_file():
                 self.there += 1

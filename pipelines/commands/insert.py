@@ -30,12 +30,14 @@ ON_SERVERS = OnServers(
     shipped=partial(shipped, "insert_object.json"),
     titles={"scene": "Scene", "object": "Object"},
     inputs={
-        **{name: name for name in ("steps", "denoise", "object_scale", "scene_scale", "framing", "background")},
+        **{
+            name: name for name in ("steps", "denoise", "object_scale", "scene_scale", "framing", "background", "speed")
+        },
         "sampler": "sampler_name",
     },
     local=(
-        *("trained", "models", "embedding_optimizer", "unet_patch", "image_encoder", "detail_encoder", "device"),
-        *("no_restore", "working_size"),
+        *("trained", "models", "embedding_optimizer", "unet_patch", "student", "image_encoder", "detail_encoder"),
+        *("device", "no_restore", "working_size"),
     ),
 )
 

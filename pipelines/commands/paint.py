@@ -44,7 +44,7 @@ ON_SERVERS = OnServers(
         **{name: name for name in ("steps", "mask_resize", "framing", "background", "expansion", "working_size")},
         "similarity": "cfg",
     },
-    local=("models", "sampler", "whole", "no_restore", "device"),
+    local=("models", "sampler", "speed", "whole", "no_restore", "device"),
 )
 
 

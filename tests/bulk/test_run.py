@@ -10,7 +10,7 @@ from PIL import Image
 
 from visual_insertion_pack.pipelines.bulk import workers
 from visual_insertion_pack.pipelines.bulk.pairs import Columns
-from visual_insertion_pack.pipelines.bulk.run import Many, check_list, make_many
+from visual_insertion_pack.pipelines.bulk.run import Many, Missing, check_list, make_many
 from visual_insertion_pack.pipelines.bulk.workers import processes
 from visual_insertion_pack.pipelines.whole_files import PARTS
 from visual_insertion_pack.tests.bulk import toy_making
@@ -135,6 +135,16 @@ def test_further_pairs_go_on_and_other_pairs_or_settings_are_refused(runs):
     with pytest.raises(ValueError, match="unknown origin"):
         runs.run(NAMES[:6])
     assert runs.pictures() == before
+
+
+def test_lines_that_come_while_a_run_goes_on_wait_for_the_next_one(runs):
+    runs.run(NAMES[:1])
+    runs.many.pairs.write_text("scene,object,name\np0,x,p0\np1,x,p1\n", encoding="utf-8")
+    content = check_list(runs.many)
+    with open(runs.many.pairs, "a", encoding="utf-8") as pairs:
+        pairs.write("late,x,late\nlate,x,la")
+    missing = Missing(runs.many, content.count)
+    assert [task.name for task in missing] == ["p1"] and missing.there == 1
 
 
 def test_a_folder_of_something_else_and_one_in_use_are_refused(runs):

@@ -23,6 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
 
@@ -164,8 +165,11 @@ def random_scenes(side: int) -> Scenes:
 
 
 def true_kit(comfy: InProcess) -> Kit:
-    """A UNet and a VAE of the true size in the host, and contexts, all random."""
-    write_models(comfy.base / "models", [(PIX2PIX, 8)])
+    """A UNet and a VAE of the true size in the host, and contexts, all random.
+
+    Single precision, as diffusers' have: half a file's would be widened at each evaluation on a CPU.
+    """
+    write_models(comfy.base / "models", [(PIX2PIX, 8)], np.float32)
     (model,) = comfy("Pix2PixUNetLoader", name=PIX2PIX, weights="as saved")
     (vae,) = comfy("VAELoader", vae_name=VAE)
     generator = torch.Generator().manual_seed(0)

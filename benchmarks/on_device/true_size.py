@@ -32,7 +32,9 @@ LARGE = (1600, 1280)  # px, 2 MP
 ON_A_CPU = 64  # px, and a scene of a quarter of the large one's sides, 2 steps
 
 
-def write_models(models: Path, unets: Sequence[tuple[str, int]] = ((PIX2PIX, 8), (PAINT, 9))) -> None:
+def write_models(
+    models: Path, unets: Sequence[tuple[str, int]] = ((PIX2PIX, 8), (PAINT, 9)), dtype: type = np.float16
+) -> None:
     """UNets, by name and input channels, and a VAE below the host's models, in diffusers' layouts."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
@@ -58,11 +60,11 @@ def write_models(models: Path, unets: Sequence[tuple[str, int]] = ((PIX2PIX, 8),
             (folder / part).mkdir(parents=True)
         (folder / "unet/config.json").write_text(json.dumps(config), "utf-8")
         (folder / "scheduler/scheduler_config.json").write_text(json.dumps({"prediction_type": "epsilon"}), "utf-8")
-        write(folder / "unet/diffusion_pytorch_model.safetensors", seeded(unet))
+        write(folder / "unet/diffusion_pytorch_model.safetensors", seeded(unet), dtype)
     (models / "vae").mkdir()
     with torch.device("meta"):
         vae = AutoencoderKL(**vae_shape)
-    write(models / "vae" / VAE, seeded(vae))
+    write(models / "vae" / VAE, seeded(vae), dtype)
 
 
 def photograph(width: int, height: int) -> Image.Image:

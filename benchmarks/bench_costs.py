@@ -29,7 +29,8 @@ from ..devtools.environment import ROOT, find_host
 from ..devtools.inprocess import InProcess
 from ..pipelines.sampling.guidance import Guidance
 from ..pipelines.sampling.pix2pix import GuidedPix2Pix
-from .bench_sampling import DIFFUSERS, OURS, Scenes, diffusers_way, diffusers_ways, host_ways, toy_kit
+from ..pipelines.visual_insertion.pipeline import VisualInsertionPipeline
+from .bench_sampling import DIFFUSERS, MODELS, OURS, Scenes, diffusers_way, host_ways, toy_kit
 from .bench_speed import TOKENS, WIDTH, random_scenes, true_kit, true_pipeline
 from .figures import record
 from .timing import Way, interleaved, peak_memory, summary, table
@@ -84,14 +85,20 @@ def toys(comfy: InProcess) -> dict[str, Way]:
     """The shipped models, one knob at a time."""
     thing = batch(64, 1)
     kit = toy_kit(comfy, thing)
+    alone = VisualInsertionPipeline.from_folder(MODELS)
+    object_and_none = alone.contexts(thing)
     ways: dict[str, Way] = {}
     for knob, values in KNOBS.items():
         for value in values:
-            scenes = Scenes(batch(value if knob == "px" else SIDE, value if knob == "pictures in a batch" else 1))
+            count = value if knob == "pictures in a batch" else 1
             steps = value if knob == "steps" else STEPS
-            ours = host_ways(comfy, kit, scenes, steps, GENERAL)[OURS]
-            theirs = diffusers_ways(scenes, thing.expand(len(scenes.first), -1, -1, -1), steps, GENERAL)[DIFFUSERS]
-            for name, way in ((OURS, ours), (DIFFUSERS, theirs)):
+            scenes = Scenes(batch(value if knob == "px" else SIDE, count))
+            context, null = (one.expand(count, -1, -1) for one in object_and_none)
+            pair = {
+                OURS: host_ways(comfy, kit, scenes, steps, GENERAL)[OURS],
+                DIFFUSERS: diffusers_way(alone.pipeline, scenes, context, null, steps, GENERAL),
+            }
+            for name, way in pair.items():
                 make = several(way.make, value) if knob == "objects" else way.make
                 ways[f"{value} {knob}, {name}"] = Way(make, way.unet)
     return ways

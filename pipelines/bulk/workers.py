@@ -16,8 +16,8 @@ from ..whole_files import part_of
 from ..worker_processes import WorkerKilled, WorkerProcess
 from .tasks import Making, Task
 
-OPENINGS = 3  # that are killed one after another, after which the run is
-ROW = 20  # pairs in a row that end their worker: the machine is at fault then, not they
+OPENINGS = 3  # of each worker that are killed in a row, after which the run is
+ROW = 20  # pairs in a row that end their worker, or more where there are many: the machine is at fault then, not they
 TRIES = 2  # of a pair that ends its worker
 
 
@@ -67,6 +67,9 @@ class Workers:
         self.place_of: dict[Worker, Place] = {}
         self.again: deque[Task] = deque()  # whose worker ended, and who wait for another one
         self.ended: dict[str, int] = {}  # how many workers ended, by the name of the task
+        self.gone: set[Place] = set()  # of which it is told that they are
+        self.row = max(ROW, tries * len(places))  # workers that end together, by one outage, count as one try of each
+        self.openings = OPENINGS * len(places)
         self.in_a_row = 0
         self.openings_killed = 0
 
@@ -141,18 +144,20 @@ class Workers:
             worker.answer()
         except PlaceGone as gone:
             self._end(worker)
-            self.places.pop()
+            place = self.places.pop()
             self.count -= 1
-            self.told(str(gone))
+            if place not in self.gone:  # one may have several workers
+                self.gone.add(place)
+                self.told(str(gone))
             if not self.count:
                 raise
             return
         except WorkerKilled:
             self._end(worker)
             self.openings_killed += 1
-            if self.openings_killed == OPENINGS:
+            if self.openings_killed == self.openings:
                 raise RuntimeError(
-                    f"{OPENINGS} worker processes were killed from outside while they loaded the models, most often "
+                    f"{self.openings} worker processes were killed from outside while they loaded the models, most often "
                     "for want of memory. Use fewer workers."
                 ) from None
             return
@@ -170,8 +175,8 @@ class Workers:
             times = "twice" if count == 2 else f"{count} times"
             return task, f"Its worker process ended {times}: {ending}"
         self.in_a_row += 1
-        if self.in_a_row == ROW:
-            raise RuntimeError(f"{ROW} worker processes ended without a picture, the last one so: {ending}")
+        if self.in_a_row == self.row:
+            raise RuntimeError(f"{self.row} worker processes ended without a picture, the last one so: {ending}")
         self.again.append(task)
         return None
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -11,7 +12,8 @@ from PIL import Image
 from visual_insertion_pack.pipelines.bulk import workers
 from visual_insertion_pack.pipelines.bulk.pairs import Columns
 from visual_insertion_pack.pipelines.bulk.run import Many, Missing, check_list, make_many
-from visual_insertion_pack.pipelines.bulk.workers import processes
+from visual_insertion_pack.pipelines.bulk.servers import WorkerThread
+from visual_insertion_pack.pipelines.bulk.workers import Workers, processes
 from visual_insertion_pack.pipelines.whole_files import PARTS
 from visual_insertion_pack.tests.bulk import toy_making
 
@@ -215,6 +217,17 @@ def test_a_machine_that_ends_every_process_ends_the_run(runs, monkeypatch):
     assert runs.begun() == NAMES[:3] and not runs.failures()
     done = runs.run([f"{name}:damage" for name in NAMES], toy_making.opened_on_a_sound_machine)
     assert (done.made, done.failed) == (12, 0)
+
+
+@pytest.mark.parametrize("opening", [toy_making.ended_together, toy_making.killed_together_in_opening])
+def test_one_outage_of_many_workers_ends_no_run(runs, opening):
+    count = workers.ROW + 4
+    names = [f"p{number}" for number in range(count)]
+    runs.many.pairs.write_text("scene,object,name\n" + "".join(f"s,x,{name}\n" for name in names), encoding="utf-8")
+    content = check_list(runs.many)
+    crew = Workers([partial(WorkerThread, opening, runs.folder, count)] * count)
+    done = make_many(runs.many, content, {"size": 8}, crew, told=runs.told.append)
+    assert (done.made, done.failed) == (count, 0) and not runs.told
 
 
 def test_a_worker_that_cannot_open_its_models_ends_the_run(runs):

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
 
 from visual_insertion_pack.pipelines.bulk.tasks import making
 from visual_insertion_pack.pipelines.whole_files import whole
+from visual_insertion_pack.pipelines.worker_processes import WorkerKilled
 
 
 @dataclass(frozen=True)
@@ -79,4 +82,41 @@ def full_disk(ends: Path):
 
 def opened_on_a_sound_machine(ends: Path):
     """Makes any picture."""
+    return making(lambda task: Coloured((1, 2, 3)))
+
+
+@cache
+def meeting(folder: Path, count: int) -> threading.Barrier:
+    """Where that many threads wait for one another, again and again."""
+    return threading.Barrier(count, timeout=60)
+
+
+def first_time(folder: Path, name: str) -> bool:
+    """Whether this name is said for the first time."""
+    try:
+        (folder / name).mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def ended_together(folder: Path, count: int):
+    """Makes any picture with `count` threads; the first time all of them end at once."""
+
+    def make(task):
+        begun_first = first_time(folder, task.name)
+        meeting(folder, count).wait()
+        if begun_first:
+            raise RuntimeError("CUDA error: no device")
+        return Coloured((1, 2, 3))
+
+    return making(make)
+
+
+def killed_together_in_opening(folder: Path, count: int):
+    """The same of threads that end while they open, one after another of `count`."""
+    number = next(number for number in range(2 * count) if first_time(folder, f"opening{number}"))
+    meeting(folder, count).wait()
+    if number < count:
+        raise WorkerKilled("killed")
     return making(lambda task: Coloured((1, 2, 3)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -14,6 +14,8 @@ from urllib.request import Request, urlopen
 
 FIRST_WAIT = 0.2  # s; twice as long each time
 LONGEST_WAIT = 20.0
+PATIENCE = 600.0  # s in which a server that is busy must have time, and one that went must be back
+SILENCE = 10.0  # s after which one that is silent has gone: its pairs are others' then
 BUSY = (429, 502, 503, 504)  # what a proxy in front of it says as well
 ANSWER = 120  # s in which a server must answer a request; runs are not waited for in one
 PLACE = "temp"  # where pictures are uploaded: the server empties it when it ends
@@ -28,43 +30,59 @@ class NotMade(ValueError):
     """What the server says of a graph that it refuses, or that fails."""
 
 
-def waits(patience: float) -> Iterator[None]:
-    """Sleep longer and longer, and end after `patience` seconds."""
-    ends = time.monotonic() + patience
-    wait = FIRST_WAIT
-    while time.monotonic() < ends:
-        time.sleep(min(wait, max(0.0, ends - time.monotonic())))
-        wait = min(2 * wait, LONGEST_WAIT)
-        yield
+class Refused(NotMade):
+    """What it says of a graph that it does not take at all."""
+
+
+class NotKnown(ValueError):
+    """An address at which something answers that is no ComfyUI we know."""
 
 
 class Client:
-    """One server. Methods raise Lost where it does not answer within `patience` seconds."""
+    """One server. Methods raise Lost where it is silent for `silence` seconds, or busy for `patience`."""
 
-    def __init__(self, url: str, patience: float = 10.0):
+    def __init__(
+        self, url: str, patience: float | None = None, silence: float | None = None, answer: float | None = None
+    ):
+        """Each answer is waited for `answer` seconds. What is None is PATIENCE, SILENCE or ANSWER as they are now."""
         self.url = url.rstrip("/")
-        self.patience = patience
+        self.patience = PATIENCE if patience is None else patience
+        self.silence = SILENCE if silence is None else silence
+        self.answer = ANSWER if answer is None else answer
 
     def ask(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
         """What it answers. Raises HTTPError for an error of what is asked."""
-        trying = waits(self.patience)
+        began = heard = time.monotonic()
+        wait = FIRST_WAIT
         while True:
             try:
                 request = Request(self.url + path, data, {"Content-Type": kind} if data is not None else {})
-                with urlopen(request, timeout=ANSWER) as reply:
+                with urlopen(request, timeout=self.answer) as reply:
                     return reply.read()
             except HTTPError as error:
                 if error.code not in BUSY:
                     raise
                 reason: Exception = error
+                heard = time.monotonic()
+                ends = began + self.patience
             except UNANSWERED as error:
                 reason = error
-            if next(trying, "no more"):
+                ends = heard + self.silence
+            left = ends - time.monotonic()
+            if left <= 0:
                 raise Lost(f"{self.url} does not answer: {reason}.") from reason
+            time.sleep(min(wait, left))
+            wait = min(2 * wait, LONGEST_WAIT)
 
     def json(self, path: str, body: Any = None) -> Any:
-        """The same of JSON."""
-        return json.loads(self.ask(path, None if body is None else json.dumps(body).encode()))
+        """The same of JSON. Raises Lost where it is none: a proxy's own page, say."""
+        return self._read(path, self.ask(path, None if body is None else json.dumps(body).encode()))
+
+    def _read(self, path: str, content: bytes) -> Any:
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise Lost(f"{self.url}{path} answers with what is no JSON.") from error
 
     def upload(self, name: str, content: bytes) -> str:
         """Give it a picture; the name that Load Image knows it by. One that it has already is not written again."""
@@ -76,22 +94,33 @@ class Client:
         ):
             body += f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + part + b"\r\n"
         body += f"--{boundary}--\r\n".encode()
-        reply = json.loads(self.ask("/upload/image", body, f"multipart/form-data; boundary={boundary}"))
+        path = "/upload/image"
+        reply = self._read(path, self.ask(path, body, f"multipart/form-data; boundary={boundary}"))
         return f"{reply['name']} [{PLACE}]"
 
     def run(self, graph: Mapping[str, Any], result: str) -> bytes:
-        """Queue a graph and wait: the file of its `result` node. Raises NotMade with the server's own words."""
+        """Queue a graph and wait: the file of its `result` node. Raises NotMade with the server's own words.
+
+        That is Refused for a graph that is not queued.
+        """
         try:
             reply = self.json("/prompt", {"prompt": graph})
         except HTTPError as error:
-            raise NotMade(refusal(error.read())) from None
-        if reply["node_errors"]:
-            raise NotMade(refusal(json.dumps(reply).encode()))
+            raise Refused(refusal(error.read())) from None
+        if reply.get("node_errors"):
+            raise Refused(refusal(json.dumps(reply).encode()))
         entry = self._ended(reply["prompt_id"])
         if entry["status"]["status_str"] != "success":
             raise NotMade(failure(entry))
-        (image,) = entry["outputs"][result]["images"]
-        return self.ask(f"/view?{urlencode(image)}")
+        images = entry["outputs"].get(result, {}).get("images", [])
+        if len(images) != 1:
+            raise NotMade(f"The workflow made {len(images)} pictures; needed is one.")
+        try:
+            return self.ask(f"/view?{urlencode(images[0])}")
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            raise Lost(f"{self.url} has no more what it has made: it was started anew.") from error
 
     def _ended(self, prompt: str) -> dict[str, Any]:
         """What the server says of a prompt when it has ended. Raises Lost where it does not know of it any more."""
@@ -109,14 +138,24 @@ class Client:
         return any(entry[1] == prompt for entry in [*queue["queue_running"], *queue["queue_pending"]])
 
     def wait_for(self, patience: float) -> dict[str, str]:
-        """Wait until it answers: what pictures depend on beside the graph. Raises Lost after `patience` seconds."""
-        stats = json.loads(Client(self.url, patience).ask("/system_stats"))
-        system = stats["system"]
-        return {
-            "comfyui": str(system["comfyui_version"]),
-            "torch": str(system["pytorch_version"]),
-            "device": str(stats["devices"][0]["type"]),
-        }
+        """Wait until it answers: what pictures depend on beside the graph. Raises Lost after `patience` seconds.
+
+        Raises NotKnown for anything but a ComfyUI, and HTTPError.
+        """
+        content = Client(self.url, patience, patience, min(patience, LONGEST_WAIT)).ask("/system_stats")
+        try:
+            stats = json.loads(content)
+            system = stats["system"]
+            return {
+                "comfyui": str(system["comfyui_version"]),
+                "torch": str(system["pytorch_version"]),
+                "device": str(stats["devices"][0]["type"]),
+            }
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise NotKnown(
+                f"{self.url} is no ComfyUI that tells its version, torch's and its device. See that the address is "
+                "right, and update ComfyUI there, or leave it out."
+            ) from error
 
 
 def refusal(content: bytes) -> str:

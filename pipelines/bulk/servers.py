@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
-
-from PIL import Image
+from urllib.parse import quote
 
 from ..provenance import Origin
 from ..weights.manifest import sha256_of
 from ..worker_processes import WorkerKilled, serve
-from .comfyui_client import Client, Lost
+from . import comfyui_client
+from .comfyui_client import Client, Lost, NotKnown, Refused
 from .tasks import Making, Task, making
 from .workers import PlaceGone, Workers
 from .workflow import Workflow
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 AHEAD = 2  # pairs that each server has at once: it makes one while the other comes or goes
 TRIES = 5  # of a pair whose server goes: servers are started anew for reasons of their own
-PATIENCE = 600.0  # s in which a server that went must be back
+AT_ONCE = 5.0  # s in which one server must answer before anything is made; the others may come later
 
 
 def crew_of_servers(
@@ -37,25 +38,33 @@ def crew_of_servers(
     kind: Mapping[str, str],
     *,
     record: bool = True,
-    patience: float = PATIENCE,
     told: Callable[[str], object] = lambda line: None,
 ) -> Workers:
     """Workers that let the servers at `urls` run a workflow for each pair; `kind` is what `kind_of` said of them."""
+    patience = comfyui_client.PATIENCE
     work = [partial(WorkerThread, serving, url, workflow, origin, settings, kind, record, patience) for url in urls]
     return Workers(work * AHEAD, tries=TRIES, all_at_once=True, told=told)
 
 
-def kind_of(urls: Sequence[str], patience: float = PATIENCE) -> dict[str, str]:
+def kind_of(urls: Sequence[str]) -> dict[str, str]:
     """The versions and the kind of device of servers, which are the same. Raises ValueError where they are not.
 
     One that does not answer at once may do so later; OSError is raised where none does.
     """
     kinds: dict[str, dict[str, str]] = {}
+    reasons = []
     for url in urls:
-        with suppress(Lost):
-            kinds[url] = Client(url).wait_for(min(patience, 5.0))
+        try:
+            kinds[url] = Client(url).wait_for(min(comfyui_client.PATIENCE, AT_ONCE))
+        except Lost as lost:
+            reasons.append(str(lost))
+        except HTTPError as error:
+            reasons.append(f"{url} answers with an error: {error}.")
     if not kinds:
-        raise OSError(f"No server answers at {', '.join(urls)}. Start ComfyUI there, and see that --listen lets us in.")
+        raise OSError(
+            f"No server answers at {', '.join(urls)}. Start ComfyUI there, and see that --listen lets us in. "
+            + " ".join(reasons)
+        )
     first, *others = kinds.items()
     for other in others:
         _check_kind(other, first)
@@ -75,8 +84,8 @@ def _check_kind(one: tuple[str, Mapping[str, str]], first: tuple[str, Mapping[st
 class FromServer:
     """A picture that a server made, its scene, and what made it."""
 
-    picture: Image.Image
-    scene: Image.Image
+    picture: Image
+    scene: Image
     record: Mapping[str, Any] | None
 
     def save(self, path: Path) -> None:
@@ -101,28 +110,45 @@ def serving(
     """What a thread does with a task. Raises PlaceGone for a server that does not come, ValueError for another kind."""
     from ..pictures.opening import open_picture
 
-    client = Client(url)
+    client = Client(url, patience)
     try:
         _check_kind((url, client.wait_for(patience)), ("the others", kind))
         _check_nodes(client, workflow)
-    except Lost as lost:
-        raise PlaceGone(f"{lost} It is left out from now on.") from lost
+    except (Lost, NotKnown) as gone:
+        raise PlaceGone(f"{gone} It is left out from now on.") from gone
+    except HTTPError as error:
+        raise PlaceGone(f"{url} answers with an error: {error}. It is left out from now on.") from error
+
+    def names_of(task: Task, hashes: Mapping[str, str]) -> dict[str, str]:
+        """What the server calls a task's pictures, which it is given."""
+        names = {}
+        for column, path in task.files.items():
+            if path != task.files["scene"]:
+                open_picture(path, deep=True)  # what it is not is told in our own words
+            names[column] = client.upload(f"{hashes[column][:32]}{path.suffix.lower()}", path.read_bytes())
+        return names
+
+    def run(task: Task, hashes: Mapping[str, str]) -> bytes:
+        graph = workflow.of_pair(names_of(task, hashes), task.seed, task.texts)
+        return client.run(graph, workflow.result)
 
     def make(task: Task) -> FromServer:
         scene = open_picture(task.files["scene"], deep=True)
         hashes = {column: sha256_of(path) for column, path in task.files.items()}
         try:
-            names = {}
-            for column, path in task.files.items():
-                if path != task.files["scene"]:
-                    open_picture(path, deep=True)  # what it is not is told in our own words
-                names[column] = client.upload(f"{hashes[column][:32]}{path.suffix.lower()}", path.read_bytes())
-            content = client.run(workflow.of_pair(names, task.seed, task.texts), workflow.result)
+            try:
+                content = run(task, hashes)
+            except Refused:  # it may have been started anew after the uploads, which are gone then
+                content = run(task, hashes)
         except HTTPError as error:
             raise ValueError(f"{url} answers with an error: {error}") from error
+        try:
+            picture = open_picture(content, f"What {url} sent", deep=True)
+        except ValueError as error:  # cut off on its way, or on a full disk there
+            raise Lost(str(error)) from error
         named = {column: {path.name: hashes[column]} for column, path in task.files.items()}
         written = origin.record({**settings, **task.texts, "seed": task.seed}, named) if record else None
-        return FromServer(Image.open(io.BytesIO(content)), scene, written)
+        return FromServer(picture, scene, written)
 
     return making(make)
 
@@ -130,7 +156,7 @@ def serving(
 def _check_nodes(client: Client, workflow: Workflow) -> None:
     """Raises ValueError for a server without one of the workflow's nodes: every pair would fail there."""
     for name in workflow.node_types:
-        if name not in client.json(f"/object_info/{name}"):
+        if name not in client.json(f"/object_info/{quote(name, safe='')}"):
             raise ValueError(f"{client.url} has no node {name}: install there what the workflow needs.")
 
 

@@ -157,8 +157,8 @@ class Workers:
             self.openings_killed += 1
             if self.openings_killed == self.openings:
                 raise RuntimeError(
-                    f"{self.openings} worker processes were killed from outside while they loaded the models, most often "
-                    "for want of memory. Use fewer workers."
+                    f"{self.openings} worker processes were killed from outside while they loaded the models, most "
+                    "often for want of memory. Use fewer workers."
                 ) from None
             return
         self.openings_killed = 0

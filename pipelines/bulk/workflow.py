@@ -81,10 +81,13 @@ def workflow(graph: Graph, titles: Mapping[str, str], inputs: Mapping[str, Any],
     Raises ValueError, with the workflow's `name`, where it lacks one of these, or has no single result.
     """
     result = _result(graph, name)
+    images = graph[result]["inputs"].get("images")
+    if not _source(images):
+        raise ValueError(f"{name} has nothing connected to the images of node {result}, which saves the result.")
     kept = _needed(graph, result)
     graph = {number: copy.deepcopy(node) for number, node in graph.items() if number in kept}
     loaders = {column: _titled(graph, title, column, name) for column, title in titles.items()}
-    graph[result] = {"class_type": "PreviewImage", "inputs": {"images": graph[result]["inputs"]["images"]}}
+    graph[result] = {"class_type": "PreviewImage", "inputs": {"images": images}}
     for node in graph.values():
         node.pop("_meta", None)
     set_inputs(graph, inputs, name)

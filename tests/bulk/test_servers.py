@@ -12,7 +12,7 @@ from PIL import Image
 
 from visual_insertion_pack.devtools.host import Host, free_port
 from visual_insertion_pack.pipelines.__main__ import main
-from visual_insertion_pack.pipelines.bulk import servers
+from visual_insertion_pack.pipelines.bulk import comfyui_client
 from visual_insertion_pack.pipelines.bulk.comfyui_client import Client, Lost
 from visual_insertion_pack.pipelines.commands._on_servers import SHIPPED
 from visual_insertion_pack.pipelines.provenance import PNG_TEXT
@@ -91,10 +91,8 @@ def test_a_server_that_is_killed_and_started_anew_loses_nothing(home, server, da
     assert not list(output.rglob(f"*{PARTS}")) and not (output / "failures.jsonl").exists()
 
 
-def test_a_server_that_does_not_come_is_left_out_and_the_other_goes_on(
-    server, data, undisturbed, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(servers, "PATIENCE", 1.0)
+def test_a_server_that_does_not_come_holds_up_no_other_one(server, data, undisturbed, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(comfyui_client, "PATIENCE", 1.0)
     gone = f"http://127.0.0.1:{free_port()}"
     assert insert_on([gone, server.url], data, tmp_path / "out") == 0
     assert pictures(tmp_path / "out") == pictures(undisturbed)
@@ -237,7 +235,7 @@ def test_a_busy_server_is_asked_again_and_a_silent_one_given_up():
     listening = HTTPServer(("127.0.0.1", 0), Busy)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     try:
-        assert Client(f"http://127.0.0.1:{listening.server_port}", 20.0).json("/anything") == {"answer": 1}
+        assert Client(f"http://127.0.0.1:{listening.server_port}", 20.0, silence=0.0).json("/anything") == {"answer": 1}
         assert Busy.asked == 4
     finally:
         listening.shutdown()
@@ -245,4 +243,4 @@ def test_a_busy_server_is_asked_again_and_a_silent_one_given_up():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(Lost, match="does not answer"):
-            Client(f"http://127.0.0.1:{taken.getsockname()[1]}", 0.3).json("/anything")
+            Client(f"http://127.0.0.1:{taken.getsockname()[1]}", silence=0.3).json("/anything")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from struct import Struct
-from typing import Any
+from typing import IO, Any
 
 from ..ray_cluster import Actor, cluster, package
 from ..whole_files import part_of
@@ -22,11 +22,13 @@ from .tasks import Making, Task
 
 TRIES = 5  # of a pair whose actor ends: machines of a cluster come and go for reasons of their own
 PARTS_AT_MOST = 10_000  # of a data set, each of as many pairs
+STEPS = 10_000  # of a resource, the smallest one of which Ray knows
 PLACE = Struct("<Q")  # of a task in the file
 
 
 class RayActors:
-    """A crew of up to `count` actors in the cluster at `address`, or as many as fit; each has a GPU or a core."""
+    """A crew of up to `count` actors in the cluster at `address`, or as many as fit; each has a GPU or a core, or a
+    share of one."""
 
     def __init__(
         self,
@@ -55,31 +57,34 @@ class RayActors:
             path.unlink(missing_ok=True)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, str]]:
-        """Each task as it ends, with why it failed. Raises what opening raises, and OSError for what is not written."""
+        """Each task as it ends, with why it failed. Raises what opening raises, OSError for what is not written, and
+        RuntimeError where Ray gives up."""
         count = self._write(tasks)
         if not count:
             return
         each = -(-count // PARTS_AT_MOST)
-        ray = self.entered.enter_context(cluster(self.address))
-        resource = "GPU" if self.gpu else "CPU"
-        fitting = int(ray.cluster_resources().get(resource, 0))
-        if not fitting:
-            raise ValueError(f"The Ray cluster has no {resource}. Choose another --device.")
-        parts = -(-count // each)
-        arguments = (self.work, str(self.tasks), str(self.places), each)
-        numbers = ray.data.range(parts, override_num_blocks=parts)
-        made = numbers.map(
-            Actor,
-            fn_constructor_args=(package(), __name__, "Maker", arguments),
-            compute=ray.data.ActorPoolStrategy(size=min(self.count or fitting, parts)),
-            num_cpus=1 if not self.count else min(1.0, fitting / self.count),
-            num_gpus=1 if self.gpu else None,
-        )
-        for row in made.iter_rows():
-            ended, problem = pickle.loads(row["ended"])
-            yield from ended
-            if problem:
-                raise problem
+        with _errors_of_ray():
+            ray = self.entered.enter_context(cluster(self.address))
+            resource = "GPU" if self.gpu else "CPU"
+            fitting = int(ray.cluster_resources().get(resource, 0))
+            if not fitting:
+                raise ValueError(f"The Ray cluster has no {resource}. Choose another --device.")
+            parts = -(-count // each)
+            arguments = (self.work, str(self.tasks), str(self.places), each)
+            numbers = ray.data.range(parts, override_num_blocks=parts)
+            part = share(self.count, fitting)
+            made = numbers.map(
+                Actor,
+                fn_constructor_args=(package(), __name__, "Maker", arguments),
+                compute=ray.data.ActorPoolStrategy(size=min(self.count or fitting, parts)),
+                num_cpus=part,
+                num_gpus=part if self.gpu else None,
+            )
+            for row in made.iter_rows():
+                ended, problem = pickle.loads(row["ended"])
+                yield from ended
+                if problem:
+                    raise problem
 
     def _write(self, tasks: Iterable[Task]) -> int:
         """Write down what is to be made, for all machines to read; how many tasks these are."""
@@ -90,6 +95,33 @@ class RayActors:
                 pickle.dump(task, file)
                 count += 1
         return count
+
+
+def share(workers: int | None, fitting: int) -> float:
+    """The part of a GPU or of a core that each worker takes, of `fitting` that are there: all of it, or as many workers
+    share one as must. It is of a whole one, which no two machines share, and in Ray's steps."""
+    if workers is None or workers <= fitting:
+        return 1.0
+    return STEPS // -(-workers // fitting) / STEPS
+
+
+@contextmanager
+def _errors_of_ray() -> Iterator[None]:
+    """Raises RuntimeError for what Ray itself raises: a machine that is gone, actors that end for ever."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        said = str(getattr(error, "cause", None) or error).strip().partition("\n")[0]
+        raise RuntimeError(
+            f"Ray gave up ({type(error).__name__}): {said} See what is wrong there by `ray status`, and run the "
+            "command again: pictures that are there are kept."
+        ) from error
+
+
+class NotRead(RuntimeError):
+    """What is to be made cannot be read on a machine."""
 
 
 class Maker:
@@ -112,22 +144,31 @@ class Maker:
         problem = self.problem
         if self.making:
             try:
-                ended += ((task, tried(self.making, task)) for task in self._tasks(int(row["id"])))
-            except OSError as error:
+                for task in self._tasks(int(row["id"])):
+                    ended.append((task, tried(self.making, task)))
+            except (NotRead, OSError) as error:
                 problem = portable(error)
             except Exception:  # after this the process is not to be trusted, as after a GPU's error
                 os._exit(1)
         return {"ended": pickle.dumps((ended, problem))}
 
-    def _tasks(self, number: int) -> Iterator[Task]:
-        with open(self.tasks, "rb") as file, open(self.places, "rb") as places:
-            places.seek(PLACE.size * self.each * number)
-            for _ in range(self.each):
-                place = places.read(PLACE.size)
-                if not place:
-                    return
-                file.seek(PLACE.unpack(place)[0])
-                yield pickle.load(file)
+    def _tasks(self, number: int) -> list[Task]:
+        """Raises NotRead."""
+        try:
+            with open(self.tasks, "rb") as file, open(self.places, "rb") as places:
+                places.seek(PLACE.size * self.each * number)
+                found = [place for (place,) in PLACE.iter_unpack(places.read(PLACE.size * self.each))]
+                return [_task_at(file, place) for place in found]
+        except Exception as error:  # whatever another version of a class makes of being read
+            raise NotRead(
+                f"{self.tasks} cannot be read where a worker is ({type(error).__name__}: {error}). See that all "
+                "machines have one version of the pack, and see the folder of the pictures under one path."
+            ) from error
+
+
+def _task_at(file: IO[bytes], place: int) -> Task:
+    file.seek(place)
+    return pickle.load(file)
 
 
 def tried(making: Making, task: Task) -> str:

@@ -1,6 +1,8 @@
 """`--ray`: actors and the command are killed in a cluster of this machine; the pictures are those of one process."""
 
+import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -10,9 +12,13 @@ import pytest
 from PIL import Image
 
 from visual_insertion_pack.pipelines.__main__ import main
+from visual_insertion_pack.pipelines.bulk import over_ray
+from visual_insertion_pack.pipelines.bulk.over_ray import Maker, NotRead, RayActors, share
+from visual_insertion_pack.pipelines.bulk.tasks import Task
 from visual_insertion_pack.pipelines.commands import _many
 from visual_insertion_pack.pipelines.whole_files import PARTS
 from visual_insertion_pack.tests.bad_commands import ROOT, TOYS
+from visual_insertion_pack.tests.bulk import toy_making
 
 COUNT = 10
 PATIENCE = 240  # seconds until a run counts as hanging
@@ -88,3 +94,53 @@ def test_without_ray_it_is_said_what_to_install(data, tmp_path, monkeypatch, cap
     monkeypatch.setattr(_many, "find_spec", lambda name: None)
     assert main(words(data, tmp_path / "out", "--ray")) == 2
     assert "ray is not installed. Install the pack with its 'ray' extra." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("workers", "fitting", "part"),
+    [(None, 2, 1.0), (1, 2, 1.0), (2, 2, 1.0), (4, 1, 0.25), (4, 2, 0.5), (3, 2, 0.5), (3, 1, 0.3333), (7, 1, 0.1428)],
+)
+def test_workers_share_gpus_where_these_are_fewer(workers, fitting, part):
+    assert share(workers, fitting) == part
+    assert int(1 / share(workers, fitting)) * fitting >= (workers or fitting), "all of them fit on whole ones"
+
+
+def tasks_of(folder, count):
+    return [Task(f"p{n}", {}, n, folder / f"p{n}.png", {"scene": "s"}, n + 2) for n in range(count)]
+
+
+def test_several_workers_are_there_at_once_on_one_gpu(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 1, "CPU": 2}))
+    with RayActors("local", 3, True, tmp_path, toy_making.all_there_at_once, tmp_path, 3) as crew:
+        ended = {task.name: reason for task, reason in crew.run(tasks_of(tmp_path, 3))}
+    assert ended == {"p0": "", "p1": "", "p2": ""}
+
+
+def test_what_ray_raises_is_said_with_what_to_do(tmp_path):
+    pytest.importorskip("ray")
+    crew = RayActors("local", 1, False, tmp_path, toy_making.saying_what_cannot_be_sent)
+    with crew, pytest.raises(RuntimeError, match=r"^Ray gave up \(.*run the command again: pictures .* are kept\.$"):
+        list(crew.run(tasks_of(tmp_path, 1)))
+
+
+@pytest.mark.parametrize("damage", ["damaged", "of another version", "gone"])
+def test_tasks_that_a_machine_cannot_read_are_a_problem_and_end_no_actor(tmp_path, monkeypatch, damage):
+    def no_end(code):
+        pytest.fail("the actor ended itself")
+
+    monkeypatch.setattr(over_ray.os, "_exit", no_end)
+    crew = RayActors("local", 1, False, tmp_path, toy_making.colouring, tmp_path)
+    with crew:
+        assert crew._write(tasks_of(tmp_path, 2)) == 2
+        content = crew.tasks.read_bytes()
+        if damage == "damaged":
+            crew.tasks.write_bytes(content[:50])
+        elif damage == "gone":
+            crew.tasks.unlink()
+        else:
+            crew.tasks.write_bytes(content.replace(b"Task", b"Tusk"))
+        maker = Maker(crew.work, str(crew.tasks), str(crew.places), 1)
+        ended, problem = pickle.loads(maker({"id": 0})["ended"])
+        assert ended == [] and isinstance(problem, NotRead)
+        assert str(crew.tasks) in str(problem) and "have one version of the pack" in str(problem)

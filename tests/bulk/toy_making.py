@@ -120,3 +120,22 @@ def killed_together_in_opening(folder: Path, count: int):
     if number < count:
         raise WorkerKilled("killed")
     return making(lambda task: Coloured((1, 2, 3)))
+
+
+def all_there_at_once(folder: Path, count: int):
+    """Makes any picture when as many processes are open."""
+    (folder / f"open{os.getpid()}").touch()
+
+    def make(task):
+        until = time.monotonic() + 120
+        while len(list(folder.glob("open*"))) < count:
+            if time.monotonic() > until:
+                raise ValueError("The others did not come.")
+            time.sleep(0.02)
+        return Coloured((1, 2, 3))
+
+    return making(make)
+
+
+def saying_what_cannot_be_sent():
+    return lambda task: lambda: ""

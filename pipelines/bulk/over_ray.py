@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -113,7 +114,9 @@ def _errors_of_ray() -> Iterator[None]:
     try:
         yield
     except RayError as error:
-        said = str(getattr(error, "cause", None) or error).strip().partition("\n")[0]
+        text = str(error).strip()
+        raised = re.search(r"^[\w.]+: .+$", text, re.MULTILINE)  # the first error of a traceback in it
+        said = raised[0] if raised else text.partition("\n")[0]
         raise RuntimeError(
             f"Ray gave up ({type(error).__name__}): {said} See what is wrong there by `ray status`, and run the "
             "command again: pictures that are there are kept."

@@ -120,7 +120,13 @@ def test_several_workers_are_there_at_once_on_one_gpu(tmp_path, monkeypatch):
 def test_what_ray_raises_is_said_with_what_to_do(tmp_path):
     pytest.importorskip("ray")
     crew = RayActors("local", 1, False, tmp_path, toy_making.saying_what_cannot_be_sent)
-    with crew, pytest.raises(RuntimeError, match=r"^Ray gave up \(.*run the command again: pictures .* are kept\.$"):
+    with (
+        crew,
+        pytest.raises(
+            RuntimeError,
+            match=r"^Ray gave up \(.*: Attribute.* pickle .* run the command again: pictures .* are kept\.$",
+        ),
+    ):
         list(crew.run(tasks_of(tmp_path, 1)))
 
 

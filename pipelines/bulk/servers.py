@@ -49,7 +49,8 @@ def crew_of_servers(
 def kind_of(urls: Sequence[str]) -> dict[str, str]:
     """The versions and the kind of device of servers, which are the same. Raises ValueError where they are not.
 
-    One that does not answer at once may do so later; OSError is raised where none does.
+    That is NotKnown for what is no ComfyUI. One that does not answer at once may do so later; OSError is raised where
+    none does.
     """
     kinds: dict[str, dict[str, str]] = {}
     reasons = []

@@ -11,7 +11,7 @@ from comfy.ldm.modules.sub_quadratic_attention import efficient_dot_product_atte
 from torch import Tensor
 
 OVERRIDE = "optimized_attention_override"  # the host's own door
-SMALL = 2**24  # bytes of scores: with eight times that free, which a run needs anyway, the host would not cut them
+SMALL = 16_000_000  # bytes of scores: with eight times that free, which a run needs anyway, the host would not cut them
 KNOWN = {"attn_precision", "transformer_options", "_inside_attn_wrapper"}  # what changes nothing in float32
 
 

@@ -168,8 +168,10 @@ class Workers:
     def _again(self, task: Task, ending: str) -> tuple[Task, str] | None:
         """Let a task wait until all others are done, by when others are more likely to be met by what ends workers.
 
-        The last time it is given up.
+        The last time it is given up. A worker that ended after it had written the picture has done its task.
         """
+        if task.output.is_file():
+            return task, ""
         count = self.ended[task.name] = self.ended.get(task.name, 0) + 1
         if count == self.tries:
             times = "twice" if count == 2 else f"{count} times"

@@ -209,6 +209,11 @@ def test_a_pair_that_ends_its_process_once_is_made(runs):
     assert (done.made, done.failed) == (3, 0) and runs.begun().count("p1") == 2
 
 
+def test_a_picture_whose_process_is_killed_after_it_was_written_is_made(runs):
+    done = runs.run(NAMES[:3], toy_making.killed_at_last, workers=1)
+    assert (done.made, done.failed) == (3, 0) and len(runs.begun()) == 3
+
+
 def test_a_machine_that_ends_every_process_ends_the_run(runs, monkeypatch):
     assert workers.ROW > 3
     monkeypatch.setattr(workers, "ROW", 3)

@@ -65,6 +65,22 @@ def begin(ends: Path) -> None:
         file.write("opened\n")
 
 
+class KilledAtLast(Coloured):
+    """A picture whose process is killed as soon as it is written."""
+
+    def save(self, path: Path) -> None:
+        super().save(path)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at_last(ends: Path):
+    def make(task):
+        begin(ends)
+        return KilledAtLast((1, 2, 3))
+
+    return making(make)
+
+
 class OnFullDisk(Coloured):
     """A picture for which there is no room."""
 

@@ -19,7 +19,7 @@ LOADERS = {"LoadImage", "LoadImageMask"}
 class Workflow:
     """What is queued for each pair: nodes that load its pictures by their columns, and the one that hands on its own.
 
-    The result is previewed, not saved: servers keep previews until they end, and have no folder that fills for ever.
+    The result is previewed, not saved: servers remove previews when they end.
     """
 
     graph: Graph

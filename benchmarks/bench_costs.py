@@ -123,9 +123,8 @@ PARTS: dict[str, Callable[[InProcess], dict[str, Way]]] = {"toys": toys, "true_s
 def costs(ways: dict[str, Way], rounds: int) -> dict[str, Cost]:
     """Rows by the way's name: medians, peak memory, and the floor's share of the processor's time."""
     runs = interleaved(ways | {FLOOR: product()}, rounds)
+    rate = 2 * PRODUCT**3 / min(run.busy for run in runs.pop(FLOOR))
     rows = summary(runs)
-    rate = 2 * PRODUCT**3 / min(run.busy for run in runs[FLOOR])
-    del rows[FLOOR]
     for name, row in rows.items():
         row["peak_memory_mb"] = peak_memory(ways[name])
         if name.endswith(DIFFUSERS):

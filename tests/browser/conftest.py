@@ -40,7 +40,20 @@ class FrontEnd:
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(server.url)
-        page.wait_for_function("() => window.app?.vueAppReady")
+        self.wait_until_ready()
+
+    def wait_until_ready(self):
+        """Wait until the page takes clicks. Where much else runs, the host's veil may stay: then load it anew."""
+        from playwright.sync_api import TimeoutError
+
+        for _ in range(3):
+            self.page.wait_for_function("() => window.app?.vueAppReady")
+            try:
+                self.page.wait_for_function("() => !document.querySelector('.p-blockui-mask')", timeout=15_000)
+                return
+            except TimeoutError:
+                self.page.reload()
+        raise AssertionError("the host's veil stays over the page")
 
     def _hear(self, message):
         text = f"{message.text} {message.location['url']}"

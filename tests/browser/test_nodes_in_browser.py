@@ -63,7 +63,7 @@ def test_what_is_shown_goes_into_neither_the_workflow_nor_the_prompt(inserted):
 def test_reports_schedule_and_what_the_encoder_sees_are_there_after_a_cached_run(inserted, artifacts):
     inserted.run()
     inserted.page.reload()
-    inserted.page.wait_for_function("() => window.app?.vueAppReady")
+    inserted.wait_until_ready()
     inserted.drop(FOLDER / "insert_object.json")
     assert reports(inserted) == {}
     inserted.run()

@@ -6,9 +6,7 @@ finished is kept in output/bench, so a call that was stopped goes on; `--fresh` 
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from ..pipelines.sampling.speed import SPEEDS
 from ..pipelines.whole_files import write_text
 from .bench_ablation import remembered
 from .bench_paint_by_example import MODELS, score
-from .bench_speed_quality import SHOWN, Scores, contrast, kept, lost, told
+from .bench_speed_quality import SHOWN, Scores, asked, contrast, kept, lost, told
 from .figures import ROOT, record
 
 FOLDER = ROOT / "output" / "bench" / "speed_of_painting"
@@ -75,17 +73,7 @@ class Painting:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=128)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--fresh", action="store_true")
-    parser.add_argument("--dry", action="store_true", help="print the figures, write no file")
-    parser.add_argument("--note", action="store_true", help="write the losses into the presets as well")
-    options = parser.parse_args()
-    folder = FOLDER / f"{options.cases}"
-    if options.fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    options, folder = asked(__doc__, FOLDER)
     torch.set_num_threads(1)
     painting = Painting(options.cases)
     tables: dict[str, list[Scores]] = {speed: [] for speed in SPEEDS}

@@ -187,18 +187,24 @@ def note(losses: dict[str, str]) -> None:
         save_tensors(file, state, {**metadata, LOSS: losses[f"student {file.stem}"]})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked(description: str | None, place: Path) -> tuple[argparse.Namespace, Path]:
+    """The options of a call, and the folder below `place` where its finished parts are kept."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--dry", action="store_true", help="print the figures, write no file")
     parser.add_argument("--note", action="store_true", help="write the losses into presets and students as well")
     options = parser.parse_args()
-    folder = FOLDER / f"{options.cases}"
+    folder = place / f"{options.cases}"
     if options.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    return options, folder
+
+
+def main() -> None:
+    options, folder = asked(__doc__, FOLDER)
     torch.set_num_threads(1)
     cases = Cases(options.cases)
     ways = arms(cases)

@@ -411,7 +411,7 @@ def recorded(path):
 @pytest.mark.parametrize(
     ("speed", "ran"),
     [
-        ("balanced", {"scheduler": "karras", "steps": 6, "scene_scale": 1.2}),
+        ("balanced", {"scheduler": "normal", "steps": 9, "scene_scale": 1.2}),
         ("fast", {"scheduler": "simple", "steps": 4, "scene_scale": 1.0}),
     ],
 )
